@@ -1,0 +1,59 @@
+# drystone_library, drystone_program and drystone_test: the only ways in which targets are made.
+
+# One precompiled header serves every target that sees LibTorch.
+if(DRYSTONE_PCH)
+  add_library(drystone_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+  target_link_libraries(drystone_pch PRIVATE drystone_options drystone_torch)
+  target_precompile_headers(drystone_pch PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
+endif()
+
+function(drystone_use_torch target scope)
+  target_link_libraries(${target} ${scope} drystone_torch)
+  if(DRYSTONE_PCH)
+    target_precompile_headers(${target} REUSE_FROM drystone_pch)
+  endif()
+endfunction()
+
+# drystone_library(<folder> [TORCH] SOURCES … [DEPS …] [PRIVATE_DEPS …])
+function(drystone_library name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS;PRIVATE_DEPS")
+  add_library(drystone_${name} STATIC ${arg_SOURCES})
+  add_library(drystone::${name} ALIAS drystone_${name})
+  target_link_libraries(drystone_${name} PUBLIC drystone_options ${arg_DEPS}
+                        PRIVATE ${arg_PRIVATE_DEPS})
+  if(arg_TORCH)
+    drystone_use_torch(drystone_${name} PUBLIC)
+  endif()
+endfunction()
+
+# drystone_program(<name> [TORCH] SOURCES … DEPS …)
+function(drystone_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE drystone_options ${arg_DEPS})
+  if(arg_TORCH)
+    drystone_use_torch(${name} PRIVATE)
+  endif()
+endfunction()
+
+# drystone_test(<folder> [TORCH] SOURCES … DEPS …): one binary a folder, one ctest entry a source file.
+function(drystone_test folder)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
+  set(target drystone_${folder}_tests)
+  add_executable(${target} ${arg_SOURCES} ${PROJECT_SOURCE_DIR}/tests/main.cpp)
+  target_link_libraries(${target} PRIVATE drystone_options ${arg_DEPS})
+  target_compile_definitions(
+    ${target} PRIVATE DRYSTONE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                      DRYSTONE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  if(arg_TORCH)
+    drystone_use_torch(${target} PRIVATE)
+  endif()
+  foreach(source IN LISTS arg_SOURCES)
+    get_filename_component(stem ${source} NAME_WE)
+    if(stem MATCHES "_test$")
+      add_test(NAME ${folder}/${stem} COMMAND ${target} --source-file=*/${stem}.cpp
+               WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+      set_tests_properties(${folder}/${stem} PROPERTIES TIMEOUT 300 LABELS ${folder})
+    endif()
+  endforeach()
+endfunction()

@@ -1,0 +1,129 @@
+#pragma once
+// The resolved configuration of a federation: one struct a TOML section (docs/configuration.md).
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/bytes.h"
+
+namespace drystone::core {
+
+struct ModelConfig {
+  std::filesystem::path path;           ///< Hugging Face folder
+  std::string task = "classification";  ///< classification | regression (causal-lm follows)
+  std::string dtype = "float32";
+  std::string quantization = "none";
+  std::int64_t max_length = 128;  ///< tokens, special ones included
+  std::string sha256;             ///< hex; pins the base; empty: computed from the folder
+};
+
+struct DataConfig {
+  std::filesystem::path train;
+  std::filesystem::path test;
+  std::string text_field = "text";
+  std::string label_field = "label";
+  std::vector<std::string> labels;    ///< class names in id order; empty: sorted names found in train
+  std::string partition = "iid";      ///< iid | dirichlet | shards | by-key
+  double concentration = 0.5;         ///< Dirichlet
+  std::int64_t shards_per_client = 2;
+  std::string partition_key;          ///< by-key: field whose value names the client
+  std::int64_t max_test_examples = 0; ///< 0: all; otherwise a keyed random subset of the test file
+};
+
+struct FederationConfig {
+  std::int64_t rounds = 3;
+  std::int64_t cohort = 0;   ///< clients asked per round; 0: all
+  std::int64_t quorum = 0;   ///< 0: the whole cohort
+  std::chrono::milliseconds deadline = std::chrono::minutes(10);
+  std::string mode = "sync";
+};
+
+/// Method options, validated by the method itself.
+using OptionValue = std::variant<bool, std::int64_t, double, std::string>;
+using Options = std::map<std::string, OptionValue>;
+
+struct TrainingConfig {
+  std::string method = "lora";
+  std::int64_t rank = 8;
+  double alpha = 16.0;
+  std::vector<std::string> target_modules = {"all-linear"};  ///< suffixes, or {"all-linear"}
+  std::int64_t epochs = 1;
+  std::int64_t max_steps = 0;  ///< optimiser steps a round; 0: no limit
+  std::int64_t batch_size = 16;
+  std::int64_t gradient_accumulation = 1;
+  double max_grad_norm = 0.0;  ///< 0: no clipping
+  double learning_rate = 5e-4;
+  std::string schedule = "linear";  ///< constant | linear | cosine
+  double warmup = 0.06;             ///< fraction of the round's steps
+  double weight_decay = 0.0;
+  double dropout = 0.0;        ///< on the adapter's input
+  std::int64_t threads = 1;    ///< compute threads of one client; part of what fixes the bits
+  Options options;
+};
+
+/// A group of virtual clients (simulate) or of folders to provision.
+struct ClientGroup {
+  std::int64_t count = 1;
+  TrainingConfig training;  ///< the section's defaults with this entry's overrides applied
+};
+
+struct AggregationConfig {
+  std::string rule = "flora";
+  std::string weights = "examples";
+  std::string start = "fresh";
+  std::string compaction = "lossless";  ///< none | lossless | tolerance | rank
+  double tolerance = 0.0;               ///< compaction = {tolerance = …}: relative Frobenius error
+  std::int64_t rank = 0;                ///< compaction = {rank = …}
+  std::string robust = "none";
+};
+
+struct SecurityConfig {
+  std::string coordinator;            ///< tcp://host:port
+  std::filesystem::path identity;     ///< path without suffix of NAME.key / NAME.pub
+  std::filesystem::path allow;        ///< roster.toml
+};
+
+struct SimulationConfig {
+  std::int64_t workers = 0;  ///< training threads in parallel; 0: one a core
+};
+
+struct OutputConfig {
+  std::filesystem::path dir = "runs/latest";
+  bool keep_updates = true;  ///< keep clients' payloads after a round: lets anyone recompute it
+};
+
+struct Config {
+  std::filesystem::path source;  ///< the TOML file, for messages
+  std::string name = "federation";
+  std::uint64_t seed = 0;
+  ModelConfig model;
+  DataConfig data;
+  FederationConfig federation;
+  TrainingConfig training;
+  std::vector<ClientGroup> clients;
+  AggregationConfig aggregation;
+  SecurityConfig security;
+  SimulationConfig simulation;
+  OutputConfig output;
+};
+
+/// Reads and checks a configuration. Relative paths are resolved against the file's folder.
+/// `overrides` are `key=value` as given to --set, e.g. "training.rank=8".
+/// @throws ConfigError  `FILE:LINE: key: what is wrong; what to do`; an unknown key names the nearest
+Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+/// The resolved configuration as TOML that load_config reads back to an equal Config.
+std::string to_toml(const Config& config);
+
+/// Canonical text of what determines the result: everything but paths, addresses, threads of the
+/// machine and output. Equal for a simulated and a deployed run of the same federation; its SHA-256
+/// is the config hash in reports and in every round's transcript.
+std::string semantic_text(const Config& config);
+
+}  // namespace drystone::core

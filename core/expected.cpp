@@ -1,0 +1,29 @@
+#include "core/expected.h"
+
+#include "core/error.h"
+
+namespace drystone::core {
+
+std::string name(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::MalformedFrame: return "malformed-frame";
+    case Refusal::TooLarge: return "too-large";
+    case Refusal::UnknownClient: return "unknown-client";
+    case Refusal::WrongRole: return "wrong-role";
+    case Refusal::BadSignature: return "bad-signature";
+    case Refusal::RoundClosed: return "round-closed";
+    case Refusal::NotInCohort: return "not-in-cohort";
+    case Refusal::Replay: return "replay";
+    case Refusal::WrongBase: return "wrong-base";
+    case Refusal::PlanMismatch: return "plan-mismatch";
+    case Refusal::RankAboveQuota: return "rank-above-quota";
+    case Refusal::PayloadMismatch: return "payload-mismatch";
+    case Refusal::NotFinite: return "not-finite";
+    case Refusal::BadGauge: return "bad-gauge";
+    case Refusal::ExamplesAboveCap: return "examples-above-cap";
+    case Refusal::Timeout: return "timeout";
+  }
+  throw InvariantError("name: unknown Refusal");
+}
+
+}  // namespace drystone::core
