@@ -1,0 +1,34 @@
+#pragma once
+// Who may take part: the coordinator's allow-list (roster.toml).
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "crypto/identity.h"
+
+namespace drystone::crypto {
+
+enum class Role { Train, Evaluate };
+
+struct RosterEntry {
+  PublicIdentity identity;
+  Role role = Role::Train;
+  std::int64_t max_rank = 0;      ///< largest rank per module in one update; 0: no update allowed
+  std::int64_t max_examples = 0;  ///< cap on the claimed number of examples; 0: no cap
+};
+
+/// Client name → entry; ordered by name, which is also the order of summation.
+struct Roster {
+  std::map<std::string, RosterEntry> clients;
+
+  /// The client that owns this CURVE public key, or nullptr.
+  const RosterEntry* find_by_curve_key(const PublicKey& key) const;
+};
+
+/// @throws core::ConfigError  `FILE:LINE: …` for unknown keys, double names or keys
+Roster load_roster(const std::filesystem::path& file);
+void save_roster(const Roster& roster, const std::filesystem::path& file);
+
+}  // namespace drystone::crypto

@@ -1,0 +1,183 @@
+#pragma once
+// Every message of the protocol as a plain struct (docs/protocol.md). What is signed travels as the
+// very bytes that were signed; it is decoded only after its signature has been checked.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/expected.h"
+#include "crypto/identity.h"
+
+namespace drystone::wire {
+
+inline constexpr std::uint32_t kProtocolVersion = 1;
+
+/// Bytes together with the signature over exactly these bytes.
+struct Signed {
+  core::Bytes bytes;
+  crypto::Signature signature{};
+};
+
+// ---- what travels signed --------------------------------------------------------------------
+
+/// What the coordinator asks of one round (domain "plan", context: zero digest).
+struct RoundPlan {
+  std::string federation;        ///< hex id: SHA-256 of the semantic configuration
+  std::uint64_t round = 0;       ///< 1-based
+  std::uint64_t attempt = 0;     ///< counts re-plans of an abandoned round
+  std::uint64_t base_version = 0;
+  core::Digest base_head{};      ///< chain head of base_version
+  std::uint64_t seed = 0;        ///< the federation's seed
+  std::vector<std::string> cohort;  ///< client names, sorted
+  std::string start;             ///< fresh (warm, nested follow)
+  std::uint64_t deadline_ms = 0; ///< from receipt
+};
+
+/// T_r: SHA-256 over the plan's canonical bytes. Signatures of the round are bound to it.
+core::Digest transcript(core::ByteView plan_bytes);
+
+/// One client's claim about its update (domain "update", context T_r).
+struct UpdateManifest {
+  std::uint64_t round = 0;
+  std::uint64_t attempt = 0;
+  std::string client;
+  std::uint64_t base_version = 0;
+  core::Digest payload{};        ///< SHA-256 of the safetensors bytes
+  std::uint64_t payload_bytes = 0;
+  std::uint64_t num_examples = 0;
+  std::uint64_t num_steps = 0;
+  std::uint64_t num_tokens = 0;
+  double train_loss = 0.0;
+  std::string method;
+};
+
+enum class PublishMode : std::uint8_t {
+  Add,      ///< factors are added to what went before (stacking)
+  Replace,  ///< factors replace all earlier ones (averaging rules); dense parts still add
+};
+
+/// One published version (domain "version", context: zero digest).
+struct VersionManifest {
+  std::uint64_t version = 0;     ///< 0: initial dense parts only
+  std::uint64_t round = 0;
+  PublishMode mode = PublishMode::Add;
+  core::Digest payload{};
+  std::uint64_t payload_bytes = 0;
+  core::Digest previous_head{};
+  core::Digest round_root{};     ///< Merkle root over the accepted updates' leaves
+  core::Digest config{};
+  core::Digest head{};           ///< crypto::chain_head of the four above
+};
+
+/// An evaluator's result (domain "evaluation", context: head of the version).
+struct EvaluationManifest {
+  std::uint64_t version = 0;
+  std::string client;
+  std::uint64_t num_examples = 0;
+  std::map<std::string, double> metrics;  ///< loss, accuracy, nll, ece … (task-dependent)
+};
+
+core::Bytes encode(const RoundPlan& plan);
+core::Bytes encode(const UpdateManifest& manifest);
+core::Bytes encode(const VersionManifest& manifest);
+core::Bytes encode(const EvaluationManifest& manifest);
+/// Encodings are canonical: equal structs give equal bytes. Decoders refuse (MalformedFrame)
+/// anything that is not a complete, in-range message.
+core::Expected<RoundPlan> decode_plan(core::ByteView bytes);
+core::Expected<UpdateManifest> decode_update(core::ByteView bytes);
+core::Expected<VersionManifest> decode_version(core::ByteView bytes);
+core::Expected<EvaluationManifest> decode_evaluation(core::ByteView bytes);
+
+// ---- client → coordinator -------------------------------------------------------------------
+
+struct Hello {
+  std::uint32_t protocol = kProtocolVersion;
+  std::string software;      ///< e.g. "drystone 0.1.0"
+  std::string base_sha256;   ///< hex; must equal the plan's pinned base
+  std::string device;        ///< "cpu", "cuda:0"
+  std::uint64_t num_examples = 0;
+};
+/// Asks for the manifests of all versions after `since`, up to the newest.
+struct CatalogRequest {
+  std::uint64_t since = 0;       ///< first version wanted
+};
+struct Offer {
+  Signed update;                 ///< UpdateManifest
+  double seconds = 0.0;          ///< local training time; informative
+};
+struct Report {
+  Signed evaluation;             ///< EvaluationManifest
+  double seconds = 0.0;
+};
+/// Live progress; informative, unsigned, may be lost.
+struct Progress {
+  std::uint64_t round = 0;
+  std::uint64_t step = 0;
+  std::uint64_t num_steps = 0;
+  double loss = 0.0;
+};
+
+// ---- coordinator → client -------------------------------------------------------------------
+
+struct Welcome {
+  std::string federation;
+  std::uint64_t version = 0;     ///< newest published
+  std::uint64_t rounds = 0;
+};
+struct Task {
+  Signed plan;                   ///< RoundPlan
+};
+struct EvaluateTask {
+  std::uint64_t version = 0;
+};
+struct Catalog {
+  std::vector<Signed> versions;  ///< VersionManifest each, consecutive
+};
+/// The outcome of an Offer. An accepted update is durable when this is sent.
+struct Verdict {
+  std::uint64_t round = 0;
+  bool accepted = false;
+  core::Refusal refusal{};       ///< when not accepted
+  std::string detail;
+};
+struct Done {
+  std::uint64_t version = 0;     ///< the final one
+};
+/// The peer spoke out of turn or cannot be served; the connection may go on.
+struct Refused {
+  core::Refusal refusal{};
+  std::string detail;
+};
+
+// ---- both ways: blobs, receiver-driven --------------------------------------------------------
+
+/// Grants the other side to send this range of a blob; the receiver sets the pace.
+struct Want {
+  core::Digest blob{};
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+struct Chunk {
+  core::Digest blob{};
+  std::uint64_t offset = 0;
+  core::Bytes data;              ///< travels as its own frame
+};
+
+using Message = std::variant<Hello, CatalogRequest, Offer, Report, Progress, Welcome, Task,
+                             EvaluateTask, Catalog, Verdict, Done, Refused, Want, Chunk>;
+
+/// A message as ZeroMQ frames: a Cap'n Proto header and, for Chunk, the data as second frame.
+struct Frames {
+  core::Bytes header;
+  core::Bytes data;              ///< empty unless the message is a Chunk
+};
+
+Frames encode(Message message);  ///< a Chunk's data is moved, not copied
+/// Refuses (MalformedFrame, TooLarge) whatever is not a well-formed message within wire/limits.h.
+core::Expected<Message> decode(Frames frames);
+
+}  // namespace drystone::wire
