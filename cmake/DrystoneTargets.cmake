@@ -41,7 +41,7 @@ function(drystone_test folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
   set(target drystone_${folder}_tests)
   add_executable(${target} ${arg_SOURCES} ${PROJECT_SOURCE_DIR}/tests/main.cpp)
-  target_link_libraries(${target} PRIVATE drystone_options ${arg_DEPS})
+  target_link_libraries(${target} PRIVATE drystone_options doctest::doctest ${arg_DEPS})
   target_compile_definitions(
     ${target} PRIVATE DRYSTONE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                       DRYSTONE_BINARY_DIR="${PROJECT_BINARY_DIR}")

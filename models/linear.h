@@ -1,0 +1,34 @@
+#pragma once
+// The linear layer with an adapter slot: the one place where a method meets a model.
+
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace drystone::models {
+
+struct Linear;
+
+/// What a method plugs into a Linear. Implemented in adapters/; owned by the method's Adapter.
+class LinearAdapter {
+ public:
+  virtual ~LinearAdapter() = default;
+  /// The adapted layer's output: base path and side path together, so that a method may fuse them.
+  /// @param x  [..., in]   @return [..., out]
+  virtual at::Tensor forward(const Linear& base, const at::Tensor& x) = 0;
+};
+
+/// y = x · Wᵀ + bias. Weights are shared between model instances and never written to; a model at a
+/// later version gets a new tensor in `weight`.
+struct Linear {
+  std::string name;                  ///< Hugging Face dotted path
+  at::Tensor weight;                 ///< [out, in], frozen
+  at::Tensor bias;                   ///< [out] or undefined, frozen
+  LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
+
+  int64_t out_features() const { return weight.size(0); }
+  int64_t in_features() const { return weight.size(1); }
+  at::Tensor forward(const at::Tensor& x) const;
+};
+
+}  // namespace drystone::models

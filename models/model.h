@@ -1,0 +1,47 @@
+#pragma once
+// What the trainer and the evaluator need of a model, whatever its family.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/linear.h"
+
+namespace drystone::models {
+
+enum class Task { Classification, Regression };
+
+/// One mini-batch, padded on the right to its longest row.
+struct Batch {
+  at::Tensor input_ids;  ///< [rows, tokens] int64
+  at::Tensor pad_mask;   ///< [rows, tokens] bool, true where there is a token; undefined: no padding
+  at::Tensor labels;     ///< classification: [rows] int64; regression: [rows] float32; may be undefined
+};
+
+/// Tensor name as in the checkpoint → tensor (a view of the mapped file, or a copy).
+using Weights = std::map<std::string, at::Tensor>;
+
+/// A loaded model: frozen weights (shared handles), linear layers with adapter slots, and the dense
+/// parts that train beside the adapters. One thread at a time.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  /// Classification [rows, classes]; regression [rows, 1].
+  virtual at::Tensor logits(const Batch& batch) = 0;
+  /// Mean loss over rows, as Hugging Face computes it: cross entropy or mean squared error.
+  virtual at::Tensor loss(const at::Tensor& logits, const Batch& batch) const = 0;
+  /// Every linear layer that may carry an adapter, in forward order; heads are not among them.
+  virtual std::vector<Linear*> linears() = 0;
+  /// The head's tensors by checkpoint name ("classifier.weight"). The trainer replaces the handles
+  /// by its own leaves before training; shapes never change.
+  virtual std::map<std::string, at::Tensor*> dense() = 0;
+  /// Turns the model's own dropout (config.json's hidden_dropout_prob …) on for training. The masks
+  /// are keyed by `seed`. Off after construction.
+  virtual void set_training(bool on, std::uint64_t seed) = 0;
+};
+
+}  // namespace drystone::models
