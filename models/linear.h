@@ -28,7 +28,11 @@ struct Linear {
 
   int64_t out_features() const { return weight.size(0); }
   int64_t in_features() const { return weight.size(1); }
+
+  /// The layer as the model uses it: through the adapter when there is one, else plain.
   at::Tensor forward(const at::Tensor& x) const;
+  /// x · Wᵀ + bias without the adapter: the base path that adapters build upon.
+  at::Tensor plain(const at::Tensor& x) const;
 };
 
 }  // namespace drystone::models
