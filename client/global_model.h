@@ -1,0 +1,66 @@
+#pragma once
+// The client's view of the federation's model: the pristine base and what was published on top.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/model.h"
+#include "tensors/factors.h"
+#include "wire/messages.h"
+
+namespace drystone::client {
+
+/// One version of the global model. Immutable: `apply` makes a new snapshot that shares every tensor
+/// which the published factors do not touch, so snapshots are cheap to keep and any number of model
+/// instances and threads may read one at the same time. The pristine weights are never written to.
+///
+/// Add (stacking):      W_v = W_{v−1} + B·A, folded in version order into a fresh fp32 copy. The order
+///                      is part of the definition: the bits do not depend on how a client caught up.
+/// Replace (averaging): (B, A) are kept beside W; adapters continue from them, and W is the base
+///                      without them. They replace every factor published before.
+/// Dense parts:         version 0 sets them, later versions add their differences.
+class GlobalState {
+ public:
+  /// The state before version 0: the model's own weights and dense parts (handles are shared).
+  /// @param model  without adapters; its linears and dense parts define what can be published
+  static std::shared_ptr<const GlobalState> pristine(models::Model& model);
+
+  /// @param version    must be the next one: 0 on a pristine state, else version() + 1
+  /// @param published  fp32; modules and shapes as the model's
+  /// @throws core::InvalidArgument  a version out of order, an unknown module or dense part, a shape
+  ///                                that differs, or a Replace whose W would have been folded into
+  /// Costs one [out, in] copy and one product for each touched module in Add mode, nothing else.
+  std::shared_ptr<const GlobalState> apply(std::uint64_t version, wire::PublishMode mode,
+                                           const tensors::FactorSet& published) const;
+
+  /// −1 before version 0.
+  std::int64_t version() const { return version_; }
+  bool has_start_factors() const { return !start_.empty(); }
+  /// Replace mode: what adapters continue from; empty otherwise.
+  const std::map<std::string, tensors::Factors>& start_factors() const { return start_; }
+  const std::map<std::string, at::Tensor>& dense() const { return dense_; }
+  /// W that training starts from: [out, in], not to be written to. @throws core::InvalidArgument
+  const at::Tensor& weight(const std::string& module) const;
+
+  /// Sets the model's weights and dense parts to what training starts from (start factors left out).
+  void install_for_training(models::Model& model) const;
+  /// Sets them to the whole published function: W + B·A where start factors exist.
+  void install_for_evaluation(models::Model& model) const;
+
+ private:
+  GlobalState() = default;
+  void install(models::Model& model, bool with_start_factors) const;
+
+  std::int64_t version_ = -1;
+  std::map<std::string, at::Tensor> weights_;  ///< module → pristine handle or folded fp32 copy
+  std::map<std::string, tensors::Factors> start_;
+  std::map<std::string, at::Tensor> dense_;
+};
+
+using GlobalStatePtr = std::shared_ptr<const GlobalState>;
+
+}  // namespace drystone::client
