@@ -1,0 +1,66 @@
+#include "core/log.h"
+
+#include <array>
+#include <atomic>
+#include <cstdio>
+
+#include "core/error.h"
+#include "core/log_backend.h"
+#include "core/text.h"
+
+namespace drystone::core {
+namespace {
+
+std::atomic<LogLevel> threshold = LogLevel::Warning;
+
+constexpr std::array<std::pair<std::string_view, LogLevel>, 5> kLevels = {
+    {{"debug", LogLevel::Debug},
+     {"info", LogLevel::Info},
+     {"warning", LogLevel::Warning},
+     {"error", LogLevel::Error},
+     {"off", LogLevel::Off}}};
+
+struct ValueText {
+  std::string operator()(std::int64_t value) const { return std::to_string(value); }
+  std::string operator()(double value) const {
+    std::array<char, 32> buffer{};
+    const int length = std::snprintf(buffer.data(), buffer.size(), "%.6g", value);
+    return {buffer.data(), static_cast<std::size_t>(length)};
+  }
+  // A value that could be mistaken for the next field, or break the line, is quoted.
+  std::string operator()(std::string_view value) const {
+    std::string text = quoted(value);
+    const bool plain = !value.empty() && text.size() == value.size() + 2 &&
+                       value.find_first_of(" =") == std::string_view::npos;
+    return plain ? std::string(value) : text;
+  }
+};
+
+}  // namespace
+
+void init_log(LogLevel level, const std::string& path) {
+  detail::open_log_backend(path);
+  threshold = level;
+}
+
+LogLevel parse_log_level(std::string_view text) {
+  for (const auto& [name, level] : kLevels) {
+    if (name == text) return level;
+  }
+  throw ConfigError("--log-level: " + quoted(text) +
+                    " is not a level; use one of debug, info, warning, error, off");
+}
+
+void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {
+  if (level == LogLevel::Off || level < threshold.load(std::memory_order_relaxed)) return;
+  std::string line(message);
+  for (const auto& [key, value] : fields) {
+    line += ' ';
+    line += key;
+    line += '=';
+    line += std::visit(ValueText{}, value);
+  }
+  detail::write_log_line(level, line);
+}
+
+}  // namespace drystone::core

@@ -1,0 +1,86 @@
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/sinks/basic_file_sink.h>
+
+#include "core/error.h"
+#include "core/log_backend.h"
+#include "core/terminal.h"
+
+namespace drystone::core::detail {
+namespace {
+
+/// Prints through the shared terminal, so that lines and progress bars do not overwrite each other.
+class TerminalSink final : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t buffer;
+    formatter_->format(message, buffer);
+    Terminal::standard_error().print({buffer.data(), buffer.size()});
+  }
+  void flush_() override {}
+};
+
+std::shared_ptr<spdlog::logger> make_logger(const std::string& path) {
+  const auto formatted = [](spdlog::sink_ptr sink, const char* end_of_line) {
+    sink->set_formatter(std::make_unique<spdlog::pattern_formatter>(
+        "%Y-%m-%dT%H:%M:%S.%eZ %-7l %v", spdlog::pattern_time_type::utc, end_of_line));
+    return sink;
+  };
+  std::vector<spdlog::sink_ptr> sinks = {formatted(std::make_shared<TerminalSink>(), "")};
+  if (!path.empty()) {
+    sinks.push_back(formatted(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), "\n"));
+  }
+  auto logger = std::make_shared<spdlog::logger>("drystone", sinks.begin(), sinks.end());
+  logger->set_level(spdlog::level::trace);
+  logger->flush_on(spdlog::level::trace);  // a killed process leaves its last line behind
+  return logger;
+}
+
+struct Backend {
+  std::mutex mutex;
+  std::shared_ptr<spdlog::logger> logger = make_logger({});
+};
+
+Backend& backend() {
+  static Backend instance;
+  return instance;
+}
+
+spdlog::level::level_enum level_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::Debug: return spdlog::level::debug;
+    case LogLevel::Info: return spdlog::level::info;
+    case LogLevel::Warning: return spdlog::level::warn;
+    case LogLevel::Error: return spdlog::level::err;
+    case LogLevel::Off: break;
+  }
+  return spdlog::level::off;
+}
+
+}  // namespace
+
+void open_log_backend(const std::string& path) {
+  try {
+    auto logger = make_logger(path);
+    const std::scoped_lock lock(backend().mutex);
+    backend().logger = std::move(logger);
+  } catch (const spdlog::spdlog_ex&) {
+    throw IoError(path + ": the log file cannot be opened; check the folder and its permissions");
+  }
+}
+
+void write_log_line(LogLevel level, std::string_view line) {
+  std::shared_ptr<spdlog::logger> logger;
+  {
+    const std::scoped_lock lock(backend().mutex);
+    logger = backend().logger;
+  }
+  logger->log(level_of(level), spdlog::string_view_t(line.data(), line.size()));
+}
+
+}  // namespace drystone::core::detail
