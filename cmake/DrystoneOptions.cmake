@@ -3,9 +3,14 @@
 option(DRYSTONE_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(DRYSTONE_BUILD_BENCH "Build the benchmarks" OFF)
 option(DRYSTONE_ENGINE_ONLY "Only the training engine: needs LibTorch and header-only libraries" OFF)
+option(DRYSTONE_TORCH_FREE "Only the folders without LibTorch: for ThreadSanitizer and fuzzing" OFF)
+option(DRYSTONE_INSTALL "Install libraries, headers and programs" ${PROJECT_IS_TOP_LEVEL})
 option(DRYSTONE_WERROR "Treat warnings as errors" OFF)
 option(DRYSTONE_PCH "Use a precompiled header for LibTorch" ON)
 set(DRYSTONE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
+if(DRYSTONE_ENGINE_ONLY AND DRYSTONE_TORCH_FREE)
+  message(FATAL_ERROR "DRYSTONE_ENGINE_ONLY and DRYSTONE_TORCH_FREE exclude each other")
+endif()
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -16,6 +21,7 @@ if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
 endif()
 
 find_program(DRYSTONE_CCACHE ccache)
+mark_as_advanced(DRYSTONE_CCACHE)
 if(DRYSTONE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # A precompiled header is cacheable only with these two settings.
   set(CMAKE_CXX_COMPILER_LAUNCHER
@@ -25,17 +31,28 @@ endif()
 
 add_library(drystone_options INTERFACE)
 add_library(drystone::options ALIAS drystone_options)
-target_include_directories(drystone_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+set_target_properties(drystone_options PROPERTIES EXPORT_NAME options)
+target_compile_features(drystone_options INTERFACE cxx_std_20)
+target_include_directories(
+  drystone_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                             $<INSTALL_INTERFACE:include/drystone>)
+
+# Ours alone: who links an installed Drystone keeps his own warnings and linker.
+set(drystone_warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+                      -Wold-style-cast -Woverloaded-virtual $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_CCACHE)
+  list(APPEND drystone_warnings -fpch-preprocess)
+endif()
 target_compile_options(
-  drystone_options
-  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
-            -Woverloaded-virtual -fpch-preprocess $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
+  drystone_options INTERFACE "$<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:${drystone_warnings}>>")
 find_program(DRYSTONE_MOLD mold)
+mark_as_advanced(DRYSTONE_MOLD)
 if(DRYSTONE_MOLD)
-  target_link_options(drystone_options INTERFACE -fuse-ld=mold)
+  target_link_options(drystone_options INTERFACE $<BUILD_INTERFACE:-fuse-ld=mold>)
 endif()
 if(DRYSTONE_SANITIZE)
-  target_compile_options(drystone_options INTERFACE -fsanitize=${DRYSTONE_SANITIZE}
-                                                    -fno-omit-frame-pointer)
+  target_compile_options(
+    drystone_options INTERFACE -fsanitize=${DRYSTONE_SANITIZE} -fno-omit-frame-pointer
+                               -fno-sanitize-recover=all)
   target_link_options(drystone_options INTERFACE -fsanitize=${DRYSTONE_SANITIZE})
 endif()

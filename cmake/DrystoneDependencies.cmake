@@ -1,0 +1,18 @@
+# Every library that Drystone links, found once for all folders; the installed package reads this file
+# too. tools/debian-packages.txt names the Debian packages.
+
+find_package(Threads REQUIRED)
+find_package(tl-expected REQUIRED)    # tl::expected
+find_package(nlohmann_json REQUIRED)  # nlohmann_json::nlohmann_json
+find_package(spdlog REQUIRED)         # spdlog::spdlog_header_only
+find_package(tomlplusplus REQUIRED)   # tomlplusplus::tomlplusplus
+
+if(NOT DRYSTONE_ENGINE_ONLY)
+  find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
+  find_package(cppzmq REQUIRED)                         # cppzmq
+  find_package(CapnProto REQUIRED)                      # CapnProto::capnp; capnp_generate_cpp()
+  find_package(SQLite3 REQUIRED)                        # SQLite::SQLite3
+  find_package(ICU REQUIRED COMPONENTS uc)              # ICU::uc
+  find_package(ZLIB REQUIRED)                           # ZLIB::ZLIB
+  find_package(CLI11 REQUIRED)                          # CLI11::CLI11
+endif()
