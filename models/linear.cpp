@@ -1,6 +1,6 @@
 #include "models/linear.h"
 
-#include <ATen/ops/linear.h>
+#include "models/gemm.h"
 
 namespace drystone::models {
 
@@ -8,6 +8,6 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return adapter != nullptr ? adapter->forward(*this, x) : plain(x);
 }
 
-at::Tensor Linear::plain(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::plain(const at::Tensor& x) const { return linear(x, weight, bias); }
 
 }  // namespace drystone::models

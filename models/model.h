@@ -17,8 +17,9 @@ enum class Task { Classification, Regression };
 /// One mini-batch, padded on the right to its longest row.
 struct Batch {
   at::Tensor input_ids;  ///< [rows, tokens] int64
-  at::Tensor pad_mask;   ///< [rows, tokens] bool, true where there is a token; undefined: no padding
-  at::Tensor labels;     ///< classification: [rows] int64; regression: [rows] float32; may be undefined
+  at::Tensor pad_mask;  ///< [rows, tokens] bool, true where there is a token; undefined: no padding
+  at::Tensor
+      labels;  ///< classification: [rows] int64; regression: [rows] float32; may be undefined
 };
 
 /// Tensor name as in the checkpoint → tensor (a view of the mapped file, or a copy).

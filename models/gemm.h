@@ -1,0 +1,25 @@
+#pragma once
+// Matrix products of linear layers, on the faster of the two CPU libraries that LibTorch carries.
+//
+// at::linear calls MKL, which runs AVX2 kernels on other vendors' AVX-512 processors. oneDNN's run
+// at 2.2 times that speed there (docs/measurements.md), so float32 products that are large enough
+// go to oneDNN where LibTorch reports AVX-512. Everything else (CUDA, float64, bfloat16, thin
+// products) is at::linear. The choice depends on shapes only: same shapes, same bits.
+
+#include <ATen/core/Tensor.h>
+
+namespace drystone::models {
+
+/// x · Wᵀ + bias, differentiable in all three.
+/// @param x  [..., in]  @param weight  [out, in]  @param bias  [out] or undefined  @return [...,
+/// out]
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// The same without an autograd record: for the bodies of autograd functions.
+at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// grad · W: the gradient of `linear` by x. No autograd record.
+/// @param grad  [..., out]   @return [..., in]
+at::Tensor linear_backward_input(const at::Tensor& grad, const at::Tensor& weight);
+
+}  // namespace drystone::models
