@@ -1,0 +1,100 @@
+#include "tensors/checkpoint.h"
+
+#include <fstream>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace drystone::tensors {
+namespace {
+
+/// Tensor name → shard file name.
+std::map<std::string, std::string> read_index(const std::filesystem::path& index) {
+  std::ifstream stream(index);
+  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
+    throw core::IoError(index.string() + ": is no index: it needs an object weight_map");
+  }
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [name, shard] : json["weight_map"].items()) {
+    if (!shard.is_string()) {
+      throw core::IoError(index.string() + ": weight_map of '" + name + "' is no file name");
+    }
+    const std::filesystem::path file = shard.get<std::string>();
+    if (file.empty() || file != file.filename() || file == "..") {
+      throw core::IoError(index.string() + ": shard '" + file.string() +
+                          "' is not a file of this folder");
+    }
+    shard_of.emplace(name, file.string());
+  }
+  return shard_of;
+}
+
+Checkpoint open_shards(const std::filesystem::path& folder, const std::filesystem::path& index) {
+  const auto shard_of = read_index(index);
+  std::map<std::string, std::size_t> position_of;
+  for (const auto& [name, shard] : shard_of) position_of.emplace(shard, 0);
+  std::vector<SafetensorsFile> files;
+  for (auto& [shard, position] : position_of) {
+    position = files.size();
+    files.emplace_back(folder / shard);
+  }
+  for (const auto& [name, shard] : shard_of) {
+    if (!files[position_of.at(shard)].contains(name)) {
+      throw core::IoError(index.string() + ": " + shard + " holds no tensor '" + name + "'");
+    }
+  }
+  return {folder, std::move(files)};
+}
+
+}  // namespace
+
+Checkpoint::Checkpoint(std::filesystem::path folder, std::vector<SafetensorsFile> files)
+    : folder_(std::move(folder)), files_(std::move(files)) {
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    for (const auto& [name, info] : files_[i].header().tensors) {
+      if (!file_of_.emplace(name, i).second) {
+        throw core::IoError(folder_.string() + ": tensor '" + name + "' stands in two shards");
+      }
+    }
+  }
+}
+
+std::vector<std::string> Checkpoint::names() const {
+  std::vector<std::string> names;
+  names.reserve(file_of_.size());
+  for (const auto& [name, file] : file_of_) names.push_back(name);
+  return names;
+}
+
+at::Tensor Checkpoint::tensor(const std::string& name) const { return file_of(name).tensor(name); }
+
+const TensorInfo& Checkpoint::info(const std::string& name) const {
+  return file_of(name).header().tensors.at(name);
+}
+
+const SafetensorsFile& Checkpoint::file_of(const std::string& name) const {
+  const auto found = file_of_.find(name);
+  if (found == file_of_.end()) {
+    throw core::IoError(folder_.string() + ": the checkpoint holds no tensor '" + name + "'");
+  }
+  return files_[found->second];
+}
+
+Checkpoint open_checkpoint(const std::filesystem::path& folder) {
+  const auto single = folder / "model.safetensors";
+  if (std::filesystem::exists(single)) {
+    std::vector<SafetensorsFile> files;
+    files.emplace_back(single);
+    return {folder, std::move(files)};
+  }
+  const auto index = folder / "model.safetensors.index.json";
+  if (std::filesystem::exists(index)) return open_shards(folder, index);
+  throw core::IoError(folder.string() +
+                      ": holds neither model.safetensors nor model.safetensors.index.json; convert "
+                      "the checkpoint to safetensors");
+}
+
+}  // namespace drystone::tensors
