@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "core/bytes.h"
 #include "crypto/secret_bytes.h"
@@ -36,11 +37,18 @@ Identity generate_identity(const std::string& name);
 /// Keys derived from `seed` by HKDF-SHA256: for simulations and tests only, never for deployment.
 Identity derive_identity(const std::string& name, core::ByteView seed);
 
+/// The identity that two stored secrets of 32 bytes stand for.
+/// @throws core::InvalidArgument  not a party's name (crypto/names.h)  @throws core::CryptoError
+Identity restore_identity(const std::string& name, SecretBytes curve_secret,
+                          SecretBytes signing_secret);
+
 /// Writes DIR/NAME.key (mode 0600, never overwriting) and DIR/NAME.pub.
 /// @throws core::IoError  a file exists or cannot be written
 void save_identity(const Identity& identity, const std::filesystem::path& dir);
 
-/// @param path  without suffix, or with .key. @throws core::IoError | core::ConfigError  names file and remedy
+/// @param path  without suffix, or with .key or .pub
+/// @throws core::IoError | core::ConfigError  names file and remedy; a key file that other users
+///         may read is refused
 Identity load_identity(const std::filesystem::path& path);
 PublicIdentity load_public_identity(const std::filesystem::path& path);
 

@@ -1,0 +1,98 @@
+#include "crypto/roster.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "crypto/names.h"
+#include "crypto/secret_bytes.h"
+#include "crypto/toml_document.h"
+
+namespace drystone::crypto {
+
+namespace {
+
+constexpr std::string_view kTrain = "train";
+constexpr std::string_view kEvaluate = "evaluate";
+
+Role parse_role(const TomlTable& table) {
+  if (table.find("role") == nullptr) return Role::Train;
+  const std::string& text = table.text("role");
+  if (text == kTrain) return Role::Train;
+  if (text == kEvaluate) return Role::Evaluate;
+  table.fail("role", "'" + text + "' is not a role; use train or evaluate");
+}
+
+PublicKey parse_key(const TomlTable& table, std::string_view key) {
+  PublicKey result{};
+  std::ranges::copy(table.hex(key, result.size()), result.begin());
+  return result;
+}
+
+RosterEntry parse_entry(const TomlTable& table) {
+  table.allow_only({"name", "curve", "signing", "role", "max_rank", "max_examples"});
+  RosterEntry entry;
+  entry.identity.name = table.text("name");
+  if (!is_party_name(entry.identity.name)) table.fail("name", kPartyNameRule);
+  entry.identity.curve = parse_key(table, "curve");
+  entry.identity.signing = parse_key(table, "signing");
+  entry.role = parse_role(table);
+  entry.max_rank = table.count("max_rank", 0);
+  entry.max_examples = table.count("max_examples", 0);
+  return entry;
+}
+
+/// Two parties with one key could speak for each other.
+void require_own_keys(const Roster& roster, const RosterEntry& entry, const TomlTable& table) {
+  for (const auto& [name, other] : roster.clients) {
+    const std::string complaint = "the same key as client " + name + "; every client needs its own";
+    if (other.identity.curve == entry.identity.curve) table.fail("curve", complaint);
+    if (other.identity.signing == entry.identity.signing) table.fail("signing", complaint);
+  }
+}
+
+}  // namespace
+
+const RosterEntry* Roster::find_by_curve_key(const PublicKey& key) const {
+  const RosterEntry* found = nullptr;
+  for (const auto& [name, entry] : clients) {
+    if (equal_constant_time(entry.identity.curve, key)) found = &entry;
+  }
+  return found;
+}
+
+Roster load_roster(const std::filesystem::path& file) {
+  const TomlTable document = read_toml(file);
+  document.allow_only({"clients"});
+  Roster roster;
+  for (const TomlTable& table : document.tables("clients")) {
+    RosterEntry entry = parse_entry(table);
+    const std::string name = entry.identity.name;
+    if (roster.clients.contains(name)) {
+      table.fail("name", "client " + name + " appears twice; keep one of the entries");
+    }
+    require_own_keys(roster, entry, table);
+    roster.clients.emplace(name, std::move(entry));
+  }
+  return roster;
+}
+
+void save_roster(const Roster& roster, const std::filesystem::path& file) {
+  std::ofstream stream(file);
+  stream << "# Who may take part in the federation.\n";
+  for (const auto& [name, entry] : roster.clients) {
+    stream << "\n[[clients]]\nname = \"" << name << "\"\nrole = \""
+           << (entry.role == Role::Train ? kTrain : kEvaluate) << "\"\ncurve = \""
+           << core::to_hex(entry.identity.curve) << "\"\nsigning = \""
+           << core::to_hex(entry.identity.signing) << "\"\nmax_rank = " << entry.max_rank
+           << "\nmax_examples = " << entry.max_examples << "\n";
+  }
+  stream.close();
+  if (stream.fail()) {
+    throw core::IoError(file.string() + ": cannot be written; check the folder and the disk");
+  }
+}
+
+}  // namespace drystone::crypto
