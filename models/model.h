@@ -16,10 +16,12 @@ enum class Task { Classification, Regression };
 
 /// One mini-batch, padded on the right to its longest row.
 struct Batch {
-  at::Tensor input_ids;  ///< [rows, tokens] int64
-  at::Tensor pad_mask;  ///< [rows, tokens] bool, true where there is a token; undefined: no padding
-  at::Tensor
-      labels;  ///< classification: [rows] int64; regression: [rows] float32; may be undefined
+  /// [rows, tokens] int64.
+  at::Tensor input_ids;
+  /// [rows, tokens] bool, true where there is a token; undefined: nothing is padded.
+  at::Tensor pad_mask;
+  /// Classification: [rows] int64; regression: [rows] float32; may be undefined.
+  at::Tensor labels;
 };
 
 /// Tensor name as in the checkpoint → tensor (a view of the mapped file, or a copy).
