@@ -12,8 +12,8 @@ namespace drystone::core {
 struct StreamKey {
   std::uint64_t seed = 0;
   std::uint64_t round = 0;
-  std::string_view client;
-  std::string_view purpose;
+  std::string_view client = {};
+  std::string_view purpose = {};
 };
 
 /// 64-bit seed of the stream: FNV-1a over the fields, finished by SplitMix64. Not cryptographic.
