@@ -1,0 +1,57 @@
+#include "tensors/checkpoint.h"
+
+#include <fstream>
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tensors/safetensors_writer.h"
+#include "tests/tensors/temp_dir.h"
+
+namespace drystone::tensors {
+namespace {
+
+void write_index(const test::TempDir& folder, const std::string& weight_map) {
+  std::ofstream(folder / "model.safetensors.index.json")
+      << R"({"metadata":{"total_size":8},"weight_map":)" << weight_map << "}";
+}
+
+TEST_CASE("open_checkpoint: a single file and shards read the same") {
+  const test::TempDir single;
+  const test::TempDir sharded;
+  const at::Tensor x = at::full({2}, 1.5);
+  const at::Tensor y = at::full({3}, 2.5);
+  write_safetensors(single / "model.safetensors", {{"x", x}, {"y", y}});
+  write_safetensors(sharded / "model-00001-of-00002.safetensors", {{"x", x}});
+  write_safetensors(sharded / "model-00002-of-00002.safetensors", {{"y", y}});
+  write_index(sharded, R"({"x":"model-00001-of-00002.safetensors",)"
+                       R"("y":"model-00002-of-00002.safetensors"})");
+  for (const auto* folder : {&single, &sharded}) {
+    const Checkpoint checkpoint = open_checkpoint(folder->path());
+    CHECK(checkpoint.names() == std::vector<std::string>{"x", "y"});
+    CHECK(at::equal(checkpoint.tensor("x"), x));
+    CHECK(at::equal(checkpoint.tensor("y"), y));
+    CHECK(checkpoint.info("y").shape == std::vector<int64_t>{3});
+    CHECK_THROWS_AS(checkpoint.tensor("z"), core::IoError);
+  }
+  CHECK(open_checkpoint(sharded.path()).files().size() == 2);
+}
+
+TEST_CASE("open_checkpoint: refuses shards that are missing, foreign or inconsistent") {
+  const test::TempDir folder;
+  CHECK_THROWS_AS(open_checkpoint(folder.path()), core::IoError);
+  write_safetensors(folder / "one", {{"x", at::full({2}, 1.0)}});
+  write_safetensors(folder / "two", {{"x", at::full({2}, 2.0)}, {"y", at::full({2}, 2.0)}});
+  for (const char* weight_map : {R"({"x":"../one"})", R"({"x":"/etc/passwd"})", R"({"x":".."})",
+                                 R"({"x":""})", R"({"x":"none"})", R"({"x":1})", R"([])",
+                                 R"({"z":"one"})", R"({"x":"one","y":"two"})", R"({"x":)"}) {
+    CAPTURE(weight_map);
+    write_index(folder, weight_map);
+    CHECK_THROWS_AS(open_checkpoint(folder.path()), core::IoError);
+  }
+}
+
+}  // namespace
+}  // namespace drystone::tensors
