@@ -1,0 +1,43 @@
+#pragma once
+// The shape that every update and version of a federation has: fixed by the base model and the plan.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace drystone::aggregation {
+
+struct ModuleLayout {
+  int64_t out = 0;
+  int64_t in = 0;
+  bool operator==(const ModuleLayout&) const = default;
+};
+
+/// Modules that carry an adapter, and dense parts with their shapes. Ranks are not part of it: each
+/// client has its own.
+struct AdapterLayout {
+  std::map<std::string, ModuleLayout> modules;
+  std::map<std::string, std::vector<int64_t>> dense;
+  bool operator==(const AdapterLayout&) const = default;
+};
+
+/// {"modules": {name: [out, in]}, "dense": {name: [sizes]}} with sorted keys: equal layouts give
+/// equal text.
+std::string to_json(const AdapterLayout& layout);
+
+/// @throws core::InvalidArgument  not of the form that to_json writes, or a size below 1
+AdapterLayout layout_from_json(std::string_view json);
+
+/// As text in a file (layout.json). @throws core::IoError  names the file
+void write_layout(const std::filesystem::path& file, const AdapterLayout& layout);
+AdapterLayout read_layout(const std::filesystem::path& file);
+
+/// Most bytes that an update of this layout may have when no module exceeds `max_rank`: what bounds
+/// a client's claim before a byte of it is accepted.
+/// @throws core::InvalidArgument  max_rank < 1, or the bound leaves 63 bits
+std::uint64_t max_payload_bytes(const AdapterLayout& layout, int64_t max_rank);
+
+}  // namespace drystone::aggregation

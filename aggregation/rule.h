@@ -1,0 +1,72 @@
+#pragma once
+// What the server makes of a round: from accepted updates to the factors of the next version.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace drystone::aggregation {
+
+/// What a published factor set means for the modules; dense parts always add.
+enum class Publish {
+  Add,      ///< added to what went before (stacking)
+  Replace,  ///< replaces all earlier factors (averages of factors)
+};
+
+/// One accepted update: a payload that has passed the gate.
+struct AcceptedUpdate {
+  std::string client;  ///< for messages
+  std::uint64_t num_examples = 0;
+  std::filesystem::path payload;  ///< factor set file; not changed while the round is aggregated
+};
+
+/// The files of one aggregation. None of the outputs is fsynced; both are complete or absent.
+struct AggregationJob {
+  /// In the order of the sums. Sorted by client name, the result is the same bits in whatever order
+  /// the updates arrived.
+  std::vector<AcceptedUpdate> updates;
+  std::filesystem::path carry_in;   ///< what the last round cut; empty: nothing
+  std::filesystem::path output;     ///< the factors to publish
+  std::filesystem::path carry_out;  ///< written only when something was cut
+};
+
+/// What goes into the round's report.
+struct AggregationReport {
+  Publish publish = Publish::Add;
+  int64_t stack_rank = 0;       ///< Σ ranks (+ carried), largest over modules
+  int64_t compact_rank = 0;     ///< of what is published, largest over modules
+  double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
+  bool carries = false;         ///< carry_out was written
+  /// "exact", "truncated, tol=0.001, carried over", "truncated, rank=64, carried over", or
+  /// "inexact, factors averaged"
+  std::string exactness;
+};
+
+/// Interface of the rules; implementations are stateless between calls, so that a round may be
+/// aggregated again and gives the same bits (same machine, same threads).
+class AggregationRule {
+ public:
+  virtual ~AggregationRule() = default;
+  /// As in the configuration, e.g. "flora".
+  virtual std::string name() const = 0;
+  virtual Publish publish() const = 0;
+  /// Goes through the modules one at a time on mapped files: memory is about one module's stack,
+  /// however many clients and modules there are.
+  /// @throws core::InvalidArgument  no update, updates of different layout, ranks that the rule
+  ///                                cannot combine; names the client and the remedy
+  /// @throws core::IoError          a file cannot be read or written
+  virtual AggregationReport aggregate(const AggregationJob& job) const = 0;
+};
+
+/// flora | fedit | zero-pad, with the configuration's weights and compaction.
+/// @throws core::ConfigError  a rule or robust filter that does not exist (lists those that do)
+std::unique_ptr<AggregationRule> make_rule(const core::AggregationConfig& config);
+
+/// The names that make_rule knows.
+std::vector<std::string> rule_names();
+
+}  // namespace drystone::aggregation
