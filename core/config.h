@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/bytes.h"
+#include "core/error.h"
 
 namespace drystone::core {
 
@@ -21,6 +21,8 @@ struct ModelConfig {
   std::string quantization = "none";
   std::int64_t max_length = 128;  ///< tokens, special ones included
   std::string sha256;             ///< hex; pins the base; empty: computed from the folder
+
+  bool operator==(const ModelConfig&) const = default;
 };
 
 struct DataConfig {
@@ -28,20 +30,24 @@ struct DataConfig {
   std::filesystem::path test;
   std::string text_field = "text";
   std::string label_field = "label";
-  std::vector<std::string> labels;    ///< class names in id order; empty: sorted names found in train
-  std::string partition = "iid";      ///< iid | dirichlet | shards | by-key
-  double concentration = 0.5;         ///< Dirichlet
+  std::vector<std::string> labels;  ///< class names in id order; empty: sorted names found in train
+  std::string partition = "iid";    ///< iid | dirichlet | shards | by-key
+  double concentration = 0.5;       ///< Dirichlet
   std::int64_t shards_per_client = 2;
-  std::string partition_key;          ///< by-key: field whose value names the client
-  std::int64_t max_test_examples = 0; ///< 0: all; otherwise a keyed random subset of the test file
+  std::string partition_key;           ///< by-key: field whose value names the client
+  std::int64_t max_test_examples = 0;  ///< 0: all; otherwise a keyed random subset of the test file
+
+  bool operator==(const DataConfig&) const = default;
 };
 
 struct FederationConfig {
   std::int64_t rounds = 3;
-  std::int64_t cohort = 0;   ///< clients asked per round; 0: all
-  std::int64_t quorum = 0;   ///< 0: the whole cohort
+  std::int64_t cohort = 0;  ///< clients asked per round; 0: all
+  std::int64_t quorum = 0;  ///< 0: the whole cohort
   std::chrono::milliseconds deadline = std::chrono::minutes(10);
   std::string mode = "sync";
+
+  bool operator==(const FederationConfig&) const = default;
 };
 
 /// Method options, validated by the method itself.
@@ -62,15 +68,19 @@ struct TrainingConfig {
   std::string schedule = "linear";  ///< constant | linear | cosine
   double warmup = 0.06;             ///< fraction of the round's steps
   double weight_decay = 0.0;
-  double dropout = 0.0;        ///< on the adapter's input
-  std::int64_t threads = 1;    ///< compute threads of one client; part of what fixes the bits
+  double dropout = 0.0;      ///< on the adapter's input
+  std::int64_t threads = 1;  ///< compute threads of one client; part of what fixes the bits
   Options options;
+
+  bool operator==(const TrainingConfig&) const = default;
 };
 
 /// A group of virtual clients (simulate) or of folders to provision.
 struct ClientGroup {
   std::int64_t count = 1;
   TrainingConfig training;  ///< the section's defaults with this entry's overrides applied
+
+  bool operator==(const ClientGroup&) const = default;
 };
 
 struct AggregationConfig {
@@ -81,25 +91,35 @@ struct AggregationConfig {
   double tolerance = 0.0;               ///< compaction = {tolerance = …}: relative Frobenius error
   std::int64_t rank = 0;                ///< compaction = {rank = …}
   std::string robust = "none";
+
+  bool operator==(const AggregationConfig&) const = default;
 };
 
 struct SecurityConfig {
-  std::string coordinator;            ///< tcp://host:port
-  std::filesystem::path identity;     ///< path without suffix of NAME.key / NAME.pub
-  std::filesystem::path allow;        ///< roster.toml
+  std::string coordinator;         ///< tcp://host:port
+  std::filesystem::path identity;  ///< path without suffix of NAME.key / NAME.pub
+  std::filesystem::path allow;     ///< roster.toml
+
+  bool operator==(const SecurityConfig&) const = default;
 };
 
 struct SimulationConfig {
   std::int64_t workers = 0;  ///< training threads in parallel; 0: one a core
+
+  bool operator==(const SimulationConfig&) const = default;
 };
 
 struct OutputConfig {
   std::filesystem::path dir = "runs/latest";
   bool keep_updates = true;  ///< keep clients' payloads after a round: lets anyone recompute it
+
+  bool operator==(const OutputConfig&) const = default;
 };
 
 struct Config {
   std::filesystem::path source;  ///< the TOML file, for messages
+  /// Key → "FILE:LINE" or "--set", for every key that was given; see config_error.
+  std::map<std::string, std::string> origins;
   std::string name = "federation";
   std::uint64_t seed = 0;
   ModelConfig model;
@@ -111,18 +131,31 @@ struct Config {
   SecurityConfig security;
   SimulationConfig simulation;
   OutputConfig output;
+
+  /// Equal settings; where they were written does not matter.
+  bool operator==(const Config& other) const;
 };
 
-/// Reads and checks a configuration. Relative paths are resolved against the file's folder.
-/// `overrides` are `key=value` as given to --set, e.g. "training.rank=8".
+/// Reads and checks a configuration. `overrides` are `key=value` as given to --set, e.g.
+/// "training.rank=8" or, for the second [[clients]] entry, "clients.1.rank=8".
+/// Relative paths are resolved against the file's folder, those in overrides against the current
+/// one; afterwards all paths are absolute. Whether they exist is for the programs to check.
 /// @throws ConfigError  `FILE:LINE: key: what is wrong; what to do`; an unknown key names the nearest
-Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+Config load_config(const std::filesystem::path& file,
+                   const std::vector<std::string>& overrides = {});
+
+/// An error about `key` for checks that come after loading (files, methods, devices …): says where
+/// the key, or else the table around it, was written. `problem` is "what is wrong; what to do".
+ConfigError config_error(const Config& config, const std::string& key, const std::string& problem);
+
+/// Number of clients that the [[clients]] entries describe; 0 without entries.
+std::int64_t num_clients(const Config& config);
 
 /// The resolved configuration as TOML that load_config reads back to an equal Config.
 std::string to_toml(const Config& config);
 
-/// Canonical text of what determines the result: everything but paths, addresses, threads of the
-/// machine and output. Equal for a simulated and a deployed run of the same federation; its SHA-256
+/// Canonical text of what determines the result: everything but paths, field names of data files,
+/// addresses, the deadline, workers and output. Equal for a simulated and a deployed run of the same federation; its SHA-256
 /// is the config hash in reports and in every round's transcript.
 std::string semantic_text(const Config& config);
 

@@ -29,7 +29,7 @@ struct ValueText {
   }
   // A value that could be mistaken for the next field, or break the line, is quoted.
   std::string operator()(std::string_view value) const {
-    std::string text = quoted(value);
+    std::string text = quote(value);
     const bool plain = !value.empty() && text.size() == value.size() + 2 &&
                        value.find_first_of(" =") == std::string_view::npos;
     return plain ? std::string(value) : text;
@@ -47,7 +47,7 @@ LogLevel parse_log_level(std::string_view text) {
   for (const auto& [name, level] : kLevels) {
     if (name == text) return level;
   }
-  throw ConfigError("--log-level: " + quoted(text) +
+  throw ConfigError("--log-level: " + quote(text) +
                     " is not a level; use one of debug, info, warning, error, off");
 }
 

@@ -29,7 +29,7 @@ std::string join(std::span<const std::string> words, std::string_view separator)
   return text;
 }
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);

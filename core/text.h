@@ -1,6 +1,8 @@
 #pragma once
 // Small helpers for the words in messages.
 
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,7 +15,7 @@ std::string join(std::span<const std::string> words, std::string_view separator 
 
 /// The text in double quotes, with quotes, backslashes, line breaks and other control characters
 /// escaped: one line whatever a peer or a file put into it.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 /// Levenshtein distance in bytes: insertions, deletions and substitutions cost 1.
 std::size_t edit_distance(std::string_view from, std::string_view to);

@@ -25,11 +25,11 @@ TEST_CASE("nearest: the closest word, the first of equals, nothing of nothing") 
   CHECK(nearest("rank", {}) == "");
 }
 
-TEST_CASE("quoted: one printable line whatever comes in") {
-  CHECK(quoted("a\"b\\c") == R"("a\"b\\c")");
-  CHECK(quoted("a\nb\tc\r") == R"("a\nb\tc\r")");
-  CHECK(quoted(std::string_view("\0\x1b\x7f", 3)) == R"("\u0000\u001B\u007F")");
-  CHECK(quoted("größe") == "\"größe\"");
+TEST_CASE("quote: one printable line whatever comes in") {
+  CHECK(quote("a\"b\\c") == R"("a\"b\\c")");
+  CHECK(quote("a\nb\tc\r") == R"("a\nb\tc\r")");
+  CHECK(quote(std::string_view("\0\x1b\x7f", 3)) == R"("\u0000\u001B\u007F")");
+  CHECK(quote("größe") == "\"größe\"");
 }
 
 TEST_CASE("join: separators only between") {

@@ -1,0 +1,269 @@
+#include "core/config_reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "core/text.h"
+
+namespace drystone::core::detail {
+namespace {
+
+const toml::table kEmptyTable;
+
+std::string type_name(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table: return "a table";
+    case toml::node_type::array: return "an array";
+    case toml::node_type::string: return "the string " + quote(**node.as_string());
+    case toml::node_type::integer: return "the integer " + std::to_string(**node.as_integer());
+    case toml::node_type::floating_point:
+      return "the number " + format_double(**node.as_floating_point());
+    case toml::node_type::boolean: return **node.as_boolean() ? "true" : "false";
+    default: return "a date or time";
+  }
+}
+
+std::string interval_text(const RealRange& range) {
+  const bool bounded = range.high < std::numeric_limits<double>::max();
+  std::string text = (range.open_low ? "> " : ">= ") + format_double(range.low);
+  if (bounded) text += (range.open_high ? " and < " : " and <= ") + format_double(range.high);
+  return text;
+}
+
+std::string interval_text(const IntRange& range) {
+  if (range.high == std::numeric_limits<std::int64_t>::max()) {
+    return ">= " + std::to_string(range.low);
+  }
+  return "from " + std::to_string(range.low) + " to " + std::to_string(range.high);
+}
+
+bool contains(const RealRange& range, double value) {
+  return std::isfinite(value) && value >= range.low && value <= range.high &&
+         !(range.open_low && value == range.low) && !(range.open_high && value == range.high);
+}
+
+OptionValue option_value(const toml::node& node, bool& is_scalar) {
+  is_scalar = true;
+  if (const auto* value = node.as_boolean()) return **value;
+  if (const auto* value = node.as_integer()) return **value;
+  if (const auto* value = node.as_floating_point()) return **value;
+  if (const auto* value = node.as_string()) return **value;
+  is_scalar = false;
+  return {};
+}
+
+}  // namespace
+
+TableReader::TableReader(Document& document) : TableReader(document, document.root(), "", "") {}
+
+TableReader::TableReader(Document& document, const toml::table& table, std::string prefix,
+                         std::string section)
+    : document_(&document),
+      table_(&table),
+      prefix_(std::move(prefix)),
+      section_(std::move(section)) {
+  document_->visit(prefix_, section_, table);
+}
+
+std::string TableReader::dotted(const std::string& key) const {
+  return prefix_.empty() ? key : prefix_ + "." + key;
+}
+
+const toml::node* TableReader::find(const std::string& key) {
+  document_->know(section_, key);
+  const toml::node* node = table_->get(key);
+  if (node != nullptr) document_->note(dotted(key), *node);
+  return node;
+}
+
+void TableReader::fail(const std::string& key, const std::string& problem) const {
+  document_->fail(dotted(key), table_->get(key), problem);
+}
+
+void TableReader::wrong_type(const std::string& key, const toml::node& node,
+                             const std::string& expected, const std::string& example) const {
+  fail(key, "must be " + expected + ", not " + type_name(node) + "; write e.g. " + key + " = " +
+                example);
+}
+
+// What --set gives for a string needs no quotes, even where it looks like a number.
+std::string TableReader::text(const std::string& key, const toml::node& node,
+                              const std::string& example) const {
+  if (const auto* value = node.as_string()) return **value;
+  if (const auto raw = document_->override_text(dotted(key)); raw && node.is_value()) return *raw;
+  wrong_type(key, node, "a string", example);
+}
+
+void TableReader::read(const std::string& key, std::string& value) {
+  const std::string example = quote(value.empty() ? "..." : value);
+  if (const auto* node = find(key)) value = text(key, *node, example);
+}
+
+void TableReader::read(const std::string& key, bool& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  if (!node->is_boolean()) wrong_type(key, *node, "true or false", value ? "true" : "false");
+  value = **node->as_boolean();
+}
+
+void TableReader::read(const std::string& key, std::int64_t& value, IntRange range) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string example = std::to_string(value);
+  if (!node->is_integer()) wrong_type(key, *node, "a whole number", example);
+  const std::int64_t given = **node->as_integer();
+  if (given < range.low || given > range.high) {
+    fail(key, "must be " + interval_text(range) + ", not " + std::to_string(given) +
+                  "; write e.g. " + key + " = " + example);
+  }
+  value = given;
+}
+
+void TableReader::read(const std::string& key, double& value, RealRange range) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string example = format_double(value);
+  if (!node->is_number()) wrong_type(key, *node, "a number", example);
+  const double given = *node->value<double>();
+  if (!contains(range, given)) {
+    fail(key, "must be " + interval_text(range) + ", not " + format_double(given) +
+                  "; write e.g. " + key + " = " + example);
+  }
+  value = given;
+}
+
+void TableReader::read(const std::string& key, std::chrono::milliseconds& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string example = quote(duration_text(value));
+  const std::string given = text(key, *node, example);
+  const auto duration = parse_duration(given);
+  if (!duration) {
+    fail(key, quote(given) + " is not a duration; write a positive number with the unit ms, s, " +
+                  "min or h, e.g. " + key + " = " + example);
+  }
+  value = *duration;
+}
+
+void TableReader::read(const std::string& key, std::filesystem::path& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string given = text(key, *node, "\"path/of/it\"");
+  if (given.empty()) fail(key, "is an empty path; write a path or remove the key");
+  const bool from_shell = document_->override_text(dotted(key)).has_value();
+  const auto base = from_shell ? std::filesystem::path() : document_->folder();
+  value = std::filesystem::absolute(base / given).lexically_normal();
+}
+
+void TableReader::read(const std::string& key, std::vector<std::string>& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string example = "[\"a\", \"b\"]";
+  const auto* array = node->as_array();
+  if (array == nullptr) wrong_type(key, *node, "an array of strings", example);
+  std::vector<std::string> items;
+  std::set<std::string> seen;
+  for (const auto& item : *array) {
+    const auto* string = item.as_string();
+    if (string == nullptr || string->get().empty()) {
+      fail(key, "holds " + (string == nullptr ? type_name(item) : "an empty string") +
+                    "; every item must be a non-empty string, e.g. " + key + " = " + example);
+    }
+    if (!seen.insert(string->get()).second) {
+      fail(key, "names " + quote(string->get()) + " twice; remove one of them");
+    }
+    items.push_back(string->get());
+  }
+  value = std::move(items);
+}
+
+void TableReader::read_choice(const std::string& key, std::string& value,
+                              const std::vector<std::string>& choices) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  const std::string given = text(key, *node, quote(value));
+  if (std::ranges::find(choices, given) == choices.end()) {
+    const std::string close = nearest(given, choices);
+    const bool is_typo = choices.size() > 1 && edit_distance(given, close) <= close.size() / 3;
+    fail(key, quote(given) + " is not supported; " +
+                  (is_typo ? "did you mean " + quote(close) + "? " : std::string()) +
+                  "supported: " + join(choices));
+  }
+  value = given;
+}
+
+void TableReader::read_options(const std::string& key, Options& value) {
+  if (const auto* node = find(key); node != nullptr && !node->is_table()) {
+    fail(key, "must be a table of the method's options, not " + type_name(*node) + "; write e.g. " +
+                  key + " = {beta = 0.1}");
+  }
+  TableReader reader = table(key);
+  for (const auto& [name, node] : *reader.table_) {
+    const std::string option(name.str());
+    reader.find(option);
+    bool is_scalar = false;
+    OptionValue given = option_value(node, is_scalar);
+    if (!is_scalar) {
+      reader.fail(option, "must be a number, a string, true or false, not " + type_name(node) +
+                              "; see the method's options in docs/configuration.md");
+    }
+    value[option] = std::move(given);
+  }
+}
+
+void TableReader::refuse(const std::string& key, const std::string& problem) {
+  if (table_->contains(key)) fail(key, problem);
+}
+
+TableReader TableReader::table(const std::string& key) {
+  const auto* node = find(key);
+  if (node == nullptr) return {*document_, kEmptyTable, dotted(key), dotted(key)};
+  if (!node->is_table()) {
+    fail(key, "must be a section, not " + type_name(*node) + "; write [" + dotted(key) +
+                  "] on a line of its own and its keys below");
+  }
+  return {*document_, *node->as_table(), dotted(key), dotted(key)};
+}
+
+std::vector<TableReader> TableReader::tables(const std::string& key) {
+  const auto* node = find(key);
+  std::vector<TableReader> readers;
+  if (node == nullptr) return readers;
+  const auto* array = node->as_array();
+  const bool all_tables =
+      array != nullptr && std::ranges::all_of(*array, [](auto& item) { return item.is_table(); });
+  if (!all_tables) {
+    fail(key, "must be a list of tables, not " + type_name(*node) + "; write [[" + key +
+                  "]] above the keys of each entry");
+  }
+  for (std::size_t i = 0; i < array->size(); ++i) {
+    const std::string name = dotted(key) + "." + std::to_string(i);
+    document_->note(name, *array->get(i));
+    readers.push_back({*document_, *array->get(i)->as_table(), name, dotted(key)});
+  }
+  return readers;
+}
+
+std::optional<std::chrono::milliseconds> parse_duration(const std::string& text) {
+  static const std::map<std::string, double> kUnits = {
+      {"ms", 1.0}, {"s", 1e3}, {"min", 60e3}, {"h", 3600e3}};
+  const std::size_t unit = text.find_first_not_of("0123456789.");
+  if (unit == 0 || unit == std::string::npos || !kUnits.contains(text.substr(unit))) return {};
+  const std::string number = text.substr(0, unit);
+  if (std::ranges::count(number, '.') > 1 || number == "." || number.size() > 15) return {};
+  const double milliseconds = std::round(std::stod(number) * kUnits.at(text.substr(unit)));
+  constexpr double kLongest = 365.0 * 24 * 3600e3;
+  if (milliseconds < 1.0 || milliseconds > kLongest) return {};
+  return std::chrono::milliseconds(static_cast<std::int64_t>(milliseconds));
+}
+
+std::string duration_text(std::chrono::milliseconds duration) {
+  const std::int64_t count = duration.count();
+  if (count % 3'600'000 == 0) return std::to_string(count / 3'600'000) + "h";
+  if (count % 60'000 == 0) return std::to_string(count / 60'000) + "min";
+  if (count % 1000 == 0) return std::to_string(count / 1000) + "s";
+  return std::to_string(count) + "ms";
+}
+
+}  // namespace drystone::core::detail

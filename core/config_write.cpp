@@ -1,0 +1,226 @@
+#include <set>
+
+#include "core/config.h"
+#include "core/config_reader.h"
+#include "core/text.h"
+
+namespace drystone::core {
+namespace {
+
+std::string toml_value(const std::string& value) { return quote(value); }
+std::string toml_value(const std::filesystem::path& value) { return quote(value.string()); }
+std::string toml_value(std::int64_t value) { return std::to_string(value); }
+std::string toml_value(double value) { return format_double(value); }
+std::string toml_value(bool value) { return value ? "true" : "false"; }
+std::string toml_value(std::chrono::milliseconds value) {
+  return quote(detail::duration_text(value));
+}
+std::string toml_value(const std::vector<std::string>& values) {
+  std::vector<std::string> items;
+  for (const auto& value : values) items.push_back(quote(value));
+  return "[" + join(items) + "]";
+}
+std::string toml_value(const OptionValue& value) {
+  return std::visit([](const auto& held) { return toml_value(held); }, value);
+}
+
+bool is_bare(const std::string& key) {
+  return !key.empty() && key.find_first_not_of(
+                             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                             "0123456789_-") == std::string::npos;
+}
+
+using Entry = std::pair<std::string, std::string>;  // key → TOML value
+using Entries = std::vector<Entry>;
+
+Entries model_entries(const ModelConfig& model) {
+  return {{"task", toml_value(model.task)},
+          {"dtype", toml_value(model.dtype)},
+          {"quantization", toml_value(model.quantization)},
+          {"max_length", toml_value(model.max_length)},
+          {"sha256", toml_value(model.sha256)}};
+}
+
+Entries data_entries(const DataConfig& data) {
+  return {{"labels", toml_value(data.labels)},
+          {"partition", toml_value(data.partition)},
+          {"concentration", toml_value(data.concentration)},
+          {"shards_per_client", toml_value(data.shards_per_client)},
+          {"partition_key", toml_value(data.partition_key)},
+          {"max_test_examples", toml_value(data.max_test_examples)}};
+}
+
+Entries federation_entries(const FederationConfig& federation) {
+  return {{"rounds", toml_value(federation.rounds)},
+          {"cohort", toml_value(federation.cohort)},
+          {"quorum", toml_value(federation.quorum)},
+          {"mode", toml_value(federation.mode)}};
+}
+
+Entries training_entries(const TrainingConfig& training) {
+  const bool all = training.target_modules == std::vector<std::string>{"all-linear"};
+  return {{"method", toml_value(training.method)},
+          {"rank", toml_value(training.rank)},
+          {"alpha", toml_value(training.alpha)},
+          {"target_modules", all ? quote("all-linear") : toml_value(training.target_modules)},
+          {"epochs", toml_value(training.epochs)},
+          {"max_steps", toml_value(training.max_steps)},
+          {"batch_size", toml_value(training.batch_size)},
+          {"gradient_accumulation", toml_value(training.gradient_accumulation)},
+          {"max_grad_norm", toml_value(training.max_grad_norm)},
+          {"learning_rate", toml_value(training.learning_rate)},
+          {"schedule", toml_value(training.schedule)},
+          {"warmup", toml_value(training.warmup)},
+          {"weight_decay", toml_value(training.weight_decay)},
+          {"dropout", toml_value(training.dropout)},
+          {"threads", toml_value(training.threads)}};
+}
+
+Entries option_entries(const Options& options) {
+  Entries entries;
+  for (const auto& [key, value] : options) {
+    entries.emplace_back(is_bare(key) ? key : quote(key), toml_value(value));
+  }
+  return entries;
+}
+
+std::string compaction_value(const AggregationConfig& aggregation) {
+  if (aggregation.compaction == "tolerance") {
+    return "{tolerance = " + toml_value(aggregation.tolerance) + "}";
+  }
+  if (aggregation.compaction == "rank") return "{rank = " + toml_value(aggregation.rank) + "}";
+  return toml_value(aggregation.compaction);
+}
+
+Entries aggregation_entries(const AggregationConfig& aggregation) {
+  return {{"rule", toml_value(aggregation.rule)},
+          {"weights", toml_value(aggregation.weights)},
+          {"start", toml_value(aggregation.start)},
+          {"compaction", compaction_value(aggregation)},
+          {"robust", toml_value(aggregation.robust)}};
+}
+
+void add_path(Entries& entries, const std::string& key, const std::filesystem::path& path) {
+  if (!path.empty()) entries.emplace_back(key, toml_value(path));
+}
+
+/// What `entries` says differently from `defaults`, which has the same keys in the same order.
+Entries changed(const Entries& entries, const Entries& defaults) {
+  Entries result;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i] != defaults[i]) result.push_back(entries[i]);
+  }
+  return result;
+}
+
+void append_lines(std::string& text, const Entries& entries) {
+  for (const auto& [key, value] : entries) text += key + " = " + value + "\n";
+}
+
+void append_section(std::string& text, const std::string& title, const Entries& entries) {
+  if (entries.empty()) return;
+  text += "\n" + title + "\n";
+  append_lines(text, entries);
+}
+
+void append_group(std::string& text, const ClientGroup& group, const TrainingConfig& defaults) {
+  Entries entries = {{"count", toml_value(group.count)}};
+  for (auto& entry : changed(training_entries(group.training), training_entries(defaults))) {
+    entries.push_back(std::move(entry));
+  }
+  append_section(text, "[[clients]]", entries);
+  if (group.training.options != defaults.options) {
+    append_section(text, "[clients.options]", option_entries(group.training.options));
+  }
+}
+
+/// "section.key = value" lines, sorted.
+class CanonicalText {
+ public:
+  void add(const std::string& section, const Entries& entries) {
+    for (const auto& [key, value] : entries) {
+      lines_.insert((section.empty() ? key : section + "." + key) + " = " + value + "\n");
+    }
+  }
+  void add(const std::string& section, const TrainingConfig& training) {
+    add(section, training_entries(training));
+    add(section + ".options", option_entries(training.options));
+  }
+  std::string text() const {
+    std::string all = "drystone configuration 1\n";
+    for (const auto& line : lines_) all += line;
+    return all;
+  }
+
+ private:
+  std::set<std::string> lines_;
+};
+
+/// Neighbours with equal training become one group: how the file is cut up does not matter.
+std::vector<ClientGroup> merged(const std::vector<ClientGroup>& groups) {
+  std::vector<ClientGroup> result;
+  for (const auto& group : groups) {
+    if (!result.empty() && result.back().training == group.training) {
+      result.back().count += group.count;
+    } else {
+      result.push_back(group);
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string to_toml(const Config& config) {
+  Entries model = model_entries(config.model);
+  add_path(model, "path", config.model.path);
+  Entries data = data_entries(config.data);
+  data.emplace_back("text_field", toml_value(config.data.text_field));
+  data.emplace_back("label_field", toml_value(config.data.label_field));
+  add_path(data, "train", config.data.train);
+  add_path(data, "test", config.data.test);
+  Entries federation = federation_entries(config.federation);
+  federation.emplace_back("deadline", toml_value(config.federation.deadline));
+  Entries security;
+  if (!config.security.coordinator.empty()) {
+    security.emplace_back("coordinator", toml_value(config.security.coordinator));
+  }
+  add_path(security, "identity", config.security.identity);
+  add_path(security, "allow", config.security.allow);
+
+  std::string text;
+  append_lines(text, {{"name", toml_value(config.name)},
+                      {"seed", toml_value(static_cast<std::int64_t>(config.seed))}});
+  append_section(text, "[model]", model);
+  append_section(text, "[data]", data);
+  append_section(text, "[federation]", federation);
+  append_section(text, "[training]", training_entries(config.training));
+  append_section(text, "[training.options]", option_entries(config.training.options));
+  for (const auto& group : config.clients) append_group(text, group, config.training);
+  append_section(text, "[aggregation]", aggregation_entries(config.aggregation));
+  append_section(text, "[security]", security);
+  append_section(text, "[simulation]", {{"workers", toml_value(config.simulation.workers)}});
+  append_section(text, "[output]",
+                 {{"dir", toml_value(config.output.dir)},
+                  {"keep_updates", toml_value(config.output.keep_updates)}});
+  return text;
+}
+
+std::string semantic_text(const Config& config) {
+  CanonicalText canonical;
+  canonical.add("", {{"name", toml_value(config.name)}, {"seed", std::to_string(config.seed)}});
+  canonical.add("model", model_entries(config.model));
+  canonical.add("data", data_entries(config.data));
+  canonical.add("federation", federation_entries(config.federation));
+  canonical.add("training", config.training);
+  const auto groups = merged(config.clients);
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const std::string section = "clients." + std::to_string(i);
+    canonical.add(section, {{"count", toml_value(groups[i].count)}});
+    canonical.add(section, groups[i].training);
+  }
+  canonical.add("aggregation", aggregation_entries(config.aggregation));
+  return canonical.text();
+}
+
+}  // namespace drystone::core

@@ -1,0 +1,76 @@
+#include "core/files.h"
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "tests/core/temporary_folder.h"
+
+using namespace drystone;
+using core::as_bytes;
+using core::IoError;
+
+namespace {
+
+std::size_t entries_in(const std::filesystem::path& folder) {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("files: what is written is read back, and replaces what was there") {
+  const test::TemporaryFolder folder;
+  const auto path = folder / "a.bin";
+  core::write_file_atomic(path, as_bytes("first, the longer one"));
+  core::write_file_atomic(path, as_bytes(std::string_view("x\0y", 3)));
+  CHECK(core::read_text_file(path, 100) == std::string("x\0y", 3));
+  CHECK(core::read_file(path, 3) == core::Bytes{'x', 0, 'y'});
+  CHECK(entries_in(folder.path()) == 1);
+}
+
+TEST_CASE("files: missing folders are made") {
+  const test::TemporaryFolder folder;
+  core::write_file_atomic(folder / "b/c/d.txt", as_bytes("deep"));
+  CHECK(folder.read("b/c/d.txt") == "deep");
+}
+
+TEST_CASE("files: an empty file is a file") {
+  const test::TemporaryFolder folder;
+  core::write_file_atomic(folder / "empty", {});
+  CHECK(core::read_file(folder / "empty", 0).empty());
+}
+
+TEST_CASE("files: secrets get their permissions from the start") {
+  const test::TemporaryFolder folder;
+  core::write_file_atomic(folder / "key", as_bytes("secret"), 0600);
+  struct stat facts{};
+  REQUIRE(::stat((folder / "key").c_str(), &facts) == 0);
+  CHECK((facts.st_mode & 0777U) == 0600);
+}
+
+TEST_CASE("files: a failed write leaves nothing behind and the old content in place") {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "taken/by-a-folder");
+  CHECK_THROWS_WITH_AS(core::write_file_atomic(folder / "taken", as_bytes("x")),
+                       doctest::Contains("taken: cannot be replaced"), IoError);
+  CHECK(entries_in(folder.path()) == 1);
+  folder.write("file", "old");
+  CHECK_THROWS_AS(core::write_file_atomic(folder / "file/inside", as_bytes("x")), IoError);
+  CHECK(folder.read("file") == "old");
+}
+
+TEST_CASE("files: reading is bounded, and only regular files are read") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.write("big", std::string(2000, 'x'));
+  CHECK_THROWS_WITH_AS(core::read_file(path, 1999),
+                       doctest::Contains("holds 2.0 kB, more than the limit of 2.0 kB"), IoError);
+  CHECK_THROWS_WITH_AS(core::read_file(folder / "none", 10), doctest::Contains("cannot be opened"),
+                       IoError);
+  CHECK_THROWS_WITH_AS(core::read_file(folder.path(), 10), doctest::Contains("not a regular file"),
+                       IoError);
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK_THROWS_AS(core::read_file(folder / "pipe", 10), IoError);  // and does not hang
+}
