@@ -69,6 +69,8 @@ void read_federation(TableReader section, FederationConfig& federation) {
   section.read("cohort", federation.cohort, kFromZero);
   section.read("quorum", federation.quorum, kFromZero);
   section.read("deadline", federation.deadline);
+  section.read("layout", federation.layout);
+  section.read("initial", federation.initial);
   section.read_choice("mode", federation.mode, {"sync"});
   section.refuse("buffer", "is for mode = \"async\", which this version does not have; remove it");
 }
@@ -187,6 +189,7 @@ void read_security(TableReader section, SecurityConfig& security) {
                                     "\"tcp://host:5570\"");
   }
   section.read("identity", security.identity);
+  section.read("coordinator_key", security.coordinator_key);
   section.read("allow", security.allow);
 }
 

@@ -181,11 +181,14 @@ std::string to_toml(const Config& config) {
   add_path(data, "test", config.data.test);
   Entries federation = federation_entries(config.federation);
   federation.emplace_back("deadline", toml_value(config.federation.deadline));
+  add_path(federation, "layout", config.federation.layout);
+  add_path(federation, "initial", config.federation.initial);
   Entries security;
   if (!config.security.coordinator.empty()) {
     security.emplace_back("coordinator", toml_value(config.security.coordinator));
   }
   add_path(security, "identity", config.security.identity);
+  add_path(security, "coordinator_key", config.security.coordinator_key);
   add_path(security, "allow", config.security.allow);
 
   std::string text;

@@ -1,0 +1,22 @@
+#pragma once
+// The clients that a federation's configuration lists, by the names that they have everywhere.
+
+#include <string>
+#include <vector>
+
+#include "core/config.h"
+
+namespace drystone::core {
+
+struct ListedClient {
+  std::string name;  ///< "client-01": numbered from 1, zero-padded so that names sort by number
+  TrainingConfig training;
+};
+
+/// Name of the client that evaluates on data.test in a provisioned or simulated federation.
+inline constexpr const char* kEvaluatorName = "evaluator";
+
+/// [[clients]] spelled out, `count` times each; without any, one client with [training]'s values.
+std::vector<ListedClient> list_clients(const Config& config);
+
+}  // namespace drystone::core
