@@ -15,13 +15,13 @@ inline constexpr std::uint64_t kMaxOutstandingChunks = 4;
 inline constexpr std::uint64_t kMaxNameBytes = 128;
 /// Free text (details of a refusal).
 inline constexpr std::uint64_t kMaxTextBytes = 1024;
-/// Clients in a cohort.
-inline constexpr std::uint64_t kMaxCohort = 100'000;
+/// Clients in a cohort: a plan with that many 32-character names still fits kMaxSignedBytes.
+inline constexpr std::uint64_t kMaxCohort = 16'384;
 /// Manifests in one Catalog; a client that lacks more asks again.
 inline constexpr std::uint64_t kMaxCatalog = 1024;
 /// Metrics in one evaluation.
 inline constexpr std::uint64_t kMaxMetrics = 64;
 /// A plan, manifest or evaluation inside a Signed.
-inline constexpr std::uint64_t kMaxSignedBytes = 1 << 19;
+inline constexpr std::uint64_t kMaxSignedBytes = 3 << 18;
 
 }  // namespace drystone::wire

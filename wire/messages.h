@@ -26,15 +26,15 @@ struct Signed {
 
 /// What the coordinator asks of one round (domain "plan", context: zero digest).
 struct RoundPlan {
-  std::string federation;        ///< hex id: SHA-256 of the semantic configuration
-  std::uint64_t round = 0;       ///< 1-based
-  std::uint64_t attempt = 0;     ///< counts re-plans of an abandoned round
+  std::string federation;     ///< hex id: SHA-256 of the semantic configuration
+  std::uint64_t round = 0;    ///< 1-based
+  std::uint64_t attempt = 0;  ///< counts re-plans of an abandoned round
   std::uint64_t base_version = 0;
-  core::Digest base_head{};      ///< chain head of base_version
-  std::uint64_t seed = 0;        ///< the federation's seed
+  core::Digest base_head{};         ///< chain head of base_version
+  std::uint64_t seed = 0;           ///< the federation's seed
   std::vector<std::string> cohort;  ///< client names, sorted
-  std::string start;             ///< fresh (warm, nested follow)
-  std::uint64_t deadline_ms = 0; ///< from receipt
+  std::string start;                ///< fresh (warm, nested follow)
+  std::uint64_t deadline_ms = 0;    ///< from receipt
 };
 
 /// T_r: SHA-256 over the plan's canonical bytes. Signatures of the round are bound to it.
@@ -46,7 +46,7 @@ struct UpdateManifest {
   std::uint64_t attempt = 0;
   std::string client;
   std::uint64_t base_version = 0;
-  core::Digest payload{};        ///< SHA-256 of the safetensors bytes
+  core::Digest payload{};  ///< SHA-256 of the safetensors bytes
   std::uint64_t payload_bytes = 0;
   std::uint64_t num_examples = 0;
   std::uint64_t num_steps = 0;
@@ -62,15 +62,15 @@ enum class PublishMode : std::uint8_t {
 
 /// One published version (domain "version", context: zero digest).
 struct VersionManifest {
-  std::uint64_t version = 0;     ///< 0: initial dense parts only
+  std::uint64_t version = 0;  ///< 0: initial dense parts only
   std::uint64_t round = 0;
   PublishMode mode = PublishMode::Add;
   core::Digest payload{};
   std::uint64_t payload_bytes = 0;
   core::Digest previous_head{};
-  core::Digest round_root{};     ///< Merkle root over the accepted updates' leaves
+  core::Digest round_root{};  ///< Merkle root over the accepted updates' leaves
   core::Digest config{};
-  core::Digest head{};           ///< crypto::chain_head of the four above
+  core::Digest head{};  ///< crypto::chain_head of the four above
 };
 
 /// An evaluator's result (domain "evaluation", context: head of the version).
@@ -85,8 +85,9 @@ core::Bytes encode(const RoundPlan& plan);
 core::Bytes encode(const UpdateManifest& manifest);
 core::Bytes encode(const VersionManifest& manifest);
 core::Bytes encode(const EvaluationManifest& manifest);
-/// Encodings are canonical: equal structs give equal bytes. Decoders refuse (MalformedFrame)
-/// anything that is not a complete, in-range message.
+/// Encodings are canonical: equal structs give equal bytes. Decoders refuse (MalformedFrame, TooLarge,
+/// NotFinite) anything that is not a complete, in-range message in exactly its canonical form.
+/// @throws core::InvalidArgument  encode: more than kMaxSignedBytes; other ranges are the reader's
 core::Expected<RoundPlan> decode_plan(core::ByteView bytes);
 core::Expected<UpdateManifest> decode_update(core::ByteView bytes);
 core::Expected<VersionManifest> decode_version(core::ByteView bytes);
@@ -96,21 +97,21 @@ core::Expected<EvaluationManifest> decode_evaluation(core::ByteView bytes);
 
 struct Hello {
   std::uint32_t protocol = kProtocolVersion;
-  std::string software;      ///< e.g. "drystone 0.1.0"
-  std::string base_sha256;   ///< hex; must equal the plan's pinned base
-  std::string device;        ///< "cpu", "cuda:0"
+  std::string software;     ///< e.g. "drystone 0.1.0"
+  std::string base_sha256;  ///< hex; must equal the plan's pinned base
+  std::string device;       ///< "cpu", "cuda:0"
   std::uint64_t num_examples = 0;
 };
 /// Asks for the manifests of all versions after `since`, up to the newest.
 struct CatalogRequest {
-  std::uint64_t since = 0;       ///< first version wanted
+  std::uint64_t since = 0;  ///< first version wanted
 };
 struct Offer {
-  Signed update;                 ///< UpdateManifest
-  double seconds = 0.0;          ///< local training time; informative
+  Signed update;         ///< UpdateManifest
+  double seconds = 0.0;  ///< local training time; informative
 };
 struct Report {
-  Signed evaluation;             ///< EvaluationManifest
+  Signed evaluation;  ///< EvaluationManifest
   double seconds = 0.0;
 };
 /// Live progress; informative, unsigned, may be lost.
@@ -125,11 +126,11 @@ struct Progress {
 
 struct Welcome {
   std::string federation;
-  std::uint64_t version = 0;     ///< newest published
+  std::uint64_t version = 0;  ///< newest published
   std::uint64_t rounds = 0;
 };
 struct Task {
-  Signed plan;                   ///< RoundPlan
+  Signed plan;  ///< RoundPlan
 };
 struct EvaluateTask {
   std::uint64_t version = 0;
@@ -141,11 +142,11 @@ struct Catalog {
 struct Verdict {
   std::uint64_t round = 0;
   bool accepted = false;
-  core::Refusal refusal{};       ///< when not accepted
+  core::Refusal refusal{};  ///< when not accepted
   std::string detail;
 };
 struct Done {
-  std::uint64_t version = 0;     ///< the final one
+  std::uint64_t version = 0;  ///< the final one
 };
 /// The peer spoke out of turn or cannot be served; the connection may go on.
 struct Refused {
@@ -164,7 +165,7 @@ struct Want {
 struct Chunk {
   core::Digest blob{};
   std::uint64_t offset = 0;
-  core::Bytes data;              ///< travels as its own frame
+  core::Bytes data;  ///< travels as its own frame
 };
 
 using Message = std::variant<Hello, CatalogRequest, Offer, Report, Progress, Welcome, Task,
@@ -173,11 +174,14 @@ using Message = std::variant<Hello, CatalogRequest, Offer, Report, Progress, Wel
 /// A message as ZeroMQ frames: a Cap'n Proto header and, for Chunk, the data as second frame.
 struct Frames {
   core::Bytes header;
-  core::Bytes data;              ///< empty unless the message is a Chunk
+  core::Bytes data;  ///< empty unless the message is a Chunk
 };
 
-Frames encode(Message message);  ///< a Chunk's data is moved, not copied
-/// Refuses (MalformedFrame, TooLarge) whatever is not a well-formed message within wire/limits.h.
+/// A Chunk's data is moved, not copied. The `detail` of Verdict and Refused is made printable and cut
+/// to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a Chunk without data
+Frames encode(Message message);
+/// Refuses (MalformedFrame, TooLarge, NotFinite) whatever is not a well-formed message within
+/// wire/limits.h. Allocates no more than a small multiple of the frames' own size.
 core::Expected<Message> decode(Frames frames);
 
 }  // namespace drystone::wire

@@ -33,9 +33,15 @@ class ServerTransport {
 class ClientTransport {
  public:
   virtual ~ClientTransport() = default;
+  /// Queues a message; it is lost when there is no connection (Hello begins anew on the next one).
   virtual void send(Message message) = 0;
+  /// Waits at most `timeout`; std::nullopt on timeout, when wake() was called, and as soon as
+  /// connections() changed.
   virtual std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) = 0;
   virtual void wake() = 0;
+  /// How often a connection was established so far; updated by receive(). Whoever sees it change (0
+  /// is "not yet") says Hello and asks anew for what is outstanding: the server may have restarted.
+  virtual std::uint64_t connections() const = 0;
   virtual std::uint64_t bytes_received() const = 0;
   virtual std::uint64_t bytes_sent() const = 0;
 };

@@ -1,0 +1,235 @@
+#include <cmath>
+#include <limits>
+#include <set>
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "crypto/hash.h"
+#include "tests/wire/samples.h"
+#include "wire/limits.h"
+#include "wire/messages.h"
+
+using namespace drystone;
+using core::Refusal;
+using wire::decode;
+using wire::encode;
+
+namespace {
+
+/// Encodings are canonical, so two messages are equal when their frames are.
+bool same_frames(const wire::Frames& a, const wire::Frames& b) {
+  return a.header == b.header && a.data == b.data;
+}
+
+template <typename Decoded>
+Refusal refusal_of(const Decoded& decoded) {
+  REQUIRE_FALSE(decoded.has_value());
+  CHECK_FALSE(decoded.error().detail.empty());
+  return decoded.error().code;
+}
+
+}  // namespace
+
+TEST_CASE("encode: every message comes back as it went") {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    CAPTURE(seed);
+    const auto messages = test::sample_messages(seed);
+    REQUIRE(messages.size() == std::variant_size_v<wire::Message>);
+    for (std::size_t kind = 0; kind < messages.size(); ++kind) {
+      CAPTURE(kind);
+      REQUIRE(messages[kind].index() == kind);
+      const wire::Frames frames = encode(messages[kind]);
+      CHECK(frames.header.size() % 8 == 0);
+      const auto decoded = decode(frames);
+      REQUIRE(decoded.has_value());
+      CHECK(decoded->index() == kind);
+      CHECK(same_frames(encode(*decoded), frames));
+    }
+  }
+}
+
+TEST_CASE("encode: the fields of a message survive") {
+  const auto hello = decode(encode(wire::Hello{
+      .protocol = 7, .software = "s", .base_sha256 = "b", .device = "d", .num_examples = 9}));
+  REQUIRE(hello.has_value());
+  const auto& actual = std::get<wire::Hello>(*hello);
+  CHECK(actual.protocol == 7);
+  CHECK(actual.software == "s");
+  CHECK(actual.base_sha256 == "b");
+  CHECK(actual.device == "d");
+  CHECK(actual.num_examples == 9);
+  for (int code = 0; code < 16; ++code) {
+    const auto verdict = decode(encode(wire::Verdict{.round = 3,
+                                                     .accepted = code % 2 == 0,
+                                                     .refusal = static_cast<Refusal>(code),
+                                                     .detail = "why"}));
+    REQUIRE(verdict.has_value());
+    CHECK(std::get<wire::Verdict>(*verdict).refusal == static_cast<Refusal>(code));
+    CHECK(std::get<wire::Verdict>(*verdict).accepted == (code % 2 == 0));
+    CHECK(std::get<wire::Verdict>(*verdict).detail == "why");
+  }
+}
+
+TEST_CASE("encode: signed structs come back equal, equal structs give equal bytes") {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    CAPTURE(seed);
+    core::SplitMix64 random(seed);
+    const wire::RoundPlan plan = test::sample_plan(random);
+    const auto plan_again = wire::decode_plan(encode(plan));
+    REQUIRE(plan_again.has_value());
+    CHECK(plan_again->federation == plan.federation);
+    CHECK(plan_again->round == plan.round);
+    CHECK(plan_again->attempt == plan.attempt);
+    CHECK(plan_again->base_version == plan.base_version);
+    CHECK(plan_again->base_head == plan.base_head);
+    CHECK(plan_again->seed == plan.seed);
+    CHECK(plan_again->cohort == plan.cohort);
+    CHECK(plan_again->start == plan.start);
+    CHECK(plan_again->deadline_ms == plan.deadline_ms);
+    CHECK(encode(*plan_again) == encode(plan));
+
+    const wire::UpdateManifest update = test::sample_update(random);
+    const auto update_again = wire::decode_update(encode(update));
+    REQUIRE(update_again.has_value());
+    CHECK(update_again->client == update.client);
+    CHECK(update_again->payload == update.payload);
+    CHECK(update_again->payload_bytes == update.payload_bytes);
+    CHECK(update_again->num_examples == update.num_examples);
+    CHECK(update_again->train_loss == update.train_loss);
+    CHECK(update_again->method == update.method);
+    CHECK(encode(*update_again) == encode(update));
+
+    const wire::VersionManifest version = test::sample_version(random);
+    const auto version_again = wire::decode_version(encode(version));
+    REQUIRE(version_again.has_value());
+    CHECK(version_again->mode == version.mode);
+    CHECK(version_again->head == version.head);
+    CHECK(version_again->config == version.config);
+    CHECK(encode(*version_again) == encode(version));
+
+    const wire::EvaluationManifest evaluation = test::sample_evaluation(random);
+    const auto evaluation_again = wire::decode_evaluation(encode(evaluation));
+    REQUIRE(evaluation_again.has_value());
+    CHECK(evaluation_again->metrics == evaluation.metrics);
+    CHECK(encode(*evaluation_again) == encode(evaluation));
+  }
+}
+
+TEST_CASE("encode: the bytes are frozen; whoever changes them changes the protocol's version") {
+  wire::UpdateManifest manifest{.round = 3,
+                                .attempt = 0,
+                                .client = "client-1",
+                                .base_version = 2,
+                                .payload = crypto::sha256(core::as_bytes("payload")),
+                                .payload_bytes = 1000,
+                                .num_examples = 64,
+                                .num_steps = 4,
+                                .num_tokens = 4096,
+                                .train_loss = 0.5,
+                                .method = "lora"};
+  CHECK(core::to_hex(crypto::sha256(encode(manifest))) ==
+        "0bf24167aefff0e7cfaf2533d78173db37a688de1df26e1acdbcd5deec3ffb80");
+  const wire::RoundPlan plan{.federation = "f",
+                             .round = 1,
+                             .base_version = 0,
+                             .seed = 7,
+                             .cohort = {"a", "b"},
+                             .start = "fresh",
+                             .deadline_ms = 1000};
+  CHECK(core::to_hex(wire::transcript(encode(plan))) ==
+        "79b21791a454100dd695b274d6b735763fbd13f21af19b986d7d3f33d7ce60c5");
+  CHECK(core::to_hex(encode(wire::Done{.version = 3}).header) ==
+        "00000000010001000b0000000000000000000000010000000300000000000000");
+}
+
+TEST_CASE("decode: field ranges") {
+  core::SplitMix64 random(1);
+  wire::UpdateManifest update = test::sample_update(random);
+  update.train_loss = std::numeric_limits<double>::quiet_NaN();
+  CHECK(refusal_of(wire::decode_update(encode(update))) == Refusal::NotFinite);
+  update.train_loss = std::numeric_limits<double>::infinity();
+  CHECK(refusal_of(wire::decode_update(encode(update))) == Refusal::NotFinite);
+  update.train_loss = 0.0;
+  update.client = std::string(wire::kMaxNameBytes, 'x');
+  CHECK(wire::decode_update(encode(update)).has_value());
+  update.client += 'x';
+  CHECK(refusal_of(wire::decode_update(encode(update))) == Refusal::MalformedFrame);
+  update.client = "line\nbreak";
+  CHECK(refusal_of(wire::decode_update(encode(update))) == Refusal::MalformedFrame);
+  update.client = "ok";
+  update.payload_bytes = 0;
+  CHECK(refusal_of(wire::decode_update(encode(update))) == Refusal::MalformedFrame);
+
+  wire::RoundPlan plan = test::sample_plan(random);
+  plan.cohort = {"b", "a"};
+  CHECK(refusal_of(wire::decode_plan(encode(plan))) == Refusal::MalformedFrame);
+  plan.cohort = {"a", "a"};
+  CHECK(refusal_of(wire::decode_plan(encode(plan))) == Refusal::MalformedFrame);
+
+  wire::EvaluationManifest evaluation = test::sample_evaluation(random);
+  for (int i = 0; i < 65; ++i) evaluation.metrics["m" + std::to_string(i)] = 0.0;
+  CHECK(refusal_of(wire::decode_evaluation(encode(evaluation))) == Refusal::MalformedFrame);
+  evaluation.metrics = {{"accuracy", -std::numeric_limits<double>::infinity()}};
+  CHECK(refusal_of(wire::decode_evaluation(encode(evaluation))) == Refusal::NotFinite);
+
+  CHECK(refusal_of(decode(encode(wire::Progress{.loss = std::nan("")}))) == Refusal::NotFinite);
+  wire::Hello hello;
+  hello.device = std::string(129, 'x');
+  CHECK(refusal_of(decode(encode(hello))) == Refusal::MalformedFrame);
+}
+
+TEST_CASE("encode: the largest cohort and the largest catalogue fit their frames") {
+  wire::RoundPlan plan;
+  for (std::uint64_t i = 0; i < wire::kMaxCohort; ++i) {
+    std::string digits = std::to_string(i);
+    plan.cohort.push_back(std::string(31 - digits.size(), '0') + digits);
+  }
+  const core::Bytes bytes = encode(plan);
+  const auto decoded = decode(encode(wire::Task{{.bytes = bytes, .signature = {}}}));
+  REQUIRE(decoded.has_value());
+  CHECK(wire::decode_plan(std::get<wire::Task>(*decoded).plan.bytes)->cohort == plan.cohort);
+  plan.cohort.push_back("z");
+  CHECK(refusal_of(wire::decode_plan(encode(plan))) == Refusal::MalformedFrame);
+
+  core::SplitMix64 random(3);
+  wire::Catalog catalog;
+  const wire::Signed version{.bytes = encode(test::sample_version(random)), .signature = {}};
+  catalog.versions.assign(wire::kMaxCatalog, version);
+  const auto catalog_again = decode(encode(catalog));
+  REQUIRE(catalog_again.has_value());
+  CHECK(std::get<wire::Catalog>(*catalog_again).versions.size() == wire::kMaxCatalog);
+  catalog.versions.push_back(version);
+  CHECK(refusal_of(decode(encode(catalog))) == Refusal::MalformedFrame);
+}
+
+TEST_CASE("encode: refuses what would not fit, cuts what is only informative") {
+  CHECK_THROWS_AS(encode(wire::Chunk{}), core::InvalidArgument);
+  CHECK_THROWS_AS(encode(wire::Chunk{{}, 0, core::Bytes(wire::kMaxChunkBytes + 1)}),
+                  core::InvalidArgument);
+  CHECK_THROWS_AS(
+      encode(wire::Task{{.bytes = core::Bytes(wire::kMaxHeaderBytes), .signature = {}}}),
+      core::InvalidArgument);
+  const auto refused = decode(encode(
+      wire::Refused{.refusal = Refusal::TooLarge, .detail = "\x1b[2J" + std::string(5000, 'x')}));
+  REQUIRE(refused.has_value());
+  const std::string& detail = std::get<wire::Refused>(*refused).detail;
+  CHECK(detail.size() == wire::kMaxTextBytes);
+  CHECK(detail.starts_with("?[2Jxx"));
+}
+
+TEST_CASE("encode: a Chunk's data is moved through both ends") {
+  wire::Chunk chunk{.blob = {}, .offset = 5, .data = core::Bytes(1000, 7)};
+  const std::uint8_t* address = chunk.data.data();
+  auto decoded = decode(encode(std::move(chunk)));
+  REQUIRE(decoded.has_value());
+  CHECK(std::get<wire::Chunk>(*decoded).data.data() == address);
+}
+
+TEST_CASE("transcript: the plan's bytes decide") {
+  core::SplitMix64 random(11);
+  std::set<core::Digest> digests;
+  wire::RoundPlan plan = test::sample_plan(random);
+  for (int i = 0; i < 20; ++i, ++plan.attempt) digests.insert(wire::transcript(encode(plan)));
+  CHECK(digests.size() == 20);
+}

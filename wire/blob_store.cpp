@@ -1,0 +1,89 @@
+#include "wire/blob_store.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "crypto/hash.h"
+#include "wire/durable_file.h"
+#include "wire/limits.h"
+
+namespace drystone::wire {
+
+namespace fs = std::filesystem;
+
+BlobStore::BlobStore(fs::path dir) : dir_(std::move(dir)) {
+  std::error_code error;
+  fs::create_directories(dir_ / "partial", error);
+  if (error) throw core::IoError(dir_.string() + ": cannot be created (" + error.message() + ")");
+}
+
+fs::path BlobStore::path(const core::Digest& blob) const { return dir_ / core::to_hex(blob); }
+
+fs::path BlobStore::partial_path(const core::Digest& blob) const {
+  return dir_ / "partial" / core::to_hex(blob);
+}
+
+bool BlobStore::contains(const core::Digest& blob) const {
+  std::error_code ignored;
+  return fs::is_regular_file(path(blob), ignored);
+}
+
+core::Digest BlobStore::put(core::ByteView content) {
+  const core::Digest blob = crypto::sha256(content);
+  if (contains(blob)) return blob;
+  const fs::path draft = partial_path(blob).concat(".new");
+  {
+    File file = File::open_for_writing(draft);
+    file.truncate(0);
+    file.write_at(0, content);
+    file.sync();
+  }
+  rename_durably(draft, path(blob));
+  return blob;
+}
+
+core::Digest BlobStore::adopt(const fs::path& file) {
+  const core::Digest blob = hash_file(file);
+  File::open_for_writing(file).sync();
+  rename_durably(file, path(blob));
+  return blob;
+}
+
+void BlobStore::finish_partial(const core::Digest& blob) {
+  rename_durably(partial_path(blob), path(blob));
+}
+
+core::Expected<core::Bytes> BlobStore::read(const core::Digest& blob, std::uint64_t offset,
+                                            std::uint64_t length) const {
+  if (!contains(blob)) {
+    return core::refuse(core::Refusal::PayloadMismatch, "no blob " + core::to_hex(blob));
+  }
+  const File file = File::open_for_reading(path(blob));
+  const std::uint64_t size = file.size();
+  if (offset > size || length > size - offset) {
+    return core::refuse(core::Refusal::PayloadMismatch,
+                        std::to_string(length) + " bytes from " + std::to_string(offset) +
+                            " are beyond the blob's " + std::to_string(size));
+  }
+  core::Bytes bytes(length);
+  if (file.read_at(offset, bytes) != length) {
+    throw core::IoError(path(blob).string() + ": became shorter while it was read");
+  }
+  return bytes;
+}
+
+std::uint64_t BlobStore::size(const core::Digest& blob) const {
+  return File::open_for_reading(path(blob)).size();
+}
+
+void BlobStore::remove(const core::Digest& blob) {
+  std::error_code error;
+  if (fs::remove(path(blob), error)) sync_folder(dir_);
+  if (error) {
+    throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + ")");
+  }
+}
+
+}  // namespace drystone::wire

@@ -1,0 +1,47 @@
+#pragma once
+// Files that survive a power cut: explicit offsets, explicit fsync.
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+
+#include "core/bytes.h"
+
+namespace drystone::wire {
+
+/// An open file. Every failure is a core::IoError that names the file and the reason.
+class File {
+ public:
+  static File open_for_reading(const std::filesystem::path& path);
+  /// Creates the file when missing; keeps what is there.
+  static File open_for_writing(const std::filesystem::path& path);
+  ~File();
+  File(File&& other) noexcept;
+  File& operator=(File&&) = delete;
+
+  std::uint64_t size() const;
+  /// Fills `target` from `offset`; returns how much there was.
+  std::size_t read_at(std::uint64_t offset, std::span<std::uint8_t> target) const;
+  void write_at(std::uint64_t offset, core::ByteView bytes);
+  void truncate(std::uint64_t size);
+  /// Returns once the content is on the disk.
+  void sync();
+
+ private:
+  File(std::filesystem::path path, int flags);
+  [[noreturn]] void fail(const char* what) const;
+
+  std::filesystem::path path_;
+  int fd_ = -1;
+};
+
+/// Makes renames and removals in `dir` durable. @throws core::IoError
+void sync_folder(const std::filesystem::path& dir);
+
+/// rename(2), then sync_folder of the target's folder. @throws core::IoError
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// SHA-256 of a file, read in pieces. @throws core::IoError
+core::Digest hash_file(const std::filesystem::path& path);
+
+}  // namespace drystone::wire

@@ -1,0 +1,138 @@
+#include "wire/inproc_transport.h"
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "core/channel.h"
+
+namespace drystone::wire {
+
+namespace {
+
+std::uint64_t num_bytes(const Frames& frames) { return frames.header.size() + frames.data.size(); }
+
+/// One client's half of its connection. An empty item is a wake-up call.
+struct ClientLink {
+  core::Channel<std::optional<Frames>> inbox;
+  std::atomic<std::uint64_t> connections{1};
+};
+
+struct FromClient {
+  std::string client;
+  Frames frames;
+};
+
+}  // namespace
+
+/// What the ends share.
+struct InprocHub::Wires {
+  class Server;
+  class Client;
+
+  core::Channel<std::optional<FromClient>> to_server;
+  std::mutex mutex;
+  std::map<std::string, std::shared_ptr<ClientLink>> clients;  ///< guarded by mutex
+
+  std::shared_ptr<ClientLink> find(const std::string& name) {
+    const std::scoped_lock lock(mutex);
+    const auto found = clients.find(name);
+    return found == clients.end() ? nullptr : found->second;
+  }
+};
+
+class InprocHub::Wires::Server final : public ServerTransport {
+ public:
+  explicit Server(std::shared_ptr<Wires> wires) : wires_(std::move(wires)) {}
+
+  void send(const std::string& client, Message message) override {
+    const auto link = wires_->find(client);
+    if (link == nullptr) return;
+    Frames frames = encode(std::move(message));
+    bytes_sent_ += num_bytes(frames);
+    link->inbox.send(std::move(frames));
+  }
+
+  std::optional<Incoming> receive(std::chrono::milliseconds timeout) override {
+    auto item = wires_->to_server.receive_for(timeout);
+    if (!item || !*item) return std::nullopt;
+    FromClient& from = **item;
+    bytes_received_ += num_bytes(from.frames);
+    return Incoming{.client = std::move(from.client), .message = decode(std::move(from.frames))};
+  }
+
+  void wake() override { wires_->to_server.send(std::nullopt); }
+  std::uint64_t bytes_received() const override { return bytes_received_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_; }
+
+ private:
+  std::shared_ptr<Wires> wires_;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+};
+
+class InprocHub::Wires::Client final : public ClientTransport {
+ public:
+  Client(std::shared_ptr<Wires> wires, std::string name)
+      : wires_(std::move(wires)), name_(std::move(name)), link_(std::make_shared<ClientLink>()) {
+    const std::scoped_lock lock(wires_->mutex);
+    wires_->clients[name_] = link_;
+  }
+
+  ~Client() override {
+    const std::scoped_lock lock(wires_->mutex);
+    const auto found = wires_->clients.find(name_);
+    if (found != wires_->clients.end() && found->second == link_) wires_->clients.erase(found);
+  }
+
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  void send(Message message) override {
+    if (wires_->find(name_) != link_) return;  // replaced by a later end
+    Frames frames = encode(std::move(message));
+    bytes_sent_ += num_bytes(frames);
+    wires_->to_server.send(FromClient{.client = name_, .frames = std::move(frames)});
+  }
+
+  std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) override {
+    auto item = link_->inbox.receive_for(timeout);
+    if (!item || !*item) return std::nullopt;
+    bytes_received_ += num_bytes(**item);
+    return decode(std::move(**item));
+  }
+
+  void wake() override { link_->inbox.send(std::nullopt); }
+  std::uint64_t connections() const override { return link_->connections; }
+  std::uint64_t bytes_received() const override { return bytes_received_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_; }
+
+ private:
+  std::shared_ptr<Wires> wires_;
+  std::string name_;
+  std::shared_ptr<ClientLink> link_;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t bytes_sent_ = 0;
+};
+
+InprocHub::InprocHub() : wires_(std::make_shared<Wires>()) {}
+InprocHub::~InprocHub() = default;
+
+std::unique_ptr<ServerTransport> InprocHub::server() {
+  return std::make_unique<Wires::Server>(wires_);
+}
+
+std::unique_ptr<ClientTransport> InprocHub::connect(const std::string& name) {
+  return std::make_unique<Wires::Client>(wires_, name);
+}
+
+void InprocHub::reconnect(const std::string& name) {
+  const auto link = wires_->find(name);
+  if (link == nullptr) return;
+  while (link->inbox.try_receive()) continue;
+  ++link->connections;
+  link->inbox.send(std::nullopt);
+}
+
+}  // namespace drystone::wire

@@ -1,0 +1,33 @@
+#pragma once
+// Server and clients in one process: the same encoded frames as over a network, handed over by
+// moving them. Simulations and tests run on it.
+
+#include <memory>
+#include <string>
+
+#include "wire/transport.h"
+
+namespace drystone::wire {
+
+/// Connects one server end with any number of client ends. Ends may outlive the hub, and live on
+/// threads of their own. Nothing is lost or reordered between two ends that stay connected.
+class InprocHub {
+ public:
+  InprocHub();
+  ~InprocHub();
+
+  /// The server end: one a hub at a time. What clients sent before it exists waits for it.
+  std::unique_ptr<ServerTransport> server();
+  /// A client end that the server knows under `name`; takes the place of an earlier end of the name,
+  /// which then hears nothing more.
+  std::unique_ptr<ClientTransport> connect(const std::string& name);
+  /// Breaks and renews the connection of `name`, if there is one: what is under way to the client is
+  /// lost, and its connections() rises. For fault plans; any thread.
+  void reconnect(const std::string& name);
+
+ private:
+  struct Wires;
+  std::shared_ptr<Wires> wires_;
+};
+
+}  // namespace drystone::wire
