@@ -10,8 +10,9 @@
 namespace drystone::client {
 
 struct EvaluateHooks {
-  std::function<void(std::int64_t done, std::int64_t total)> on_progress;  ///< examples; may be empty
-  std::stop_token stop;                                                    ///< checked every batch
+  std::function<void(std::int64_t done, std::int64_t total)>
+      on_progress;       ///< examples; may be empty
+  std::stop_token stop;  ///< checked every batch
 };
 
 struct Evaluation {

@@ -25,7 +25,7 @@ struct TrainHooks {
 
 /// What one round of local training leaves behind.
 struct LocalResult {
-  tensors::FactorSet update;  ///< detached fp32 CPU; dense parts: trained − start
+  tensors::FactorSet update;      ///< detached fp32 CPU; dense parts: trained − start
   std::int64_t num_examples = 0;  ///< of the shard: the client's weight
   std::int64_t num_steps = 0;     ///< optimiser steps taken
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted

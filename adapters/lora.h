@@ -1,0 +1,46 @@
+#pragma once
+// LoRA (Hu et al., 2021, arXiv:2106.09685) and rsLoRA (Kalajdzievski, 2023, arXiv:2312.03732).
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+#include "adapters/method.h"
+
+namespace drystone::adapters {
+
+/// Dropout on a side path's input: elements are zeroed with `probability`, the others divided by
+/// 1 − probability. The mask is a function of the seed alone, so that backward draws it again
+/// instead of keeping it.
+struct KeyedDropout {
+  double probability = 0.0;  ///< 0: off
+  std::uint64_t seed = 0;
+};
+
+/// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once with
+/// respect to x, a and b; never with respect to weight and bias. Keeps x and the thin drop(x)·Aᵀ.
+/// @param x       [..., in]
+/// @param weight  [out, in], frozen
+/// @param bias    [out], frozen, or undefined
+/// @param a       [rank, in]
+/// @param b       [out, rank]
+/// @return        [..., out]
+at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                       const at::Tensor& a, const at::Tensor& b, double scale,
+                       const KeyedDropout& dropout = {});
+
+/// A's start of one module: U(±1/√in) [rank, in] (kaiming_uniform, a = √5). The rows of a smaller
+/// rank are the first rows of a larger one of the same key.
+at::Tensor fresh_a(const AdapterStart& start, const std::string& module, std::int64_t rank,
+                   std::int64_t in_features);
+
+/// Table entries: B = 0 and a fresh A, or the start's factors cut or padded to the rank (with zero
+/// columns in B and fresh rows in A, so that the product is kept and the new ranks can learn).
+std::unique_ptr<Adapter> make_lora(models::Model& model, const AdapterSpec& spec,
+                                   const AdapterStart& start);
+std::unique_ptr<Adapter> make_rslora(models::Model& model, const AdapterSpec& spec,
+                                     const AdapterStart& start);
+
+}  // namespace drystone::adapters

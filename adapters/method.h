@@ -1,0 +1,120 @@
+#pragma once
+// What a fine-tuning method is: an Adapter on a model, and its entry in the table of methods.
+// A method composes a parameterisation (LinearAdapter), a start, an optimiser, extra loss terms and
+// hooks around each step; the trainer drives all of them the same way (docs/adding-a-method.md).
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "adapters/optimizer.h"
+#include "core/config.h"
+#include "models/model.h"
+#include "tensors/factors.h"
+
+namespace drystone::adapters {
+
+/// What a client asked for. Names are those of the configuration's [training] section.
+struct AdapterSpec {
+  std::string method = "lora";
+  std::int64_t rank = 8;
+  double alpha = 16.0;
+  std::vector<std::string> target_modules = {"all-linear"};  ///< suffixes, or {"all-linear"}
+  double dropout = 0.0;        ///< on the side path's input while training
+  core::Options options = {};  ///< the method's own; unknown ones are refused
+};
+AdapterSpec spec_of(const core::TrainingConfig& training);
+
+/// Where an adapter starts and what keys its randomness.
+struct AdapterStart {
+  std::uint64_t seed = 0;
+  std::uint64_t round = 0;
+  std::string client = {};  ///< "": the same start for everybody (common A)
+  /// Factors to continue from (averaging rules), cut or padded to the adapter's rank: nullptr or a
+  /// module that is missing means a fresh start. Borrowed for the factory's call.
+  const std::map<std::string, tensors::Factors>* factors = nullptr;
+};
+
+/// Position within one local training.
+struct Step {
+  std::int64_t index = 0;  ///< 0-based optimiser step
+  std::int64_t total = 0;
+};
+
+/// What an extra loss term may look at.
+struct LossContext {
+  models::Model& model;
+  const models::Batch& batch;
+  const at::Tensor& logits;
+  Step step;
+};
+
+using TensorMap = std::map<std::string, at::Tensor>;
+
+/// A method instance on a model. The model must outlive it; the destructor leaves the model plain.
+/// Neither the base weights nor the model's dense parts are ever written to. One thread at a time.
+class Adapter {
+ public:
+  virtual ~Adapter();
+  Adapter(const Adapter&) = delete;
+  Adapter& operator=(const Adapter&) = delete;
+
+  /// The trainable leaves, in a fixed order. Names are unique: "<module>.lora_A".
+  virtual std::vector<Parameter> parameters() = 0;
+  /// @param parameters  the adapter's and the head's; the default is AdamW over all of them
+  virtual std::unique_ptr<Optimizer> make_optimizer(std::vector<Parameter> parameters,
+                                                    const AdamWOptions& options);
+
+  /// Before the first micro-batch of a step. Dropout is drawn between the two calls only.
+  virtual void before_step(const Step&) {}
+  /// After the optimiser moved (gates' shrinkage, masks, refreshed sketches).
+  virtual void after_step(const Step&) {}
+  /// A scalar that is added to a micro-batch's task loss; undefined: none.
+  virtual at::Tensor extra_loss(const LossContext&) { return {}; }
+
+  /// The trained state as ΔW = B·A relative to the weight that each Linear held when the adapter
+  /// was made; every scale is in B. Detached, contiguous, fp32, CPU, own storage.
+  virtual std::map<std::string, tensors::Factors> export_delta() const = 0;
+
+  /// Everything that a bit-exact resume needs beside the optimiser's state; default: parameters().
+  virtual TensorMap state() const;
+  /// @throws core::InvalidArgument  names or shapes differ
+  virtual void load_state(const TensorMap& state);
+
+ protected:
+  Adapter() = default;
+  /// Puts `layer` into the linear's slot until the destructor. @throws core::InvalidArgument  taken
+  void attach(models::Linear& linear, models::LinearAdapter& layer);
+
+ private:
+  std::vector<models::Linear*> attached_;
+};
+
+/// An option of a method: its default also fixes its type (an integer is accepted for a double).
+struct MethodOption {
+  std::string_view name;
+  core::OptionValue default_value;
+  std::string_view help;
+};
+
+/// One row of the table in registry.cpp.
+struct Method {
+  std::string_view name;
+  std::string_view summary;  ///< one line with the paper
+  std::vector<MethodOption> options;
+  std::unique_ptr<Adapter> (*make)(models::Model&, const AdapterSpec&, const AdapterStart&);
+};
+
+/// The linears that `target_modules` means, in forward order: {"all-linear"} is every one; otherwise
+/// a name matches when it equals a target or ends with "." + target (PEFT's rule).
+/// @throws core::ConfigError  a target without a match; the message lists what exists
+std::vector<models::Linear*> match_linears(models::Model& model,
+                                           const std::vector<std::string>& target_modules);
+
+}  // namespace drystone::adapters

@@ -1,0 +1,30 @@
+#pragma once
+// The table of methods that work.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "adapters/method.h"
+
+namespace drystone::adapters {
+
+/// Every method that works, in the order in which documents list them.
+std::span<const Method> methods();
+
+/// @throws core::ConfigError  no such method, or one that does not work yet: lists those that do
+const Method& find_method(std::string_view name);
+
+/// Checks a specification without a model.
+/// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known one)
+void validate(const AdapterSpec& spec);
+
+/// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears
+std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
+                                      const AdapterStart& start);
+/// The same for a method that is not in the table. Missing options get their defaults.
+std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
+                                      const AdapterSpec& spec, const AdapterStart& start);
+
+}  // namespace drystone::adapters

@@ -1,0 +1,108 @@
+#include "adapters/optimizer.h"
+
+#include <ATen/Functions.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "fixture.h"
+
+namespace drystone::adapters {
+namespace {
+
+constexpr double kTolerance = 1e-6;  // the same fp32 operations as torch's
+
+at::Tensor flat(const nlohmann::json& values) {
+  return at::tensor(values.get<std::vector<float>>());
+}
+
+std::vector<Parameter> start_parameters(const nlohmann::json& start) {
+  std::vector<Parameter> parameters(2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    parameters[i].name = "p" + std::to_string(i);
+    parameters[i].tensor = flat(start.at(i)).set_requires_grad(true);
+  }
+  parameters[1].decay_factor = 0.0;
+  return parameters;
+}
+
+void set_gradients(const std::vector<Parameter>& parameters, const nlohmann::json& gradients) {
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    parameters[i].tensor.mutable_grad() = flat(gradients.at(i));
+  }
+}
+
+TEST_CASE("AdamW, clipping and the linear schedule: torch's values over 20 steps") {
+  const nlohmann::json fixture = test::read_fixture("optimizer.json");
+  const nlohmann::json& expected = fixture.at("adamw");
+  const auto steps = fixture.at("steps").get<std::int64_t>();
+  const std::vector<Parameter> parameters = start_parameters(expected.at("start"));
+  AdamW optimizer(parameters, {.weight_decay = 0.1});
+  for (std::int64_t step = 0; step < steps; ++step) {
+    CAPTURE(step);
+    const auto index = static_cast<std::size_t>(step);
+    set_gradients(parameters, expected.at("grads").at(index));
+    const double norm = clip_gradients_(parameters, expected.at("max_norm").get<double>());
+    CHECK(norm == doctest::Approx(expected.at("norms").at(index).get<double>()).epsilon(1e-6));
+    const double factor =
+        schedule_factor(Schedule::Linear, step, steps, fixture.at("warmup").get<double>());
+    optimizer.step(expected.at("rate").get<double>() * factor);
+    for (std::size_t i = 0; i < 2; ++i) {
+      CHECK(at::allclose(parameters[i].tensor, flat(expected.at("values").at(index).at(i)),
+                         kTolerance, kTolerance));
+    }
+  }
+}
+
+TEST_CASE("schedule_factor: transformers' values") {
+  const nlohmann::json fixture = test::read_fixture("optimizer.json");
+  const auto steps = fixture.at("steps").get<std::int64_t>();
+  for (const auto& [name, factors] : fixture.at("schedules").items()) {
+    CAPTURE(name);
+    for (std::int64_t step = 0; step <= steps; ++step) {
+      CHECK(
+          schedule_factor(parse_schedule(name), step, steps, fixture.at("warmup").get<double>()) ==
+          doctest::Approx(factors.at(static_cast<std::size_t>(step)).get<double>()).epsilon(1e-12));
+    }
+  }
+  CHECK_THROWS_AS(parse_schedule("cosin"), core::ConfigError);
+}
+
+TEST_CASE("AdamW: a saved state goes on with the same bits") {
+  const nlohmann::json expected = test::read_fixture("optimizer.json").at("adamw");
+  const std::vector<Parameter> straight = start_parameters(expected.at("start"));
+  const std::vector<Parameter> resumed = start_parameters(expected.at("start"));
+  AdamW optimizer(straight, {});
+  AdamW before(resumed, {});
+  for (std::size_t step = 0; step < 5; ++step) {
+    set_gradients(straight, expected.at("grads").at(step));
+    set_gradients(resumed, expected.at("grads").at(step));
+    optimizer.step(1e-2);
+    before.step(1e-2);
+  }
+  AdamW after(resumed, {});
+  after.load_state(before.state());
+  set_gradients(straight, expected.at("grads").at(5));
+  set_gradients(resumed, expected.at("grads").at(5));
+  optimizer.step(1e-2);
+  after.step(1e-2);
+  for (std::size_t i = 0; i < 2; ++i) CHECK(at::equal(straight[i].tensor, resumed[i].tensor));
+  auto foreign = before.state();
+  foreign["other.steps"] = at::scalar_tensor(1);
+  CHECK_THROWS_AS(after.load_state(foreign), core::InvalidArgument);
+}
+
+TEST_CASE("AdamW: parameters without a gradient stay and do not age") {
+  const nlohmann::json expected = test::read_fixture("optimizer.json").at("adamw");
+  const std::vector<Parameter> parameters = start_parameters(expected.at("start"));
+  AdamW optimizer(parameters, {.weight_decay = 0.1});
+  parameters[0].tensor.mutable_grad() = at::ones_like(parameters[0].tensor);
+  optimizer.step(1e-2);
+  CHECK(at::equal(parameters[1].tensor, flat(expected.at("start").at(1))));
+  CHECK_FALSE(optimizer.state().contains("p1.steps"));
+  optimizer.zero_grad();
+  CHECK_FALSE(parameters[0].tensor.grad().defined());
+  CHECK(clip_gradients_(parameters, 1.0) == 0.0);
+}
+
+}  // namespace
+}  // namespace drystone::adapters

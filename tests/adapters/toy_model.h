@@ -1,0 +1,103 @@
+#pragma once
+// A tiny encoder for tests: embedding, mean over tokens, two linears with slots, a head.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/Functions.h>
+
+#include "core/seed.h"
+#include "models/model.h"
+
+namespace drystone::test {
+
+/// Standard normal values, times `scale`; double precision numbers rounded to fp32.
+inline at::Tensor keyed_normal(std::uint64_t seed, at::IntArrayRef shape, double scale = 1.0) {
+  core::SplitMix64 random(seed);
+  at::Tensor values = at::empty(shape, at::kFloat);
+  float* data = values.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    data[i] = static_cast<float>(scale * random.normal());
+  }
+  return values;
+}
+
+/// logits = W_h · relu(L2(relu(L1(mean embedding)))) + b_h. Own dropout 0.1 on the pooled vector.
+class ToyModel final : public models::Model {
+ public:
+  static constexpr std::int64_t kVocabulary = 20;
+  static constexpr std::int64_t kWidth = 12;
+
+  explicit ToyModel(std::uint64_t seed = 1, std::int64_t classes = 3,
+                    models::Task task = models::Task::Classification)
+      : task_(task), embedding_(keyed_normal(seed, {kVocabulary, kWidth})) {
+    first_.name = "encoder.layer.0.attention.query";
+    first_.weight = keyed_normal(seed + 1, {16, kWidth}, 0.4);
+    first_.bias = keyed_normal(seed + 2, {16}, 0.1);
+    second_.name = "encoder.layer.1.output.dense";
+    second_.weight = keyed_normal(seed + 3, {10, 16}, 0.4);
+    head_weight_ = keyed_normal(seed + 4, {classes, 10}, 0.2);
+    head_bias_ = at::zeros({classes});
+  }
+
+  at::Tensor logits(const models::Batch& batch) override {
+    at::Tensor x = at::embedding(embedding_, batch.input_ids);
+    const at::Tensor mask = batch.pad_mask.to(at::kFloat).unsqueeze(-1);
+    x = (x * mask).sum(1) / mask.sum(1);
+    if (training_) x = x * dropout_mask(x);
+    x = at::relu(first_.forward(x));
+    x = at::relu(second_.forward(x));
+    return at::linear(x, head_weight_, head_bias_);
+  }
+  at::Tensor loss(const at::Tensor& logits, const models::Batch& batch) const override {
+    if (task_ == models::Task::Regression) return at::mse_loss(logits.squeeze(-1), batch.labels);
+    return at::cross_entropy_loss(logits, batch.labels);
+  }
+  std::vector<models::Linear*> linears() override { return {&first_, &second_}; }
+  std::map<std::string, at::Tensor*> dense() override {
+    return {{"classifier.weight", &head_weight_}, {"classifier.bias", &head_bias_}};
+  }
+  void set_training(bool on, std::uint64_t seed) override {
+    training_ = on;
+    masks_ = core::SplitMix64(seed);
+  }
+
+ private:
+  at::Tensor dropout_mask(const at::Tensor& like) {
+    at::Tensor mask = at::empty_like(like);
+    float* values = mask.mutable_data_ptr<float>();
+    for (std::int64_t i = 0; i < mask.numel(); ++i) {
+      values[i] = masks_.uniform() < 0.1 ? 0.0F : 1.0F / 0.9F;
+    }
+    return mask;
+  }
+
+  models::Task task_;
+  at::Tensor embedding_;
+  models::Linear first_;
+  models::Linear second_;
+  at::Tensor head_weight_;
+  at::Tensor head_bias_;
+  bool training_ = false;
+  core::SplitMix64 masks_{0};
+};
+
+/// A learnable batch: the label is the first token modulo the number of classes.
+inline models::Batch toy_batch(std::uint64_t seed, std::int64_t rows = 8, std::int64_t tokens = 5,
+                               std::int64_t classes = 3) {
+  core::SplitMix64 random(seed);
+  models::Batch batch;
+  batch.input_ids = at::zeros({rows, tokens}, at::kLong);
+  batch.pad_mask = at::ones({rows, tokens}, at::kBool);
+  batch.labels = at::zeros({rows}, at::kLong);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const auto token = static_cast<std::int64_t>(random.below(ToyModel::kVocabulary));
+    batch.input_ids[row].fill_(token);
+    batch.labels[row] = token % classes;
+  }
+  return batch;
+}
+
+}  // namespace drystone::test
