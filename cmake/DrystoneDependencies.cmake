@@ -4,10 +4,10 @@
 find_package(Threads REQUIRED)
 find_package(tl-expected REQUIRED)    # tl::expected
 find_package(nlohmann_json REQUIRED)  # nlohmann_json::nlohmann_json
-find_package(spdlog REQUIRED)         # spdlog::spdlog_header_only
-find_package(tomlplusplus REQUIRED)   # tomlplusplus::tomlplusplus
 
 if(NOT DRYSTONE_ENGINE_ONLY)
+  find_package(spdlog REQUIRED)                         # spdlog::spdlog
+  find_package(tomlplusplus REQUIRED)                   # tomlplusplus::tomlplusplus
   find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)  # OpenSSL::Crypto
   find_package(cppzmq REQUIRED)                         # cppzmq
   find_package(CapnProto REQUIRED)                      # CapnProto::capnp; capnp_generate_cpp()

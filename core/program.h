@@ -1,0 +1,64 @@
+#pragma once
+// What the main() of every program shares: common options, exit codes, signals.
+//
+//   int main(int argc, char** argv) {
+//     return core::run_program([&](std::stop_token stop) {
+//       CLI::App app("What it does.", "drystone-client");
+//       core::CommonOptions common;
+//       core::add_common_options(app, common);
+//       app.add_option("config", file, "Configuration")->required();
+//       if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+//       core::init_log(core::parse_log_level(common.log_level));
+//       …
+//       return 0;
+//     });
+//   }
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+namespace CLI {
+class App;
+}  // namespace CLI
+
+namespace drystone::core {
+
+inline constexpr int kDone = 0;
+inline constexpr int kFailed = 1;      ///< while running
+inline constexpr int kWrongUsage = 2;  ///< command line or configuration
+
+/// "0.1.0"
+std::string version();
+
+struct CommonOptions {
+  std::string log_level = "info";
+  std::int64_t threads = 0;     ///< compute threads; 0: the program decides
+  std::string device = "auto";  ///< auto | cpu | cuda | cuda:N, checked for form only
+};
+
+/// Declares --help, --version, --log-level, --threads and --device. Call it for the app and for
+/// every subcommand, so that each --help shows them; `options` outlives the app.
+void add_common_options(CLI::App& app, CommonOptions& options);
+
+/// Parses the command line. After --help or --version, which print to stdout, the exit status to
+/// return at once; otherwise std::nullopt.
+/// @throws ConfigError  wrong usage; unknown options and commands name the nearest known one
+std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv);
+
+/// Does the program's work and returns its exit status. Should end soon after a stop request.
+using ProgramBody = std::function<int(std::stop_token)>;
+
+/// Runs `body` and maps what it throws to one line `drystone: error: …` on stderr and an exit
+/// status: ConfigError 2, everything else 1. SIGINT and SIGTERM request a stop through the token
+/// and make the status 130 or 143; a second signal ends the process at once. Call it first in
+/// main(), before any thread starts: threads inherit the signal mask.
+int run_program(const ProgramBody& body);
+
+/// Waits for `duration`; false as soon as a stop is requested.
+bool sleep_unless_stopped(const std::stop_token& stop, std::chrono::milliseconds duration);
+
+}  // namespace drystone::core
