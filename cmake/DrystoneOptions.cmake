@@ -38,11 +38,15 @@ target_include_directories(
                              $<INSTALL_INTERFACE:include/drystone>)
 
 # Ours alone: who links an installed Drystone keeps his own warnings and linker.
-set(drystone_warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
-                      -Wold-style-cast -Woverloaded-virtual
-            -Wno-missing-field-initializers  # designated initialisers leave out what has a default
-            -Wno-restrict  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105651)
-            $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
+set(drystone_warnings
+    -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
+    -Woverloaded-virtual
+    -Wno-missing-field-initializers  # designated initialisers leave out what has a default
+    $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # False at -O3 on std::string (GCC bug 105651); the asan preset looks for the real ones.
+  list(APPEND drystone_warnings -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_CCACHE)
   list(APPEND drystone_warnings -fpch-preprocess)
 endif()

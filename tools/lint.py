@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Runs clang-tidy on the C++ files that changed since origin/main, on all (--all), or on those named.
+
+A changed header is checked through the source beside it. clang cannot read g++'s precompiled
+header, so the compile commands are copied without it.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+TIDY = ROOT / ".venv" / "bin" / "clang-tidy"
+
+
+def without_precompiled_header(command: str) -> str:
+    words, kept = iter(shlex.split(command)), []
+    for word in words:
+        if word in ("-Winvalid-pch", "-fpch-preprocess"):
+            continue
+        if word == "-include":
+            next(words)
+            continue
+        kept.append(word)
+    return shlex.join(kept)
+
+
+def compile_commands() -> dict[pathlib.Path, dict]:
+    """By source file; written for clang-tidy into build/lint as well."""
+    entries = json.loads((BUILD / "compile_commands.json").read_text())
+    for entry in entries:
+        entry["command"] = without_precompiled_header(entry["command"])
+    folder = BUILD / "lint"
+    folder.mkdir(exist_ok=True)
+    (folder / "compile_commands.json").write_text(json.dumps(entries))
+    return {pathlib.Path(entry["file"]): entry for entry in entries}
+
+
+def git(*arguments: str) -> list[str]:
+    result = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, text=True,
+                            check=False)
+    return result.stdout.split() if result.returncode == 0 else []
+
+
+def changed_files() -> list[pathlib.Path]:
+    base = git("merge-base", "HEAD", "origin/main") or ["HEAD"]
+    names = git("diff", "--name-only", base[0]) + git("ls-files", "--others", "--exclude-standard")
+    return [ROOT / name for name in names]
+
+
+def sources(files: list[pathlib.Path], known: dict[pathlib.Path, dict]) -> list[pathlib.Path]:
+    chosen = set()
+    for file in files:
+        for source in (file, file.with_suffix(".cpp")):
+            if file.suffix in (".cpp", ".h") and source in known:
+                chosen.add(source)
+    return sorted(chosen)
+
+
+def tidy(source: pathlib.Path) -> tuple[pathlib.Path, int, str, float]:
+    start = time.monotonic()
+    result = subprocess.run([TIDY, "-p", BUILD / "lint", "--quiet", source], capture_output=True,
+                            text=True, check=False)
+    output = result.stdout if result.returncode == 0 else result.stdout + result.stderr
+    return source, result.returncode, output.strip(), time.monotonic() - start
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="every source file of the repository")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("files", nargs="*", type=pathlib.Path)
+    options = parser.parse_args()
+
+    known = {file: entry for file, entry in compile_commands().items()
+             if file.is_relative_to(ROOT) and not file.is_relative_to(BUILD)}
+    files = [file.resolve() for file in options.files] or changed_files()
+    chosen = sorted(known) if options.all else sources(files, known)
+    if not chosen:
+        print("lint: no C++ file changed since origin/main; --all checks every file")
+        return 0
+
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for source, code, output, seconds in pool.map(tidy, chosen):
+            print(f"lint: {source.relative_to(ROOT)} {seconds:.0f} s {'FAILED' if code else 'ok'}",
+                  flush=True)
+            if output:
+                print(output)
+            failed += code != 0
+    print(f"lint: {len(chosen)} files, {failed} with findings")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
