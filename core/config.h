@@ -45,7 +45,7 @@ struct FederationConfig {
   std::int64_t cohort = 0;  ///< clients asked per round; 0: all
   std::int64_t quorum = 0;  ///< 0: the whole cohort
   std::chrono::milliseconds deadline = std::chrono::minutes(10);
-  std::filesystem::path layout;   ///< deployed coordinator: what an update may contain (layout.json)
+  std::filesystem::path layout;  ///< deployed coordinator: what an update may contain (layout.json)
   std::filesystem::path initial;  ///< deployed coordinator: the head that everybody starts from
   std::string mode = "sync";
 
@@ -98,10 +98,10 @@ struct AggregationConfig {
 };
 
 struct SecurityConfig {
-  std::string coordinator;         ///< tcp://host:port
-  std::filesystem::path identity;  ///< path without suffix of NAME.key / NAME.pub
+  std::string coordinator;                ///< tcp://host:port
+  std::filesystem::path identity;         ///< path without suffix of NAME.key / NAME.pub
   std::filesystem::path coordinator_key;  ///< client: the coordinator's NAME.pub
-  std::filesystem::path allow;     ///< coordinator: roster.toml
+  std::filesystem::path allow;            ///< coordinator: roster.toml
 
   bool operator==(const SecurityConfig&) const = default;
 };

@@ -34,7 +34,10 @@ class RandomConfig {
     if (coin()) fill_clients(config);
     fill(config.aggregation);
     if (coin()) config.security.coordinator = "tcp://host:" + std::to_string(between(0, 65535));
+    config.federation.layout = path();
+    config.federation.initial = path();
     config.security.identity = path();
+    config.security.coordinator_key = path();
     config.security.allow = path();
     config.simulation.workers = between(0, 64);
     config.output.dir = "/runs/" + std::to_string(between(0, 99));

@@ -12,7 +12,7 @@ using drystone::core::stream_seed;
 
 TEST_CASE("stream_seed: every field of the key matters") {
   const std::set<std::uint64_t> seeds = {
-      stream_seed({1, 2, "a", "b"}),  stream_seed({2, 1, "a", "b"}), stream_seed({1, 2, "ab", ""}),
+      stream_seed({1, 2, "a", "b"}), stream_seed({2, 1, "a", "b"}), stream_seed({1, 2, "ab", ""}),
       stream_seed({1, 2, "", "ab"}), stream_seed({1, 2, "b", "a"}), stream_seed({1, 3, "a", "b"})};
   CHECK(seeds.size() == 6);
 }
