@@ -70,7 +70,7 @@ std::vector<std::string> HfConfig::label_names() const {
     std::int64_t number = -1;
     const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), number);
     if (error != std::errc() || end != id.data() + id.size() || !name.is_string()) {
-      fail("id2label", "must be an object from id to name, but has " + core::quoted(id));
+      fail("id2label", "must be an object from id to name, but has " + core::quote(id));
     }
     by_id[number] = name.get<std::string>();
   }

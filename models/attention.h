@@ -1,0 +1,38 @@
+#pragma once
+// Bidirectional scaled dot-product attention over a packed batch (Vaswani et al., 2017,
+// arXiv:1706.03762). Differentiable in q, k and v.
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/dropout.h"
+#include "models/packing.h"
+
+namespace drystone::models {
+
+struct AttentionInput {
+  at::Tensor q;  ///< [tokens, hidden], or [rows, hidden]: only the query of each row's first token
+  at::Tensor k;  ///< [tokens, hidden]
+  at::Tensor v;  ///< [tokens, hidden]
+  std::int64_t num_heads = 1;
+  Dropout dropout;  ///< on the probabilities
+};
+
+/// softmax(q · kᵀ / √(hidden / heads)) · v within every row and head: by rows where that works,
+/// else padded. @return  the shape of q
+at::Tensor attention(const AttentionInput& input, const Packing& packing);
+
+/// All rows at once in padded layout, by LibTorch's kernels: any device and dtype.
+at::Tensor attention_padded(const AttentionInput& input, const Packing& packing);
+
+/// Row by row on the packed tensors: no padding, no mask, no copy into another layout, and products
+/// by oneDNN's small kernels (three times LibTorch's bmm at 64 tokens and 32 numbers a head:
+/// docs/measurements.md). Keeps the probabilities for the backward pass, or makes them again there
+/// when they are large, so memory stays linear in the tokens.
+at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing);
+
+/// Whether attention_by_rows works here: float32 on a CPU whose LibTorch has the kernels.
+bool can_attend_by_rows(const at::Tensor& q);
+
+}  // namespace drystone::models

@@ -1,0 +1,54 @@
+#include "models/device.h"
+
+#include <charconv>
+#include <string>
+
+#include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace drystone::models {
+namespace {
+
+constexpr std::string_view kCuda = "cuda";
+
+int num_cuda_devices() { return at::hasCUDA() ? at::detail::getCUDAHooks().getNumGPUs() : 0; }
+
+[[noreturn]] void fail(std::string_view text, const std::string& problem) {
+  throw core::ConfigError("device: " + core::quote(text) + ": " + problem);
+}
+
+/// "cuda" → 0, "cuda:3" → 3.
+int cuda_index(std::string_view text) {
+  if (text == kCuda) return 0;
+  int index = -1;
+  const char* const end = text.data() + text.size();
+  if (text.starts_with("cuda:")) {
+    const auto [stop, error] = std::from_chars(text.data() + kCuda.size() + 1, end, index);
+    if (error != std::errc() || stop != end) index = -1;
+  }
+  if (index < 0) fail(text, "give auto, cpu, cuda or cuda:N with N from 0");
+  return index;
+}
+
+}  // namespace
+
+at::Device parse_device(std::string_view text) {
+  if (text == "cpu") return at::kCPU;
+  const int count = num_cuda_devices();
+  if (text == "auto") return count > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const int index = cuda_index(text);
+  if (count == 0) {
+    fail(text,
+         "no CUDA device: it needs a CUDA build of LibTorch, an NVIDIA driver (nvidia-smi) and a "
+         "device that CUDA_VISIBLE_DEVICES shows; or give cpu or auto");
+  }
+  if (index >= count) {
+    fail(text, "this machine has CUDA devices 0 to " + std::to_string(count - 1));
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+}  // namespace drystone::models

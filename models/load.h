@@ -1,0 +1,59 @@
+#pragma once
+// From a Hugging Face folder to a model. Every family is a file of its own and a row in load.cpp.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include "models/hf_config.h"
+#include "models/model.h"
+
+namespace drystone::models {
+
+struct ModelSpec {
+  std::filesystem::path folder;  ///< Hugging Face folder: config.json and safetensors
+  Task task = Task::Classification;
+  std::int64_t num_labels = 2;  ///< classes; 1 for regression
+  std::uint64_t seed = 0;       ///< of what the checkpoint lacks, e.g. a new head
+  at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
+};
+
+/// A folder, read once. Any number of models may be built from it, in any number of threads.
+struct Base {
+  HfConfig config;
+  Weights weights;                           ///< of the spec's dtype, on its device
+  std::vector<std::filesystem::path> files;  ///< that hold the weights: what a hash covers
+};
+
+/// @throws core::ConfigError  config.json is missing, wrong or of an unsupported family (the message
+///                            lists those that work), or the weights are a pickle
+/// @throws core::IoError      the weights are missing or broken
+Base load_base(const ModelSpec& spec);
+
+/// An instance of its own that shares the base's tensors: nothing but a new head is allocated.
+/// What the checkpoint lacks (a head of this many labels) is drawn from the seed: equal specs give
+/// equal models everywhere.
+/// @param spec  task, num_labels and seed may differ from the ones that loaded the base
+/// @throws core::ConfigError  the weights do not fit config.json; lists the tensors
+std::unique_ptr<Model> build(const ModelSpec& spec, const Base& base);
+
+/// load_base and build.
+std::unique_ptr<Model> load_model(const ModelSpec& spec);
+
+/// The values of `model_type` that work.
+std::vector<std::string> supported_model_types();
+
+/// "float32", "bfloat16" or "float64". @throws core::ConfigError  another word
+at::ScalarType parse_dtype(std::string_view text);
+
+/// "classification" or "regression". @throws core::ConfigError  another word
+Task parse_task(std::string_view text);
+
+}  // namespace drystone::models

@@ -1,0 +1,65 @@
+#pragma once
+// The tensors of a Hugging Face folder, and how a model family takes what it needs from them.
+
+#include <cstdint>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "models/model.h"
+
+namespace drystone::models {
+
+/// What a folder's safetensors files hold.
+struct LoadedWeights {
+  Weights tensors;                           ///< names as in the files
+  std::vector<std::filesystem::path> files;  ///< in the order of their names: what a hash covers
+};
+
+/// Reads model.safetensors or the shards of model.safetensors.index.json. Floating tensors that have
+/// `dtype` already are read-only views of the mapped file (no copy; processes share the pages);
+/// others are converted. Integer tensors stay as they are.
+/// @throws core::ConfigError  the folder has PyTorch's pickle format only
+/// @throws core::IoError      no checkpoint, or a broken one; names the file
+LoadedWeights load_weights(const std::filesystem::path& folder, at::ScalarType dtype = at::kFloat);
+
+/// The same tensors on `device`; handles are shared where they are there already.
+Weights to_device(const Weights& weights, at::Device device);
+
+/// Gives a family its tensors by their names in the full model ("bert.encoder.layer.0…") and keeps
+/// account, so that one error can list everything that is wrong. Finds them as well
+/// - without the base prefix, as a bare encoder is saved ("encoder.layer.0…"),
+/// - with LayerNorm's old names gamma and beta.
+class WeightReader {
+ public:
+  /// @param weights      borrowed
+  /// @param base_prefix  e.g. "bert."
+  WeightReader(const Weights& weights, std::string_view base_prefix);
+
+  /// The tensor; undefined and noted for `finish` if it is missing or has another shape.
+  at::Tensor take(const std::string& name, at::IntArrayRef shape);
+  /// The tensor; undefined if there is none, or none of this shape.
+  at::Tensor take_optional(const std::string& name, at::IntArrayRef shape);
+  /// The shape that the checkpoint has under this name; empty if it has none.
+  std::vector<std::int64_t> shape_of(const std::string& name) const;
+
+  /// @throws core::ConfigError  `ORIGIN: …` with every tensor that was missing or misshapen
+  void finish(const std::filesystem::path& origin) const;
+  /// Tensors of the checkpoint that nobody took, ascending.
+  std::vector<std::string> unexpected() const;
+
+ private:
+  Weights::const_iterator find(const std::string& name) const;
+
+  const Weights& weights_;
+  std::string base_prefix_;
+  std::set<std::string> taken_;
+  std::vector<std::string> missing_;
+  std::vector<std::string> misshapen_;
+};
+
+}  // namespace drystone::models
