@@ -1,11 +1,10 @@
 #include "crypto/roster.h"
 
 #include <algorithm>
-#include <fstream>
 #include <string_view>
 #include <utility>
 
-#include "core/error.h"
+#include "core/files.h"
 #include "crypto/names.h"
 #include "crypto/secret_bytes.h"
 #include "crypto/toml_document.h"
@@ -80,19 +79,16 @@ Roster load_roster(const std::filesystem::path& file) {
 }
 
 void save_roster(const Roster& roster, const std::filesystem::path& file) {
-  std::ofstream stream(file);
-  stream << "# Who may take part in the federation.\n";
+  std::string text = "# Who may take part in the federation.\n";
   for (const auto& [name, entry] : roster.clients) {
-    stream << "\n[[clients]]\nname = \"" << name << "\"\nrole = \""
-           << (entry.role == Role::Train ? kTrain : kEvaluate) << "\"\ncurve = \""
-           << core::to_hex(entry.identity.curve) << "\"\nsigning = \""
-           << core::to_hex(entry.identity.signing) << "\"\nmax_rank = " << entry.max_rank
-           << "\nmax_examples = " << entry.max_examples << "\n";
+    text += "\n[[clients]]\nname = \"" + name + "\"\nrole = \"";
+    text += entry.role == Role::Train ? kTrain : kEvaluate;
+    text += "\"\ncurve = \"" + core::to_hex(entry.identity.curve) + "\"\nsigning = \"" +
+            core::to_hex(entry.identity.signing) +
+            "\"\nmax_rank = " + std::to_string(entry.max_rank) +
+            "\nmax_examples = " + std::to_string(entry.max_examples) + "\n";
   }
-  stream.close();
-  if (stream.fail()) {
-    throw core::IoError(file.string() + ": cannot be written; check the folder and the disk");
-  }
+  core::write_file_atomic(file, core::as_bytes(text));
 }
 
 }  // namespace drystone::crypto

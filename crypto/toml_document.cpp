@@ -1,25 +1,15 @@
 #include "crypto/toml_document.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include <toml++/toml.h>
 
 #include "core/error.h"
+#include "core/files.h"
 
 namespace drystone::crypto {
 
 namespace {
-
-std::string read_text(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
-  if (!stream.good() && !stream.eof()) {
-    throw core::IoError(file.string() + ": cannot be read; check the path and its permissions");
-  }
-  return text;
-}
 
 TomlTable convert(const std::string& file, toml::table& source);
 
@@ -54,13 +44,12 @@ TomlTable convert(const std::string& file, toml::table& source) {
 }  // namespace
 
 TomlTable read_toml(const std::filesystem::path& file) {
-  std::string text = read_text(file);
+  constexpr std::uint64_t kMaxBytes = 64 << 20;
+  const SecretBytes bytes(core::read_file(file, kMaxBytes));  // some files hold keys
   try {
-    toml::table parsed = toml::parse(text, file.string());
-    wipe(text);
+    toml::table parsed = toml::parse(core::as_text(bytes.view()), file.string());
     return convert(file.string(), parsed);
   } catch (const toml::parse_error& error) {
-    wipe(text);
     throw core::ConfigError(file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
                             std::string(error.description()) + "; correct the TOML");
   }

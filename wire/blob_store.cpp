@@ -1,13 +1,12 @@
 #include "wire/blob_store.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "crypto/hash.h"
 #include "wire/durable_file.h"
-#include "wire/limits.h"
 
 namespace drystone::wire {
 
@@ -32,15 +31,7 @@ bool BlobStore::contains(const core::Digest& blob) const {
 
 core::Digest BlobStore::put(core::ByteView content) {
   const core::Digest blob = crypto::sha256(content);
-  if (contains(blob)) return blob;
-  const fs::path draft = partial_path(blob).concat(".new");
-  {
-    File file = File::open_for_writing(draft);
-    file.truncate(0);
-    file.write_at(0, content);
-    file.sync();
-  }
-  rename_durably(draft, path(blob));
+  if (!contains(blob)) core::write_file_atomic(path(blob), content);
   return blob;
 }
 
@@ -80,7 +71,7 @@ std::uint64_t BlobStore::size(const core::Digest& blob) const {
 
 void BlobStore::remove(const core::Digest& blob) {
   std::error_code error;
-  if (fs::remove(path(blob), error)) sync_folder(dir_);
+  if (fs::remove(path(blob), error)) core::sync_folder(dir_);
   if (error) {
     throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + ")");
   }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "crypto/hash.h"
 
 namespace drystone::wire {
@@ -72,14 +73,12 @@ void File::fail(const char* what) const {
                       "); check the disk and permissions");
 }
 
-void sync_folder(const std::filesystem::path& dir) { File::open_for_reading(dir).sync(); }
-
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
     throw core::IoError(from.string() + ": cannot be moved to " + to.string() + " (" +
                         std::strerror(errno) + "); both must be on one file system");
   }
-  sync_folder(to.parent_path());
+  core::sync_folder(to.parent_path());
 }
 
 core::Digest hash_file(const std::filesystem::path& path) {

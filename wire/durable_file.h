@@ -1,5 +1,6 @@
 #pragma once
-// Files that survive a power cut: explicit offsets, explicit fsync.
+// Files that are written and read piece by piece, with explicit offsets and explicit fsync (whole
+// files: core/files.h).
 
 #include <cstdint>
 #include <filesystem>
@@ -35,10 +36,7 @@ class File {
   int fd_ = -1;
 };
 
-/// Makes renames and removals in `dir` durable. @throws core::IoError
-void sync_folder(const std::filesystem::path& dir);
-
-/// rename(2), then sync_folder of the target's folder. @throws core::IoError
+/// rename(2), then core::sync_folder of the target's folder. @throws core::IoError
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// SHA-256 of a file, read in pieces. @throws core::IoError

@@ -1,0 +1,328 @@
+#include "wire/zmq_transport.h"
+
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <zmq.h>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "crypto/z85.h"
+#include "tests/wire/samples.h"
+
+using namespace drystone;
+using namespace std::chrono_literals;
+using wire::ZmqClient;
+using wire::ZmqServer;
+
+namespace {
+
+constexpr auto kPatience = 20s;  // sanitizers on a busy machine
+const std::string kAnyPort = "tcp://127.0.0.1:*";
+
+crypto::Identity identity(const std::string& name) {
+  return crypto::derive_identity(name, core::as_bytes("zmq test"));
+}
+
+crypto::Roster roster_of(const std::vector<std::string>& names) {
+  crypto::Roster roster;
+  for (const std::string& name : names) {
+    roster.clients[name].identity = identity(name).public_part;
+  }
+  return roster;
+}
+
+ZmqClient client_of(const ZmqServer& server, const std::string& name) {
+  return {server.address(), identity(name), identity("coordinator").public_part.curve};
+}
+
+bool wait_until(const std::function<bool()>& is_done) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!is_done()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+  }
+  return true;
+}
+
+bool wait_for_connection(ZmqClient& client, std::uint64_t count = 1) {
+  return wait_until([&] {
+    static_cast<void>(client.receive(10ms));
+    return client.connections() >= count;
+  });
+}
+
+/// Answers everything with itself until nothing came for a while or `limit` messages did.
+int echo(ZmqServer& server, int limit, std::chrono::milliseconds patience = kPatience) {
+  int count = 0;
+  while (count < limit) {
+    auto incoming = server.receive(patience);
+    if (!incoming || !incoming->message) break;
+    server.send(incoming->client, std::move(*incoming->message));
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("crypto's keys are ZeroMQ's keys") {
+  for (int i = 0; i < 20; ++i) {
+    const crypto::Identity own = crypto::generate_identity("a");
+    char secret[41];
+    char expected[41];
+    REQUIRE(zmq_z85_encode(secret, own.curve_secret.view().data(), 32) != nullptr);
+    CHECK(crypto::z85_encode(own.curve_secret.view()) == secret);
+    REQUIRE(zmq_curve_public(expected, secret) == 0);
+    CHECK(own.public_part.curve_z85() == expected);
+  }
+}
+
+TEST_CASE("ZmqServer, ZmqClient: messages of every kind arrive under the roster's name") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
+  CHECK(server.address().starts_with("tcp://127.0.0.1:"));
+  ZmqClient a = client_of(server, "a");
+  ZmqClient b = client_of(server, "b");
+  REQUIRE(wait_for_connection(a));
+  REQUIRE(wait_for_connection(b));
+  for (const auto& message : test::sample_messages(2)) {
+    CAPTURE(message.index());
+    for (ZmqClient* client : {&a, &b}) {
+      client->send(message);
+      auto incoming = server.receive(kPatience);
+      REQUIRE(incoming.has_value());
+      CHECK(incoming->client == (client == &a ? "a" : "b"));
+      REQUIRE(incoming->message.has_value());
+      const wire::Frames expected = encode(message);
+      CHECK(encode(*incoming->message).header == expected.header);
+      CHECK(encode(*incoming->message).data == expected.data);
+      server.send(incoming->client, std::move(*incoming->message));
+      const auto reply = client->receive(kPatience);
+      REQUIRE(reply.has_value());
+      REQUIRE(reply->has_value());
+      CHECK((*reply)->index() == message.index());
+    }
+  }
+  CHECK(server.bytes_received() == a.bytes_sent() + b.bytes_sent());
+  CHECK(server.bytes_sent() == a.bytes_received() + b.bytes_received());
+  CHECK(server.num_refused() == 0);
+}
+
+TEST_CASE("ZmqServer: a key that is not in the roster never gets through") {
+  core::init_log(core::LogLevel::Error);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient stranger = client_of(server, "stranger");
+  ZmqClient friendly = client_of(server, "a");
+  CHECK(wait_until([&] {
+    static_cast<void>(stranger.receive(10ms));
+    stranger.send(wire::Done{666});
+    return stranger.num_refused() >= 2;  // it goes on trying
+  }));
+  CHECK(server.num_refused() >= 2);
+  CHECK(stranger.connections() == 0);
+  REQUIRE(wait_for_connection(friendly));
+  friendly.send(wire::Done{1});
+  const auto incoming = server.receive(kPatience);
+  REQUIRE(incoming.has_value());
+  CHECK(incoming->client == "a");
+  CHECK(std::get<wire::Done>(*incoming->message).version == 1);
+  CHECK_FALSE(server.receive(100ms).has_value());
+}
+
+TEST_CASE("ZmqClient: does not talk to a server with another key") {
+  core::init_log(core::LogLevel::Error);
+  ZmqServer impostor(kAnyPort, identity("impostor"), roster_of({"a"}));
+  ZmqClient client = client_of(impostor, "a");
+  const auto end = std::chrono::steady_clock::now() + 700ms;
+  while (std::chrono::steady_clock::now() < end) {
+    static_cast<void>(client.receive(10ms));
+    client.send(wire::Done{1});
+    CHECK_FALSE(impostor.receive(0ms).has_value());
+  }
+  CHECK(client.connections() == 0);
+  CHECK(client.bytes_sent() == 0);
+}
+
+TEST_CASE("ZmqServer: plain ZeroMQ without CURVE is shut out, garbage does no harm") {
+  core::init_log(core::LogLevel::Error);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  void* context = zmq_ctx_new();
+  void* plain = zmq_socket(context, ZMQ_DEALER);
+  const int no_linger = 0;
+  zmq_setsockopt(plain, ZMQ_LINGER, &no_linger, sizeof(no_linger));
+  REQUIRE(zmq_connect(plain, server.address().c_str()) == 0);
+  zmq_send(plain, "hello", 5, ZMQ_DONTWAIT);
+  void* raw = zmq_socket(context, ZMQ_STREAM);
+  zmq_setsockopt(raw, ZMQ_LINGER, &no_linger, sizeof(no_linger));
+  REQUIRE(zmq_connect(raw, server.address().c_str()) == 0);
+  CHECK_FALSE(server.receive(300ms).has_value());
+  zmq_close(plain);
+  zmq_close(raw);
+  zmq_ctx_term(context);
+
+  ZmqClient client = client_of(server, "a");
+  REQUIRE(wait_for_connection(client));
+  client.send(wire::Done{1});
+  CHECK(server.receive(kPatience).has_value());
+}
+
+TEST_CASE("ZmqServer: an authenticated client's bad frames are refusals with its name") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  const crypto::Identity own = identity("a");
+  const crypto::PublicKey server_key = identity("coordinator").public_part.curve;
+  void* context = zmq_ctx_new();
+  void* dealer = zmq_socket(context, ZMQ_DEALER);
+  const int no_linger = 0;
+  zmq_setsockopt(dealer, ZMQ_LINGER, &no_linger, sizeof(no_linger));
+  zmq_setsockopt(dealer, ZMQ_CURVE_SERVERKEY, server_key.data(), server_key.size());
+  zmq_setsockopt(dealer, ZMQ_CURVE_PUBLICKEY, own.public_part.curve.data(), 32);
+  zmq_setsockopt(dealer, ZMQ_CURVE_SECRETKEY, own.curve_secret.view().data(), 32);
+  REQUIRE(zmq_connect(dealer, server.address().c_str()) == 0);
+
+  const auto refusal = [&] {
+    const auto incoming = server.receive(kPatience);
+    REQUIRE(incoming.has_value());
+    CHECK(incoming->client == "a");
+    REQUIRE_FALSE(incoming->message.has_value());
+    return incoming->message.error().code;
+  };
+  zmq_send(dealer, "garbage!", 8, 0);
+  CHECK(refusal() == core::Refusal::MalformedFrame);
+  zmq_send(dealer, "", 0, 0);
+  CHECK(refusal() == core::Refusal::MalformedFrame);
+  for (int i = 0; i < 100; ++i) zmq_send(dealer, "frame", 5, ZMQ_SNDMORE);
+  zmq_send(dealer, "frame", 5, 0);
+  CHECK(refusal() == core::Refusal::MalformedFrame);
+  const core::Bytes done = encode(wire::Done{5}).header;
+  zmq_send(dealer, done.data(), done.size(), ZMQ_SNDMORE);
+  zmq_send(dealer, "data", 4, 0);
+  CHECK(refusal() == core::Refusal::MalformedFrame);
+  zmq_send(dealer, done.data(), done.size(), 0);
+  auto fine = server.receive(kPatience);
+  REQUIRE(fine.has_value());
+  CHECK(fine->message.has_value());
+
+  // Above maxmsgsize the connection is cut, the message never arrives.
+  const core::Bytes huge((1 << 20) + 100);
+  zmq_send(dealer, huge.data(), huge.size(), 0);
+  CHECK_FALSE(server.receive(300ms).has_value());
+  zmq_close(dealer);
+  zmq_ctx_term(context);
+}
+
+TEST_CASE("ZmqClient: connects again after the server restarted, and says so") {
+  auto server = std::make_unique<ZmqServer>(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  const std::string address = server->address();
+  ZmqClient client = client_of(*server, "a");
+  REQUIRE(wait_for_connection(client));
+  client.send(wire::Done{1});
+  REQUIRE(server->receive(kPatience).has_value());
+  for (std::uint64_t restart = 1; restart <= 3; ++restart) {
+    CAPTURE(restart);
+    server.reset();
+    static_cast<void>(client.receive(50ms));
+    client.send(wire::Done{99});  // lost, not delivered to the next server
+    REQUIRE(wait_until([&] {
+      try {
+        server = std::make_unique<ZmqServer>(address, identity("coordinator"), roster_of({"a"}));
+        return true;
+      } catch (const core::IoError&) {
+        return false;
+      }
+    }));
+    REQUIRE(wait_for_connection(client, restart + 1));
+    CHECK(client.connections() == restart + 1);
+    client.send(wire::Done{restart});
+    const auto incoming = server->receive(kPatience);
+    REQUIRE(incoming.has_value());
+    CHECK(std::get<wire::Done>(*incoming->message).version == restart);
+  }
+}
+
+TEST_CASE("ZmqServer: the last connection of a name wins") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient first = client_of(server, "a");
+  REQUIRE(wait_for_connection(first));
+  first.send(wire::Done{1});
+  REQUIRE(echo(server, 1) == 1);
+  REQUIRE(first.receive(kPatience).has_value());
+  ZmqClient second = client_of(server, "a");
+  REQUIRE(wait_for_connection(second));
+  second.send(wire::Done{2});
+  REQUIRE(echo(server, 1) == 1);
+  CHECK(second.receive(kPatience).has_value());
+  first.send(wire::Done{3});  // an older connection: dropped
+  CHECK(echo(server, 1, 300ms) == 0);
+  server.send("a", wire::Done{4});
+  REQUIRE(second.receive(kPatience).has_value());
+  CHECK_FALSE(first.receive(100ms).has_value());
+}
+
+TEST_CASE("ZmqServer: a message to a client that is gone is lost quietly") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
+  {
+    ZmqClient client = client_of(server, "a");
+    REQUIRE(wait_for_connection(client));
+    client.send(wire::Done{1});
+    REQUIRE(server.receive(kPatience).has_value());
+  }
+  for (int i = 0; i < 20; ++i) {
+    server.send("a", wire::Done{2});
+    server.send("b", wire::Done{2});
+    server.send("nobody", wire::Done{2});
+    CHECK_FALSE(server.receive(5ms).has_value());
+  }
+}
+
+TEST_CASE("wake: ends a wait of either end from another thread") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient client = client_of(server, "a");
+  REQUIRE(wait_for_connection(client));
+  std::jthread waker([&] {
+    std::this_thread::sleep_for(20ms);
+    server.wake();
+    client.wake();
+  });
+  CHECK_FALSE(server.receive(1h).has_value());
+  CHECK_FALSE(client.receive(1h).has_value());
+}
+
+TEST_CASE("an end refuses another thread") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  std::jthread other([&] { CHECK_THROWS_AS(server.receive(0ms), core::InvariantError); });
+}
+
+TEST_CASE("addresses that make no sense are refused with the remedy") {
+  CHECK_THROWS_AS(ZmqServer("nonsense", identity("c"), roster_of({})), core::IoError);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({}));
+  CHECK_THROWS_AS(ZmqServer(server.address(), identity("c"), roster_of({})), core::IoError);
+  CHECK_THROWS_AS(ZmqClient("tcp://", identity("a"), {}), core::IoError);
+}
+
+TEST_CASE("many clients on threads of their own: nothing lost, nothing mixed up") {
+  constexpr int kClients = 6;
+  constexpr int kMessages = 100;
+  std::vector<std::string> names;
+  for (int i = 0; i < kClients; ++i) names.push_back("client-" + std::to_string(i));
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of(names));
+  const std::string address = server.address();
+  std::vector<int> echoes(kClients, 0);
+  std::vector<std::jthread> threads;
+  for (std::size_t i = 0; i < kClients; ++i) {
+    threads.emplace_back([&, i] {
+      ZmqClient client(address, identity(names[i]), identity("coordinator").public_part.curve);
+      if (!wait_for_connection(client)) return;
+      for (std::uint64_t n = 0; n < kMessages; ++n) {
+        const std::uint64_t value = n * kClients + i;
+        client.send(wire::Done{value});
+        const auto reply = client.receive(kPatience);
+        if (!reply || std::get<wire::Done>(**reply).version != value) return;
+        ++echoes[i];
+      }
+    });
+  }
+  CHECK(echo(server, kClients * kMessages) == kClients * kMessages);
+  threads.clear();
+  for (const int count : echoes) CHECK(count == kMessages);
+}

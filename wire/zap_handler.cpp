@@ -1,0 +1,97 @@
+#include "wire/zap_handler.h"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <string_view>
+
+#include "core/log.h"
+#include "wire/text.h"
+
+namespace drystone::wire {
+
+namespace {
+
+// Frames of a request, RFC 27.
+enum RequestPart : std::size_t {
+  kVersion,
+  kRequestId,
+  kDomain,
+  kAddress,
+  kRoutingId,
+  kMechanism,
+  kCurveKey,
+  kNumRequestParts
+};
+
+std::string_view text_of(const Parts& request, RequestPart part) {
+  return request.kept[part].to_string_view();
+}
+
+}  // namespace
+
+ZapHandler::ZapHandler(zmq::context_t& context, const crypto::Roster& roster)
+    : socket_(context, zmq::socket_type::rep) {
+  for (const auto& [name, entry] : roster.clients) clients_.emplace(entry.identity.curve, name);
+  socket_.set(zmq::sockopt::linger, 0);
+  socket_.bind("inproc://zeromq.zap.01");
+  thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+}
+
+void ZapHandler::serve(const std::stop_token& stop) {
+  constexpr std::chrono::milliseconds kTick(100);
+  std::vector<zmq::pollitem_t> items = {{socket_.handle(), 0, ZMQ_POLLIN, 0}};
+  while (!stop.stop_requested()) {
+    try {
+      poll_sockets(items, kTick);
+      if (const auto request = receive_parts(socket_, kNumRequestParts)) answer(*request);
+    } catch (const std::exception& error) {  // nobody gets in while this thread cannot answer
+      core::log_error("authentication failed", {{"reason", std::string_view(error.what())}});
+      std::this_thread::sleep_for(kTick);
+    }
+  }
+}
+
+const std::string* ZapHandler::find_client(const Parts& request) const {
+  crypto::PublicKey key{};
+  if (request.num_parts != kNumRequestParts || text_of(request, kVersion) != "1.0" ||
+      text_of(request, kDomain) != kZapDomain || text_of(request, kMechanism) != "CURVE" ||
+      request.kept[kCurveKey].size() != key.size()) {
+    return nullptr;
+  }
+  std::ranges::copy(core::as_bytes(text_of(request, kCurveKey)), key.begin());
+  const auto found = clients_.find(key);
+  return found == clients_.end() ? nullptr : &found->second;
+}
+
+void ZapHandler::answer(const Parts& request) {
+  const std::string* client = find_client(request);
+  if (client == nullptr) count_refusal(request);
+  const std::string_view request_id =
+      request.kept.size() > kRequestId ? text_of(request, kRequestId) : std::string_view();
+  const std::array<std::string_view, 6> reply = {
+      "1.0",
+      request_id,
+      client ? "200" : "400",
+      client ? "OK" : "the key is not in the roster",
+      client ? std::string_view(*client) : std::string_view(),
+      ""};
+  for (std::size_t i = 0; i < reply.size(); ++i) {
+    const auto more = i + 1 < reply.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
+    socket_.send(zmq::const_buffer(reply[i].data(), reply[i].size()),
+                 more | zmq::send_flags::dontwait);
+  }
+}
+
+void ZapHandler::count_refusal(const Parts& request) {
+  const std::uint64_t count = ++num_refused_;
+  if (!log_limit_.allows(std::chrono::steady_clock::now())) return;
+  const std::string address =
+      request.kept.size() > kAddress ? clean_text(text_of(request, kAddress), 100) : "unknown";
+  core::log_warning("connection refused: its key is not in the roster",
+                    {{"reason", core::name(core::Refusal::UnknownClient)},
+                     {"address", std::string_view(address)},
+                     {"refused", static_cast<std::int64_t>(count)}});
+}
+
+}  // namespace drystone::wire

@@ -1,0 +1,193 @@
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "core/log.h"
+#include "wire/doorbell.h"
+#include "wire/zmq_socket.h"
+#include "wire/zmq_transport.h"
+
+namespace drystone::wire {
+
+using namespace std::chrono_literals;
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+namespace {
+
+constexpr int kWatchedEvents =
+    ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+    ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+
+/// Number of the event in a monitor message (RFC of zmq_socket_monitor: 16 bits, native order).
+int event_of(const Parts& parts) {
+  std::uint16_t event = 0;
+  if (!parts.kept.empty() && parts.kept[0].size() >= sizeof(event)) {
+    std::memcpy(&event, parts.kept[0].data(), sizeof(event));
+  }
+  return event;
+}
+
+}  // namespace
+
+struct ZmqClient::State {
+  State(std::string server_address, const crypto::Identity& identity,
+        const crypto::PublicKey& coordinator_key)
+      : address(std::move(server_address)),
+        own(identity.public_part),
+        curve_secret(identity.curve_secret.clone()),
+        server_key(coordinator_key) {
+    open();
+  }
+
+  void open();
+  void watch();
+  void note(int event);
+  void reopen_if_due(SteadyTime now);
+  std::optional<core::Expected<Message>> take();
+
+  std::string address;
+  crypto::PublicIdentity own;
+  crypto::SecretBytes curve_secret;
+  crypto::PublicKey server_key;
+  zmq::context_t context{1};
+  zmq::socket_t dealer;
+  zmq::socket_t monitor;
+  Doorbell doorbell;
+  ThreadOwner owner;
+  bool is_connected = false;
+  std::uint64_t connections = 0;
+  std::uint64_t num_refused = 0;
+  std::uint64_t num_sockets = 0;
+  std::optional<SteadyTime> reopen_at;  ///< ZeroMQ gives up after a refusal; we do not
+  std::chrono::milliseconds reopen_delay = kFirstReopenDelay;
+  RateLimit refusal_limit;
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;
+
+  static constexpr std::chrono::milliseconds kFirstReopenDelay{500};
+  static constexpr std::chrono::milliseconds kMaxReopenDelay{30'000};
+};
+
+void ZmqClient::State::open() {
+  dealer = zmq::socket_t(context, zmq::socket_type::dealer);
+  configure_socket(dealer, own, curve_secret);
+  dealer.set(zmq::sockopt::curve_serverkey, as_buffer(server_key));
+  dealer.set(zmq::sockopt::immediate, true);  // queue for a connection, not for a hope of one
+  dealer.set(zmq::sockopt::reconnect_ivl, 100);
+  dealer.set(zmq::sockopt::reconnect_ivl_max, 5000);
+  const std::string events = "inproc://events-" + std::to_string(++num_sockets);
+  if (zmq_socket_monitor(dealer.handle(), events.c_str(), kWatchedEvents) != 0) {
+    throw zmq::error_t();
+  }
+  monitor = zmq::socket_t(context, zmq::socket_type::pair);
+  monitor.set(zmq::sockopt::linger, 0);
+  monitor.connect(events);
+  dealer.connect(address);
+  is_connected = false;
+  reopen_at.reset();
+}
+
+/// Takes note of what happened to the connection.
+void ZmqClient::State::watch() {
+  while (const auto parts = receive_parts(monitor, 2)) note(event_of(*parts));
+}
+
+void ZmqClient::State::note(int event) {
+  if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+    is_connected = true;
+    ++connections;
+    reopen_delay = kFirstReopenDelay;
+    return;
+  }
+  is_connected = false;
+  if (event == ZMQ_EVENT_DISCONNECTED) return;
+  const bool is_refusal = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+  if (is_refusal) ++num_refused;
+  const auto now = std::chrono::steady_clock::now();
+  reopen_at = now + reopen_delay;
+  reopen_delay = std::min(2 * reopen_delay, kMaxReopenDelay);
+  if (!refusal_limit.allows(now)) return;
+  core::log_warning(
+      is_refusal ? "the coordinator refuses this client's key; add it to the roster"
+                 : "no handshake with the coordinator; check its address and key",
+      {{"client", std::string_view(own.name)}, {"address", std::string_view(address)}});
+}
+
+void ZmqClient::State::reopen_if_due(SteadyTime now) {
+  if (!reopen_at || now < *reopen_at) return;
+  monitor.close();
+  dealer.close();
+  open();
+}
+
+std::optional<core::Expected<Message>> ZmqClient::State::take() {
+  constexpr std::size_t kMaxParts = 2;  // header, data
+  const auto parts = receive_parts(dealer, kMaxParts);
+  if (!parts) return std::nullopt;
+  auto frames = to_frames(*parts, 0);
+  if (!frames) return tl::make_unexpected(std::move(frames.error()));
+  bytes_received += num_bytes(*frames);
+  return decode(std::move(*frames));
+}
+
+ZmqClient::ZmqClient(const std::string& address, const crypto::Identity& identity,
+                     const crypto::PublicKey& server_key) try
+    : state_(std::make_unique<State>(address, identity, server_key)) {
+} catch (const zmq::error_t& error) {
+  throw core::IoError(address + ": not an address to connect to (" + error.what() +
+                      "); use tcp://HOST:PORT");
+}
+
+ZmqClient::~ZmqClient() = default;
+
+void ZmqClient::send(Message message) {
+  constexpr std::chrono::milliseconds kPatience = 5s;
+  state_->owner.check();
+  const Frames frames = encode(std::move(message));
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  std::vector<zmq::pollitem_t> items = {{state_->dealer.handle(), 0, ZMQ_POLLOUT, 0},
+                                        {state_->monitor.handle(), 0, ZMQ_POLLIN, 0}};
+  while (true) {
+    state_->watch();
+    if (!state_->is_connected) return;
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) break;
+    poll_sockets(items, left);
+    if ((items[0].revents & ZMQ_POLLOUT) == 0) continue;
+    if (!send_frames(state_->dealer, frames)) continue;
+    state_->bytes_sent += num_bytes(frames);
+    return;
+  }
+  core::log_warning("message dropped: the coordinator does not read",
+                    {{"client", std::string_view(state_->own.name)}});
+}
+
+std::optional<core::Expected<Message>> ZmqClient::receive(std::chrono::milliseconds timeout) {
+  state_->owner.check();
+  const std::uint64_t connections_before = state_->connections;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (true) {
+    if (state_->doorbell.answer()) return std::nullopt;
+    state_->watch();
+    if (state_->connections != connections_before) return std::nullopt;
+    if (auto message = state_->take()) return message;
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return std::nullopt;
+    state_->reopen_if_due(now);
+    const SteadyTime until = state_->reopen_at ? std::min(deadline, *state_->reopen_at) : deadline;
+    std::vector<zmq::pollitem_t> items = {{state_->dealer.handle(), 0, ZMQ_POLLIN, 0},
+                                          {state_->monitor.handle(), 0, ZMQ_POLLIN, 0},
+                                          {nullptr, state_->doorbell.fd(), ZMQ_POLLIN, 0}};
+    poll_sockets(items, std::chrono::ceil<std::chrono::milliseconds>(until - now));
+  }
+}
+
+void ZmqClient::wake() { state_->doorbell.ring(); }
+std::uint64_t ZmqClient::connections() const { return state_->connections; }
+std::uint64_t ZmqClient::num_refused() const { return state_->num_refused; }
+std::uint64_t ZmqClient::bytes_received() const { return state_->bytes_received; }
+std::uint64_t ZmqClient::bytes_sent() const { return state_->bytes_sent; }
+
+}  // namespace drystone::wire
