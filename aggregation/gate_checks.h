@@ -36,8 +36,10 @@ core::Expected<void> check_finite(core::ByteView values);
 /// @param factors  float32, finite
 core::Expected<void> check_gauge(const tensors::Factors& factors);
 
-/// All of them on a whole payload, cheapest first: length, header, plan, finiteness, gauge. Nothing
-/// is allocated in proportion to what the payload claims. Works on mapped memory.
+/// All of them on a whole payload, cheapest first: header, plan, finiteness, gauge. A payload that
+/// passes has exactly the bytes that its shapes need. Nothing is allocated in proportion to what the
+/// payload claims. Works on mapped memory. The claim of a length is bounded before: layout.h,
+/// max_payload_bytes.
 /// Refuses with TooLarge, MalformedFrame, PayloadMismatch, PlanMismatch, RankAboveQuota, NotFinite
 /// or BadGauge; the detail names the module. The digest and signature are the caller's to check.
 core::Expected<void> check_payload(core::ByteView payload, const AdapterLayout& plan,

@@ -35,6 +35,10 @@ AdapterLayout layout_from_json(std::string_view json);
 void write_layout(const std::filesystem::path& file, const AdapterLayout& layout);
 AdapterLayout read_layout(const std::filesystem::path& file);
 
+/// Most bytes that the header of an update of this layout may have, its length prefix included.
+/// @throws core::InvalidArgument  the bound leaves 63 bits
+std::uint64_t max_header_bytes(const AdapterLayout& layout);
+
 /// Most bytes that an update of this layout may have when no module exceeds `max_rank`: what bounds
 /// a client's claim before a byte of it is accepted.
 /// @throws core::InvalidArgument  max_rank < 1, or the bound leaves 63 bits

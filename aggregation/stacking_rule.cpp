@@ -1,0 +1,103 @@
+#include "aggregation/stacking_rule.h"
+
+#include <algorithm>
+#include <iomanip>
+#include <optional>
+#include <sstream>
+
+#include "aggregation/stacking.h"
+#include "aggregation/update_set.h"
+#include "core/check.h"
+#include "tensors/factor_set_io.h"
+
+namespace drystone::aggregation {
+namespace {
+
+std::string exactness_of(const Compaction& compaction, bool carries) {
+  if (!carries) return "exact";
+  std::ostringstream text;
+  text << "truncated, ";
+  if (compaction.kind == CompactionKind::Rank) {
+    text << "rank=" << compaction.rank;
+  } else {
+    text << "tol=" << std::setprecision(6) << compaction.tolerance;
+  }
+  text << ", carried over";
+  return text.str();
+}
+
+/// What the last round cut, where there was something.
+class Carry {
+ public:
+  Carry(const std::filesystem::path& file, const tensors::FactorSetShapes& shapes) {
+    if (file.empty()) return;
+    file_.emplace(file);
+    for (const auto& [name, shape] : file_->shapes().modules) {
+      core::require(shapes.modules.contains(name),
+                    "aggregate: the carried part has a module '" + name + "' that no update has");
+    }
+  }
+
+  /// Appends this module's carried part to the terms of the sum.
+  void append_to(std::vector<ScaledFactors>& terms, const std::string& module) const {
+    if (!file_ || !file_->shapes().modules.contains(module)) return;
+    terms.push_back({file_->module(module), 1.0});
+  }
+
+ private:
+  std::optional<tensors::FactorSetFile> file_;
+};
+
+/// The next round's carry; the file comes into being with the first module that leaves something.
+class CarryWriter {
+ public:
+  explicit CarryWriter(const std::filesystem::path& file) : file_(file) {}
+
+  void add(const std::string& module, const tensors::Factors& tail) {
+    if (!writer_) writer_.emplace(file_);
+    writer_->add_module(module, tail);
+  }
+  void finish() {
+    if (writer_) writer_->finish();
+  }
+  bool has_content() const { return writer_.has_value(); }
+
+ private:
+  const std::filesystem::path& file_;
+  std::optional<tensors::FactorSetWriter> writer_;
+};
+
+}  // namespace
+
+AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
+  const UpdateSet updates(job.updates, weighting_);
+  const Carry carry(job.carry_in, updates.shapes());
+  CarryWriter next_carry(job.carry_out);
+  tensors::FactorSetWriter output(job.output);
+  const bool compacts = compaction_.kind != CompactionKind::None;
+  StackBuffer buffer(compacts ? at::kDouble : at::kFloat);
+  AggregationReport report{.publish = publish(), .exactness = {}};
+
+  for (const auto& [name, shape] : updates.shapes().modules) {
+    std::vector<ScaledFactors> terms;
+    for (const auto& [factors, share] : updates.module(name)) terms.push_back({factors, share});
+    carry.append_to(terms, name);
+    const Compacted compacted = compact(buffer.fill(terms), compaction_);
+    output.add_module(name, compacted.factors);
+    if (compacted.has_tail()) next_carry.add(name, compacted.tail);
+    report.stack_rank = std::max(report.stack_rank, compacted.report.stack_rank);
+    report.compact_rank = std::max(report.compact_rank, compacted.report.kept_rank);
+    report.relative_error = std::max(report.relative_error, compacted.report.relative_error);
+    updates.forget_pages();
+  }
+  for (const auto& [name, shape] : updates.shapes().dense) {
+    output.add_dense(name, updates.mean_dense(name));
+  }
+  next_carry.finish();
+  output.finish();
+  report.carries = next_carry.has_content();
+  report.exactness = exactness_of(compaction_, report.carries);
+  return report;
+}
+
+}  // namespace drystone::aggregation

@@ -1,0 +1,45 @@
+#pragma once
+// Internal to aggregation: the accepted updates of a round as mapped files.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aggregation/rule.h"
+#include "aggregation/stacking.h"
+#include "aggregation/weighting.h"
+#include "tensors/factor_set_io.h"
+
+namespace drystone::aggregation {
+
+/// One file mapping an update (Linux allows 65,530 a process by default, vm.max_map_count).
+/// One thread at a time.
+class UpdateSet {
+ public:
+  /// Sorts by client name, so that sums run in one order whatever the order of arrival.
+  /// @throws core::InvalidArgument  no update, a client twice, updates of different layout
+  /// @throws core::IoError          a payload cannot be read
+  UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting);
+
+  /// Of every update alike, but for the ranks.
+  const tensors::FactorSetShapes& shapes() const { return files_.front().shapes(); }
+  /// Σ of the ranks of one module over the clients that have a share.
+  int64_t stack_rank(const std::string& module) const;
+
+  /// One module's factors as views of the files, with the clients' shares.
+  std::vector<WeightedFactors> module(const std::string& name) const;
+  at::Tensor mean_dense(const std::string& name) const;
+  /// Gives the files' pages back after each module.
+  void forget_pages() const;
+  const std::string& client(std::size_t index) const { return updates_[index].client; }
+
+ private:
+  void require_same_layout() const;
+
+  std::vector<AcceptedUpdate> updates_;
+  std::vector<tensors::FactorSetFile> files_;
+  std::vector<double> shares_;
+};
+
+}  // namespace drystone::aggregation

@@ -1,0 +1,179 @@
+#include "aggregation/gate_checks.h"
+
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tests/aggregation/random_updates.h"
+
+namespace drystone::aggregation {
+namespace {
+
+using core::Refusal;
+
+constexpr int64_t kQuota = 4;
+
+AdapterLayout plan() {
+  return {.modules = {{"q", {.out = 6, .in = 8}}, {"v", {.out = 6, .in = 8}}},
+          .dense = {{"classifier.bias", {3}}, {"classifier.weight", {3, 6}}}};
+}
+
+tensors::FactorSet good_update(int64_t rank = 2) {
+  tensors::FactorSet update;
+  update.modules["q"] = test::random_factors(1, "q", 6, 8, rank);
+  update.modules["v"] = test::random_factors(1, "v", 6, 8, rank);
+  update.dense["classifier.bias"] = test::random_tensor(1, "bias", {3});
+  update.dense["classifier.weight"] = test::random_tensor(1, "weight", {3, 6});
+  return update;
+}
+
+Refusal refusal_of(const tensors::FactorSet& update) {
+  const auto checked = check_payload(tensors::to_bytes(update), plan(), kQuota);
+  REQUIRE_FALSE(checked.has_value());
+  CHECK_FALSE(checked.error().detail.empty());
+  return checked.error().code;
+}
+
+TEST_CASE("check_payload: accepts what follows the plan, at any rank up to the quota") {
+  for (int64_t rank = 1; rank <= kQuota; ++rank) {
+    const auto checked = check_payload(tensors::to_bytes(good_update(rank)), plan(), kQuota);
+    CHECK(checked.has_value());
+  }
+  tensors::FactorSet mixed = good_update(1);
+  mixed.modules["v"] = test::random_factors(2, "v", 6, 8, 4);
+  CHECK(check_payload(tensors::to_bytes(mixed), plan(), kQuota).has_value());
+}
+
+TEST_CASE("check_payload: memory that is not aligned for float32 is read all the same") {
+  const core::Bytes bytes = tensors::to_bytes(good_update());
+  core::Bytes shifted(bytes.size() + 1);
+  std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
+  CHECK(check_payload(core::ByteView(shifted).subspan(1), plan(), kQuota).has_value());
+}
+
+TEST_CASE("check_payload: each way to miss the plan has its refusal") {
+  CHECK(refusal_of(good_update(kQuota + 1)) == Refusal::RankAboveQuota);
+  CHECK(refusal_of(good_update(100 * kQuota)) == Refusal::RankAboveQuota);
+  tensors::FactorSet update = good_update(1);
+  update.modules["q"] = test::random_factors(1, "q", 6, 8, kQuota + 1);
+  CHECK(refusal_of(update) == Refusal::RankAboveQuota);
+
+  update = good_update();
+  update.modules.erase("q");
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.modules["x"] = update.modules["q"];
+  update.modules.erase("q");
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.modules["q"] = test::random_factors(1, "q", 8, 6, 2);
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense.erase("classifier.bias");
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense["classifier.bias"] = at::zeros({4});
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense["classifier.bias"] = at::zeros({3, 1});
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense["other"] = at::zeros({3});
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  core::Bytes wide_header =
+      tensors::to_safetensors({}, {{"format", std::string(max_header_bytes(plan()), ' ')}});
+  CHECK(check_payload(wide_header, plan(), kQuota).error().code == Refusal::TooLarge);
+}
+
+TEST_CASE("check_payload: one number that is not finite is found wherever it lies") {
+  const float bad[] = {
+      std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(),
+      std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  const core::Bytes good = tensors::to_bytes(good_update());
+  const auto header = tensors::parse_safetensors(good).value();
+  for (std::size_t at = header.data_offset; at < good.size(); at += sizeof(float)) {
+    CAPTURE(at);
+    core::Bytes bytes = good;
+    std::memcpy(bytes.data() + at, &bad[(at / 4) % 4], sizeof(float));
+    const auto checked = check_payload(bytes, plan(), kQuota);
+    REQUIRE_FALSE(checked.has_value());
+    CHECK(checked.error().code == Refusal::NotFinite);
+  }
+}
+
+TEST_CASE("check_finite: finds each position in a long run, and accepts extremes") {
+  std::vector<float> values(5000, std::numeric_limits<float>::max());
+  values[17] = std::numeric_limits<float>::denorm_min();
+  values[18] = -0.0F;
+  const core::ByteView bytes{reinterpret_cast<const std::uint8_t*>(values.data()),
+                             values.size() * sizeof(float)};
+  CHECK(check_finite(bytes).has_value());
+  CHECK(check_finite({}).has_value());
+  for (const std::size_t position : {0, 1, 1023, 1024, 2047, 4095, 4096, 4999}) {
+    const float before = values[position];
+    values[position] = std::numeric_limits<float>::quiet_NaN();
+    const auto checked = check_finite(bytes);
+    REQUIRE_FALSE(checked.has_value());
+    CHECK(checked.error().detail.ends_with("element " + std::to_string(position)));
+    values[position] = before;
+  }
+  CHECK_THROWS_AS(check_finite(bytes.first(3)), core::InvalidArgument);
+}
+
+TEST_CASE("check_gauge: the split between B and A is free within reason") {
+  const auto gauge = [](double b, double a) {
+    return check_gauge({.b = at::full({1, 1}, b), .a = at::full({1, 1}, a)}).has_value();
+  };
+  CHECK(gauge(0.0, 1.0));   // a fresh adapter
+  CHECK(gauge(1e-9, 0.5));  // one tiny step
+  CHECK(gauge(1.0, 1.0));
+  CHECK(gauge(900.0, 1e-3));
+  CHECK(gauge(6e4, 6e4));        // large, but balanced
+  CHECK_FALSE(gauge(7e4, 7e4));  // beyond 16-bit transport
+  CHECK_FALSE(gauge(1e6, 1e-6));
+  CHECK_FALSE(gauge(1e-6, 1e6));
+  CHECK_FALSE(gauge(1e30, 1e-30));
+  CHECK_FALSE(gauge(0.0, 2000.0));
+  CHECK_FALSE(gauge(3e38, 3e38));
+}
+
+TEST_CASE("check_gauge: one bad component among good ones is named") {
+  tensors::Factors factors = test::random_factors(1, "x", 6, 8, 5);
+  CHECK(check_gauge(factors).has_value());
+  factors.b.select(1, 3).mul_(1e8);
+  factors.a.select(0, 3).div_(1e8);
+  const auto checked = check_gauge(factors);
+  REQUIRE_FALSE(checked.has_value());
+  CHECK(checked.error().code == Refusal::BadGauge);
+  CHECK(checked.error().detail.starts_with("component 3"));
+  tensors::FactorSet update = good_update();
+  update.modules["v"].b.mul_(1e10);
+  update.modules["v"].a.div_(1e10);
+  CHECK(refusal_of(update) == Refusal::BadGauge);
+}
+
+TEST_CASE("check_payload: truncations and flips are refused or harmless, never a crash") {
+  const core::Bytes good = tensors::to_bytes(good_update());
+  for (std::size_t length = 0; length < good.size(); ++length) {
+    const auto checked = check_payload(core::ByteView(good).first(length), plan(), kQuota);
+    REQUIRE_FALSE(checked.has_value());
+  }
+  core::SplitMix64 random(1);
+  for (int trial = 0; trial < 5000; ++trial) {
+    core::Bytes bytes = good;
+    bytes[random.below(bytes.size())] ^= static_cast<std::uint8_t>(1 + random.below(255));
+    (void)check_payload(bytes, plan(), kQuota);
+  }
+  core::Bytes longer = good;
+  longer.push_back(0);
+  CHECK(check_payload(longer, plan(), kQuota).error().code == Refusal::PayloadMismatch);
+}
+
+}  // namespace
+}  // namespace drystone::aggregation

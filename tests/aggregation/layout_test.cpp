@@ -1,0 +1,76 @@
+#include "aggregation/layout.h"
+
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include <ATen/ops/zeros.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tensors/factor_set_io.h"
+#include "tests/tensors/temp_dir.h"
+
+namespace drystone::aggregation {
+namespace {
+
+AdapterLayout sample() {
+  return {.modules = {{"encoder.0.query", {.out = 384, .in = 384}}, {"é\n", {.out = 2, .in = 3}}},
+          .dense = {{"classifier.bias", {20}}, {"scalar", {}}}};
+}
+
+TEST_CASE("layout: text and files come back equal; equal layouts give equal text") {
+  const test::TempDir folder;
+  CHECK(layout_from_json(to_json(sample())) == sample());
+  CHECK(layout_from_json(to_json({})) == AdapterLayout{});
+  write_layout(folder / "layout.json", sample());
+  CHECK(read_layout(folder / "layout.json") == sample());
+  CHECK(to_json(sample()) == to_json(layout_from_json(to_json(sample()))));
+}
+
+TEST_CASE("layout: refuses what it would not write") {
+  const test::TempDir folder;
+  for (const char* text :
+       {"", "[]", "{}", R"({"modules":{}})", R"({"modules":[],"dense":{}})",
+        R"({"modules":{},"dense":{},"x":1})", R"({"modules":{"m":[1]},"dense":{}})",
+        R"({"modules":{"m":[1,0]},"dense":{}})", R"({"modules":{"m":[1,-2]},"dense":{}})",
+        R"({"modules":{"m":[1,1.5]},"dense":{}})", R"({"modules":{"m":"x"},"dense":{}})",
+        R"({"modules":{"m":[1,18446744073709551615]},"dense":{}})"}) {
+    CAPTURE(text);
+    CHECK_THROWS_AS(layout_from_json(text), core::InvalidArgument);
+    std::ofstream(folder / "x") << text;
+    CHECK_THROWS_WITH_AS(read_layout(folder / "x"), doctest::Contains("/x: "), core::IoError);
+  }
+  CHECK_THROWS_AS(read_layout(folder / "missing"), core::IoError);
+  CHECK_THROWS_AS(write_layout(folder / "no/folder", {}), core::IoError);
+}
+
+TEST_CASE("max_payload_bytes: bounds every payload of the layout, and not by much") {
+  AdapterLayout layout = sample();
+  tensors::FactorSet factors;
+  for (int layer = 0; layer < 50; ++layer) {
+    layout.modules["layer." + std::to_string(layer)] = {.out = 384, .in = 384};
+  }
+  for (const int64_t rank : {1, 4, 64}) {
+    for (const auto& [name, module] : layout.modules) {
+      factors.modules[name] = {.b = at::zeros({module.out, rank}),
+                               .a = at::zeros({rank, module.in})};
+    }
+    for (const auto& [name, shape] : layout.dense) factors.dense[name] = at::zeros(shape);
+    const std::size_t actual = tensors::to_bytes(factors).size();
+    const std::uint64_t bound = max_payload_bytes(layout, rank);
+    CHECK(bound >= actual);
+    CHECK(bound <= actual + 512 + 400 * 2 * layout.modules.size() + 400 * layout.dense.size());
+  }
+}
+
+TEST_CASE("max_payload_bytes: refuses what no file can hold") {
+  CHECK_THROWS_AS(max_payload_bytes(sample(), 0), core::InvalidArgument);
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  CHECK_THROWS_AS(max_payload_bytes(sample(), kHuge), core::InvalidArgument);
+  CHECK_THROWS_AS(max_payload_bytes({.modules = {}, .dense = {{"d", {kHuge, kHuge}}}}, 1),
+                  core::InvalidArgument);
+}
+
+}  // namespace
+}  // namespace drystone::aggregation

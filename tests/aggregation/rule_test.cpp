@@ -1,0 +1,297 @@
+#include "aggregation/rule.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/ops/zeros.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tensors/factor_set_io.h"
+#include "tests/aggregation/random_updates.h"
+#include "tests/tensors/temp_dir.h"
+
+namespace drystone::aggregation {
+namespace {
+
+constexpr int64_t kOut = 30;
+constexpr int64_t kIn = 24;
+
+core::AggregationConfig config_of(const std::string& rule,
+                                  const std::string& compaction = "lossless") {
+  core::AggregationConfig config;
+  config.rule = rule;
+  config.compaction = compaction;
+  return config;
+}
+
+std::string content(const std::filesystem::path& file) {
+  return std::string(core::as_text(tensors::MappedFile(file).bytes()));
+}
+
+/// Clients' payloads in a folder, and the dense float64 mean that a rule is compared with.
+class Round {
+ public:
+  void add(const std::string& client, std::uint64_t num_examples, tensors::FactorSet update) {
+    const auto path = folder_ / (client + ".safetensors");
+    tensors::write_factor_set(path, update);
+    job_.updates.push_back({client, num_examples, path});
+    updates_.push_back(std::move(update));
+  }
+  /// As many clients as there are ranks.
+  void add_random(std::uint64_t seed, const std::vector<int64_t>& ranks) {
+    for (std::size_t k = 0; k < ranks.size(); ++k) {
+      const std::string client = "client-" + std::to_string(k);
+      tensors::FactorSet update;
+      update.modules["m.k"] = test::random_factors(seed, client + "k", kOut, kIn, ranks[k], 0.1);
+      update.modules["m.q"] = test::random_factors(seed, client + "q", kIn, kOut, ranks[k]);
+      update.dense["bias"] = test::random_tensor(seed, client, {5});
+      add(client, 10 * (k + 1), std::move(update));
+    }
+  }
+  AggregationReport run(const core::AggregationConfig& config, const std::string& output = "out") {
+    job_.output = folder_ / output;
+    job_.carry_out = folder_ / (output + ".carry");
+    return make_rule(config)->aggregate(job_);
+  }
+  tensors::FactorSet result(const std::string& output = "out") const {
+    return tensors::read_factor_set(folder_ / output);
+  }
+  at::Tensor mean(const std::string& module) const {
+    std::vector<WeightedFactors> clients;
+    for (std::size_t k = 0; k < updates_.size(); ++k) {
+      clients.push_back(
+          {updates_[k].modules.at(module), static_cast<double>(job_.updates[k].num_examples)});
+    }
+    return test::weighted_mean_delta(clients);
+  }
+  AggregationJob& job() { return job_; }
+  std::filesystem::path file(const std::string& name) const { return folder_ / name; }
+
+ private:
+  test::TempDir folder_;
+  AggregationJob job_;
+  std::vector<tensors::FactorSet> updates_;
+};
+
+void check_close(const at::Tensor& actual, const at::Tensor& expected, double tolerance = 1e-6) {
+  CHECK(test::norm(actual - expected) <= tolerance * test::norm(expected));
+}
+
+TEST_CASE("flora: publishes the weighted mean of mixed ranks, compacted without loss") {
+  for (const char* compaction : {"lossless", "none"}) {
+    CAPTURE(compaction);
+    Round round;
+    round.add_random(1, {6, 4, 2, 1});
+    const AggregationReport report = round.run(config_of("flora", compaction));
+    const tensors::FactorSet result = round.result();
+    for (const char* module : {"m.k", "m.q"}) {
+      check_close(test::dense(result.modules.at(module)), round.mean(module));
+    }
+    CHECK(report.publish == Publish::Add);
+    CHECK(report.stack_rank == 13);
+    CHECK(report.compact_rank == 13);
+    CHECK(report.exactness == "exact");
+    CHECK(report.relative_error <= 1.2e-7);
+    CHECK_FALSE(report.carries);
+    CHECK_FALSE(std::filesystem::exists(round.file("out.carry")));
+  }
+}
+
+TEST_CASE("every rule: homogeneous identical clients give any one client's product") {
+  for (const std::string& rule : rule_names()) {
+    CAPTURE(rule);
+    Round round;
+    tensors::FactorSet one;
+    one.modules["m"] = test::random_factors(1, "m", kOut, kIn, 4);
+    one.dense["bias"] = test::random_tensor(1, "bias", {5});
+    for (const char* client : {"a", "b", "c"}) {
+      round.add(client, 7, {.modules = {{"m", one.modules.at("m")}}, .dense = one.dense});
+    }
+    const AggregationReport report = round.run(config_of(rule));
+    check_close(test::dense(round.result().modules.at("m")), test::dense(one.modules.at("m")));
+    check_close(round.result().dense.at("bias"), one.dense.at("bias"));
+    CHECK(report.compact_rank == 4);  // identical clients stack to rank 12, which is numerically 4
+    CHECK(report.stack_rank == 12);
+  }
+}
+
+TEST_CASE("every rule: the order of arrival does not change one bit") {
+  for (const std::string& rule : rule_names()) {
+    CAPTURE(rule);
+    Round round;
+    round.add_random(2, {3, 3, 3, 3, 3});
+    round.run(config_of(rule), "first");
+    core::SplitMix64 random(1);
+    for (int trial = 0; trial < 5; ++trial) {
+      core::shuffle(round.job().updates, random);
+      round.run(config_of(rule), "again");
+      CHECK(content(round.file("first")) == content(round.file("again")));
+    }
+  }
+}
+
+TEST_CASE("every rule: a client without examples changes nothing, not one bit") {
+  for (const std::string& rule : rule_names()) {
+    CAPTURE(rule);
+    Round round;
+    round.add_random(3, {3, 3, 3});
+    round.run(config_of(rule), "without");
+    tensors::FactorSet idle;
+    idle.modules["m.k"] = test::random_factors(8, "k", kOut, kIn, 3);
+    idle.modules["m.q"] = test::random_factors(8, "q", kIn, kOut, 3);
+    idle.dense["bias"] = test::random_tensor(8, "bias", {5});
+    round.add("client-0a", 0, idle);
+    round.run(config_of(rule), "with");
+    CHECK(content(round.file("without")) == content(round.file("with")));
+  }
+}
+
+TEST_CASE("flora: a client split in two of half the examples each changes nothing") {
+  Round whole;
+  whole.add_random(4, {4, 2, 3});
+  whole.run(config_of("flora"));
+  Round split;
+  split.add_random(4, {4, 2, 3});
+  split.job().updates[1].num_examples = 10;  // of 20
+  AcceptedUpdate half = split.job().updates[1];
+  half.client = "client-1b";
+  split.job().updates.push_back(half);
+  const AggregationReport report = split.run(config_of("flora"));
+  check_close(test::dense(split.result().modules.at("m.q")),
+              test::dense(whole.result().modules.at("m.q")));
+  CHECK(report.stack_rank == 11);
+  CHECK(report.compact_rank == 9);
+}
+
+TEST_CASE("every rule: shares are of the accepted updates only") {
+  for (const std::string& rule : rule_names()) {
+    CAPTURE(rule);
+    Round all;
+    all.add_random(5, {3, 3, 3});
+    all.job().updates.pop_back();  // the third came too late
+    all.run(config_of(rule));
+    Round two;
+    two.add_random(5, {3, 3});
+    two.run(config_of(rule));
+    CHECK(content(all.file("out")) == content(two.file("out")));
+  }
+}
+
+TEST_CASE("flora: truncation with carry loses nothing over the rounds") {
+  for (const char* compaction : {"tolerance", "rank"}) {
+    CAPTURE(compaction);
+    core::AggregationConfig config = config_of("flora", compaction);
+    config.tolerance = 0.4;
+    config.rank = 3;
+    at::Tensor wanted = at::zeros({kOut, kIn}, at::kDouble);
+    at::Tensor published = at::zeros({kOut, kIn}, at::kDouble);
+    const test::TempDir carries;
+    double last_gap = 0.0;
+    for (std::uint64_t number = 1; number <= 8; ++number) {
+      Round round;
+      round.add_random(number, {2, 1, 2});
+      if (number > 1) round.job().carry_in = carries / "carry";
+      const AggregationReport report = round.run(config);
+      REQUIRE(report.carries);
+      CHECK(report.exactness == (std::string(compaction) == "rank"
+                                     ? "truncated, rank=3, carried over"
+                                     : "truncated, tol=0.4, carried over"));
+      if (config.compaction == "tolerance") CHECK(report.relative_error <= 0.4);
+      if (config.compaction == "rank") CHECK(report.compact_rank == 3);
+      std::filesystem::copy_file(round.file("out.carry"), carries / "carry",
+                                 std::filesystem::copy_options::overwrite_existing);
+      wanted += round.mean("m.k");
+      published += test::dense(round.result().modules.at("m.k"));
+      const at::Tensor carried =
+          test::dense(tensors::read_factor_set(carries / "carry").modules.at("m.k"));
+      check_close(published + carried, wanted);  // delayed, not lost
+      last_gap = test::norm(published - wanted);
+    }
+    CHECK(last_gap > 0.0);
+    // One more round without new content, published whole, closes the gap.
+    Round last;
+    tensors::FactorSet nothing;
+    nothing.modules["m.k"] = {.b = at::zeros({kOut, 1}), .a = at::zeros({1, kIn})};
+    nothing.modules["m.q"] = {.b = at::zeros({kIn, 1}), .a = at::zeros({1, kOut})};
+    last.add("idle", 1, nothing);
+    last.job().carry_in = carries / "carry";
+    const AggregationReport report = last.run(config_of("flora"));
+    CHECK(report.exactness == "exact");
+    check_close(published + test::dense(last.result().modules.at("m.k")), wanted);
+  }
+}
+
+TEST_CASE("flora: the same job gives the same bytes") {
+  Round round;
+  round.add_random(6, {8, 4, 2, 2});
+  round.run(config_of("flora"), "first");
+  round.run(config_of("flora"), "second");
+  CHECK(content(round.file("first")) == content(round.file("second")));
+}
+
+TEST_CASE("rules: payloads are not changed") {
+  Round round;
+  round.add_random(7, {3, 3});
+  const std::string before = content(round.file("client-0.safetensors"));
+  for (const std::string& rule : rule_names()) round.run(config_of(rule));
+  CHECK(content(round.file("client-0.safetensors")) == before);
+}
+
+TEST_CASE("zero-pad and fedit: averages that replace, and are labelled inexact") {
+  Round round;
+  round.add_random(8, {4, 2, 1});
+  const AggregationReport report = round.run(config_of("zero-pad"));
+  CHECK(report.publish == Publish::Replace);
+  CHECK(report.compact_rank == 4);
+  CHECK(report.stack_rank == 7);
+  CHECK(report.exactness == "inexact, factors averaged");
+  CHECK_THROWS_WITH_AS(round.run(config_of("fedit")), doctest::Contains("'client-1' has 2"),
+                       core::InvalidArgument);
+  CHECK_FALSE(std::filesystem::exists(round.file("out.data")));
+}
+
+TEST_CASE("rules: uniform weights") {
+  core::AggregationConfig config = config_of("flora");
+  config.weights = "uniform";
+  Round round;
+  round.add_random(9, {3, 2});
+  round.run(config);
+  for (auto& update : round.job().updates) update.num_examples = 1;  // what mean() then uses
+  check_close(test::dense(round.result().modules.at("m.k")), round.mean("m.k"));
+}
+
+TEST_CASE("rules: refuse an empty round, a client twice, unlike updates and unreadable files") {
+  Round round;
+  CHECK_THROWS_AS(round.run(config_of("flora")), core::InvalidArgument);
+  round.add_random(10, {2, 2});
+  round.job().updates.push_back(round.job().updates.front());
+  CHECK_THROWS_WITH_AS(round.run(config_of("flora")), doctest::Contains("'client-0' counts twice"),
+                       core::InvalidArgument);
+  round.job().updates.pop_back();
+  tensors::FactorSet other;
+  other.modules["m.k"] = test::random_factors(1, "k", kOut, kIn, 2);
+  round.add("other", 1, other);
+  CHECK_THROWS_WITH_AS(round.run(config_of("flora")), doctest::Contains("'other'"),
+                       core::InvalidArgument);
+  round.job().updates.pop_back();
+  round.job().updates.push_back({"gone", 1, round.file("gone")});
+  CHECK_THROWS_AS(round.run(config_of("flora")), core::IoError);
+  CHECK_FALSE(std::filesystem::exists(round.file("out")));
+  round.job().updates.pop_back();
+  round.job().carry_in = round.job().updates.front().payload;
+  CHECK_THROWS_AS(round.run(config_of("fedit")), core::InvalidArgument);
+}
+
+TEST_CASE("make_rule: an unknown name is refused with those that exist") {
+  CHECK_THROWS_WITH_AS(make_rule(config_of("fedavg")), doctest::Contains("flora, fedit, zero-pad"),
+                       core::ConfigError);
+  core::AggregationConfig config;
+  config.robust = "krum";
+  CHECK_THROWS_AS(make_rule(config), core::ConfigError);
+  for (const std::string& rule : rule_names()) CHECK(make_rule(config_of(rule))->name() == rule);
+}
+
+}  // namespace
+}  // namespace drystone::aggregation
