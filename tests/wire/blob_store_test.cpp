@@ -45,8 +45,13 @@ TEST_CASE("BlobStore: refuses unknown blobs and ranges beyond the end") {
   const core::Digest blob = store.put(core::Bytes(100, 1));
   constexpr std::uint64_t kHuge = ~std::uint64_t{0};
   for (const auto& [offset, length] :
-       std::vector<std::pair<std::uint64_t, std::uint64_t>>{
-           {0, 101}, {100, 1}, {101, 0}, {kHuge, 1}, {1, kHuge}, {kHuge, kHuge}, {50, kHuge - 49}}) {
+       std::vector<std::pair<std::uint64_t, std::uint64_t>>{{0, 101},
+                                                            {100, 1},
+                                                            {101, 0},
+                                                            {kHuge, 1},
+                                                            {1, kHuge},
+                                                            {kHuge, kHuge},
+                                                            {50, kHuge - 49}}) {
     CAPTURE(offset);
     CAPTURE(length);
     const auto bytes = store.read(blob, offset, length);
@@ -64,8 +69,8 @@ TEST_CASE("BlobStore: adopts a file that was written elsewhere") {
     CAPTURE(size);
     const core::Bytes content = test::sample_bytes(random, size);
     const fs::path file = folder.path() / "blobs" / "partial" / "draft";
-    std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char*>(content.data()),
-                                                static_cast<std::streamsize>(size));
+    std::ofstream(file, std::ios::binary)
+        .write(reinterpret_cast<const char*>(content.data()), static_cast<std::streamsize>(size));
     CHECK(store.adopt(file) == crypto::sha256(content));
     CHECK_FALSE(fs::exists(file));
     CHECK(store.read(crypto::sha256(content), 0, size).value() == content);

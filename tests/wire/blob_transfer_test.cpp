@@ -2,10 +2,9 @@
 
 #include <fstream>
 
+#include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <doctest/doctest.h>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -62,7 +61,8 @@ std::uint64_t serve(const Transfer& transfer, BlobReceiver& receiver,
 
 void write_partial(const Transfer& transfer, const core::Bytes& bytes) {
   std::ofstream(transfer.store.partial_path(transfer.blob), std::ios::binary | std::ios::trunc)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+      .write(reinterpret_cast<const char*>(bytes.data()),
+             static_cast<std::streamsize>(bytes.size()));
 }
 
 }  // namespace
@@ -138,8 +138,9 @@ TEST_CASE("BlobReceiver: resumes from any length, also in the middle of a chunk"
     Transfer transfer(2 * kMaxChunkBytes + 1000);
     const std::uint64_t kept = random.below(transfer.content.size() + 1);
     CAPTURE(kept);
-    write_partial(transfer, core::Bytes(transfer.content.begin(),
-                                        transfer.content.begin() + static_cast<std::ptrdiff_t>(kept)));
+    write_partial(transfer,
+                  core::Bytes(transfer.content.begin(),
+                              transfer.content.begin() + static_cast<std::ptrdiff_t>(kept)));
     BlobReceiver receiver = transfer.receiver();
     CHECK(receiver.num_received() == kept);
     serve(transfer, receiver);

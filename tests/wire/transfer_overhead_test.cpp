@@ -6,11 +6,10 @@
 #include <thread>
 
 #include <arpa/inet.h>
+#include <doctest/doctest.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <doctest/doctest.h>
 
 #include "core/check.h"
 #include "tests/temporary_folder.h"
@@ -55,9 +54,8 @@ void upload(wire::ServerTransport& server, wire::ClientTransport& client, std::u
 class CountingRelay {
  public:
   explicit CountingRelay(std::uint16_t target_port) : listener_(make_listener()) {
-    thread_ = std::jthread([this, target_port](const std::stop_token& stop) {
-      relay(stop, target_port);
-    });
+    thread_ = std::jthread(
+        [this, target_port](const std::stop_token& stop) { relay(stop, target_port); });
   }
   ~CountingRelay() {
     thread_.request_stop();
@@ -87,10 +85,9 @@ class CountingRelay {
   static int make_listener() {
     const int listener = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const sockaddr_in name = loopback(0);
-    core::ensure(
-        ::bind(listener, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0 &&
-            ::listen(listener, 1) == 0,
-        "relay: cannot listen");
+    core::ensure(::bind(listener, reinterpret_cast<const sockaddr*>(&name), sizeof(name)) == 0 &&
+                     ::listen(listener, 1) == 0,
+                 "relay: cannot listen");
     return listener;
   }
 
@@ -119,8 +116,8 @@ class CountingRelay {
     if (count <= 0) return false;
     num_bytes_ += static_cast<std::uint64_t>(count);
     for (ssize_t sent = 0; sent < count;) {
-      const ssize_t now = ::send(to, buffer.data() + sent, static_cast<std::size_t>(count - sent),
-                                 MSG_NOSIGNAL);
+      const ssize_t now =
+          ::send(to, buffer.data() + sent, static_cast<std::size_t>(count - sent), MSG_NOSIGNAL);
       if (now <= 0) return false;
       sent += now;
     }
