@@ -93,6 +93,12 @@ std::string format_duration(double seconds) {
   return printed("%lld h %02lld min", whole / 3600, whole % 3600 / 60);
 }
 
+std::string format_fixed(double value, int digits) {
+  std::array<char, 400> buffer{};  // the largest double has 309 digits before the point
+  const int length = std::snprintf(buffer.data(), buffer.size(), "%.*f", digits, value);
+  return {buffer.data(), static_cast<std::size_t>(length)};
+}
+
 std::string format_double(double value) {
   std::array<char, 32> buffer{};
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;

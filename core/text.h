@@ -30,6 +30,9 @@ std::string format_bytes(std::uint64_t bytes);
 /// "850 ms", "12.3 s", "4 min 05 s", "2 h 10 min".
 std::string format_duration(double seconds);
 
+/// With `digits` digits after the point: "2.30". Infinities and NaN: "inf", "nan".
+std::string format_fixed(double value, int digits);
+
 /// The shortest decimal text that reads back to the same double, always with a point or an exponent
 /// ("16.0", "5e-04"), so that it stays a float in TOML and JSON. Infinities and NaN: "inf", "nan".
 std::string format_double(double value);

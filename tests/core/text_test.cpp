@@ -72,3 +72,9 @@ TEST_CASE("format_double: reads back to the same bits and stays a float") {
     CHECK(std::stod(format_double(value)) == value);
   }
 }
+
+TEST_CASE("format_fixed: as many digits as asked for") {
+  CHECK(format_fixed(2.3, 2) == "2.30");
+  CHECK(format_fixed(-0.05, 1) == "-0.1");
+  CHECK(format_fixed(41.0, 0) == "41");
+}

@@ -1,0 +1,39 @@
+#include "coordinator/aggregate_round.h"
+
+#include "wire/durable_file.h"
+
+namespace drystone::coordinator {
+
+RoundAggregator::RoundAggregator(const core::AggregationConfig& config, std::filesystem::path dir)
+    : rule_(aggregation::make_rule(config)), dir_(std::move(dir)) {}
+
+RoundAggregator::~RoundAggregator() = default;
+
+AggregatedRound RoundAggregator::aggregate(const OpenRound& round,
+                                           const wire::BlobStore& blobs) const {
+  const std::uint64_t base = round.plan.base_version;
+  aggregation::AggregationJob job{.updates = {},
+                                  .carry_in = carry(base),
+                                  .output = dir_ / "next.safetensors",
+                                  .carry_out = carry(base + 1)};
+  if (!std::filesystem::exists(job.carry_in)) job.carry_in.clear();
+  std::filesystem::remove(job.carry_out);
+  for (const auto& [client, update] : round.accepted) {
+    job.updates.push_back({client, update.num_examples, blobs.path(update.payload)});
+  }
+  AggregatedRound result{.payload = job.output, .mode = {}, .report = rule_->aggregate(job)};
+  if (result.report.carries) wire::File::open_for_writing(job.carry_out).sync();
+  result.mode = result.report.publish == aggregation::Publish::Add ? wire::PublishMode::Add
+                                                                   : wire::PublishMode::Replace;
+  return result;
+}
+
+void RoundAggregator::forget_carry(std::uint64_t base_version) const {
+  std::filesystem::remove(carry(base_version));
+}
+
+std::filesystem::path RoundAggregator::carry(std::uint64_t version) const {
+  return dir_ / ("carry-" + std::to_string(version) + ".safetensors");
+}
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,42 @@
+#pragma once
+// From an open round's accepted updates to the payload of the next version.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "aggregation/rule.h"
+#include "coordinator/round_machine.h"
+#include "wire/blob_store.h"
+
+namespace drystone::coordinator {
+
+struct AggregatedRound {
+  std::filesystem::path payload;  ///< a file beside the blob store, to be adopted
+  wire::PublishMode mode = wire::PublishMode::Add;
+  aggregation::AggregationReport report;
+};
+
+/// Runs the configured rule on stored updates. What a version's compaction cut waits in
+/// DIR/carry-<version>.safetensors for the round that starts from that version, so a round that is
+/// aggregated again after a crash finds the same input and gives the same bits.
+class RoundAggregator {
+ public:
+  /// @throws core::ConfigError  a rule that does not exist
+  RoundAggregator(const core::AggregationConfig& config, std::filesystem::path dir);
+  ~RoundAggregator();
+
+  /// Any thread; touches only its own files. @throws core::InvalidArgument, core::IoError
+  AggregatedRound aggregate(const OpenRound& round, const wire::BlobStore& blobs) const;
+  /// The version is published: what an earlier round carried is no longer needed.
+  void forget_carry(std::uint64_t base_version) const;
+
+ private:
+  std::filesystem::path carry(std::uint64_t version) const;
+
+  std::unique_ptr<aggregation::AggregationRule> rule_;
+  std::filesystem::path dir_;
+};
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,165 @@
+#include "coordinator/console.h"
+
+#include <algorithm>
+#include <optional>
+#include <vector>
+
+#include "core/log.h"
+#include "core/text.h"
+
+namespace drystone::coordinator {
+
+namespace {
+
+std::string describe(const Metrics& metrics) {
+  std::string text;
+  for (const auto& [name, value] : metrics) {
+    text += (text.empty() ? "" : ", ") + name + " " + core::format_fixed(value, 4);
+  }
+  return text;
+}
+
+}  // namespace
+
+Console::Console(core::ProgressBoard& board) : board_(board) {}
+
+Console::~Console() = default;
+
+void Console::on_joined(const std::string& client, const wire::Hello& hello) {
+  core::log_info("joined", {{"client", std::string_view(client)},
+                            {"device", std::string_view(hello.device)},
+                            {"examples", static_cast<std::int64_t>(hello.num_examples)}});
+}
+
+void Console::on_planned(const wire::RoundPlan& plan) {
+  bars_.clear();
+  core::log_info("round begins", {{"round", static_cast<std::int64_t>(plan.round)},
+                                  {"asked", static_cast<std::int64_t>(plan.cohort.size())},
+                                  {"from_version", static_cast<std::int64_t>(plan.base_version)}});
+}
+
+void Console::on_progress(const std::string& client, const wire::Progress& progress) {
+  auto found = bars_.find(client);
+  if (found == bars_.end()) {
+    const auto total = static_cast<std::int64_t>(progress.num_steps);
+    found = bars_.emplace(client, board_.add(client, total)).first;
+  }
+  const bool trains = progress.loss != 0.0;
+  found->second.update(static_cast<std::int64_t>(progress.step),
+                       trains ? "loss " + core::format_fixed(progress.loss, 3) : "evaluating");
+  if (progress.step == progress.num_steps) finish_bar(client);
+}
+
+void Console::on_accepted(const wire::UpdateManifest& manifest, double seconds) {
+  finish_bar(manifest.client);
+  const std::string bytes = core::format_bytes(manifest.payload_bytes);
+  core::log_info("update accepted", {{"client", std::string_view(manifest.client)},
+                                     {"loss", manifest.train_loss},
+                                     {"bytes", std::string_view(bytes)},
+                                     {"seconds", seconds}});
+}
+
+void Console::on_refused(const std::string& client, const core::Failure& failure) {
+  finish_bar(client);
+  const std::string reason = core::name(failure.code);
+  core::log_warning("refused", {{"client", std::string_view(client)},
+                                {"reason", std::string_view(reason)},
+                                {"detail", std::string_view(failure.detail)}});
+}
+
+void Console::on_abandoned(std::uint64_t round, const std::string& reason) {
+  core::log_warning("round abandoned", {{"round", static_cast<std::int64_t>(round)},
+                                        {"reason", std::string_view(reason)}});
+}
+
+void Console::on_waiting(std::uint64_t present, std::uint64_t quorum) {
+  core::log_warning("still waiting for clients", {{"present", static_cast<std::int64_t>(present)},
+                                                  {"quorum", static_cast<std::int64_t>(quorum)}});
+}
+
+void Console::on_published(const RoundReport& round) {
+  core::log_info("version published",
+                 {{"version", static_cast<std::int64_t>(round.version)},
+                  {"stack_rank", round.stack_rank},
+                  {"compact_rank", round.compact_rank},
+                  {"exactness", std::string_view(round.exactness)},
+                  {"seconds", round.seconds}});
+}
+
+void Console::on_evaluated(std::uint64_t version, const Metrics& metrics) {
+  const std::string text = describe(metrics);
+  core::log_info("version evaluated", {{"version", static_cast<std::int64_t>(version)},
+                                       {"metrics", std::string_view(text)}});
+}
+
+void Console::finish_bar(const std::string& client) {
+  const auto found = bars_.find(client);
+  if (found == bars_.end()) return;
+  found->second.finish();
+  bars_.erase(found);
+}
+
+namespace {
+
+using Row = std::vector<std::string>;
+
+// What a task is judged by: accuracy, or the first metric that is not there twice.
+std::string score(const std::optional<Metrics>& metrics) {
+  if (!metrics) return "–";
+  if (const auto found = metrics->find("accuracy"); found != metrics->end()) {
+    return core::format_fixed(100.0 * found->second, 1) + " %";
+  }
+  if (const auto found = metrics->find("pearson"); found != metrics->end()) {
+    return core::format_fixed(found->second, 4);
+  }
+  return "–";
+}
+
+std::string loss(const std::optional<Metrics>& metrics) {
+  if (!metrics || !metrics->contains("loss")) return "–";
+  return core::format_fixed(metrics->at("loss"), 3);
+}
+
+std::string ranks(const RoundReport& round) {
+  return std::to_string(round.stack_rank) + " → " + std::to_string(round.compact_rank);
+}
+
+std::size_t columns(const std::string& utf8) {
+  std::size_t count = 0;
+  for (const char c : utf8) count += (static_cast<unsigned char>(c) & 0xc0) != 0x80 ? 1 : 0;
+  return count;
+}
+
+std::string aligned(const std::vector<Row>& rows) {
+  std::vector<std::size_t> widths(rows.front().size(), 0);
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], columns(row[i]));
+  }
+  std::string text;
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      text += std::string(widths[i] - columns(row[i]) + (i == 0 ? 0 : 3), ' ') + row[i];
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string results_table(const RunReport& report) {
+  const bool classifies = report.before && report.before->contains("accuracy");
+  std::vector<Row> rows = {{"round", "clients", "train loss", "test loss", classifies ? "accuracy" : "score", "up", "down",
+                            "rank (stacked → kept)", "exactness", "time"}};
+  rows.push_back(Row{"before", "", "", loss(report.before), score(report.before), "", "", "", "", ""});
+  for (const RoundReport& round : report.rounds) {
+    rows.push_back({std::to_string(round.round),
+                    std::to_string(round.accepted) + "/" + std::to_string(round.asked),
+                    core::format_fixed(round.train_loss, 3), loss(round.eval), score(round.eval),
+                    core::format_bytes(round.bytes_up), core::format_bytes(round.bytes_down),
+                    ranks(round), round.exactness, core::format_duration(round.seconds)});
+  }
+  return aligned(rows) + "\nhead " + core::to_hex(report.head) + "\n";
+}
+
+}  // namespace drystone::coordinator

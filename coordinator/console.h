@@ -1,0 +1,38 @@
+#pragma once
+// Shows a federation to a person: live progress, one line an event, a table at the end.
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "coordinator/observer.h"
+#include "core/progress.h"
+
+namespace drystone::coordinator {
+
+class Console final : public Observer {
+ public:
+  explicit Console(core::ProgressBoard& board);
+  ~Console() override;
+
+  void on_joined(const std::string& client, const wire::Hello& hello) override;
+  void on_planned(const wire::RoundPlan& plan) override;
+  void on_progress(const std::string& client, const wire::Progress& progress) override;
+  void on_accepted(const wire::UpdateManifest& manifest, double seconds) override;
+  void on_refused(const std::string& client, const core::Failure& failure) override;
+  void on_abandoned(std::uint64_t round, const std::string& reason) override;
+  void on_waiting(std::uint64_t present, std::uint64_t quorum) override;
+  void on_published(const RoundReport& round) override;
+  void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
+
+ private:
+  void finish_bar(const std::string& client);
+
+  core::ProgressBoard& board_;
+  std::map<std::string, core::ProgressBoard::Bar> bars_;  ///< by client
+};
+
+/// The table that ends a run: one line before any round and one after each.
+std::string results_table(const RunReport& report);
+
+}  // namespace drystone::coordinator

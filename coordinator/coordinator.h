@@ -1,0 +1,61 @@
+#pragma once
+// The coordinator: carries out what the round machine asks, over any transport.
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aggregation/layout.h"
+#include "coordinator/observer.h"
+#include "coordinator/store.h"
+#include "core/clock.h"
+#include "core/config.h"
+#include "crypto/roster.h"
+#include "wire/transport.h"
+
+namespace drystone::coordinator {
+
+struct CoordinatorSetup {
+  core::Config config;
+  crypto::Roster roster;
+  aggregation::AdapterLayout layout;  ///< what an update may contain
+  std::filesystem::path initial;      ///< safetensors with the dense parts of version 0
+  std::filesystem::path state_dir;
+};
+
+/// One federation. Use from one thread: construct (which resumes when state_dir holds state), then
+/// step() until is_over().
+class Coordinator {
+ public:
+  /// @param identity, transport, clock, observers  outlive the coordinator
+  /// @throws core::ConfigError, core::IoError  see Store; a layout or initial file that does not fit
+  Coordinator(CoordinatorSetup setup, const crypto::Identity& identity,
+              wire::ServerTransport& transport, const core::Clock& clock,
+              std::vector<Observer*> observers = {});
+  ~Coordinator();
+  Coordinator(const Coordinator&) = delete;
+  Coordinator& operator=(const Coordinator&) = delete;
+
+  /// Handles at most one message after waiting at most `max_wait`, and all timers and results.
+  /// @return whether anything happened
+  bool step(std::chrono::milliseconds max_wait);
+
+  bool is_over() const;
+  /// Why the federation failed; std::nullopt while it runs or after it finished.
+  std::optional<std::string> failure() const;
+  /// Tells every client that comes from now on that the federation is over; step() still answers.
+  RunReport report() const;
+  Store& store();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// SHA-256 (hex) of core::semantic_text: the federation's id and the report's config_hash.
+std::string federation_id(const core::Config& config);
+
+}  // namespace drystone::coordinator

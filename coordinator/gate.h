@@ -1,0 +1,48 @@
+#pragma once
+// The checks on an arriving update, cheap to dear, before anything is allocated for it or stored
+// (aggregation-and-privacy D.1). A refusal leaves no trace in the state.
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "aggregation/layout.h"
+#include "core/expected.h"
+#include "coordinator/round_machine.h"
+#include "crypto/roster.h"
+#include "wire/messages.h"
+
+namespace drystone::coordinator {
+
+/// Guards one federation. Not thread-safe except check_payload, which only reads.
+class Gate {
+ public:
+  /// `layout` fixes the module names, shapes and dense parts of every update.
+  Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout);
+
+  /// Tells the gate which round is open (its canonical plan bytes define T_r); earlier rounds are
+  /// remembered a while so that a late update is told "round-closed" and not "bad-signature".
+  void open(const wire::RoundPlan& plan, core::ByteView plan_bytes);
+  void close();
+
+  /// Steps 2–4 and 7, without the payload: identity and role, signature over T_r, open round, asked,
+  /// not seen, base version, a claimed size that the plan and the client's quota allow, examples.
+  core::Expected<wire::UpdateManifest> check_offer(const std::string& client,
+                                                   const wire::Signed& offer,
+                                                   const OpenRound& round) const;
+
+  /// Steps 4–6 on the received bytes: header and layout, rank quota, finite, gauge.
+  core::Expected<void> check_payload(const wire::UpdateManifest& manifest,
+                                     const std::filesystem::path& payload) const;
+
+ private:
+  const crypto::RosterEntry& entry(const std::string& client) const;
+
+  const crypto::Roster& roster_;
+  aggregation::AdapterLayout layout_;
+  std::uint64_t open_round_ = 0;  ///< 0: none
+  core::Digest open_transcript_{};
+  std::map<std::uint64_t, core::Digest> earlier_;  ///< round → T_r of its last attempt
+};
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,29 @@
+#pragma once
+// What happens in a federation, for whoever shows or records it.
+
+#include <cstdint>
+#include <string>
+
+#include "coordinator/report.h"
+#include "wire/messages.h"
+
+namespace drystone::coordinator {
+
+/// Every call comes on the coordinator's thread; override what is of interest.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  virtual void on_joined(const std::string& /*client*/, const wire::Hello& /*hello*/) {}
+  virtual void on_planned(const wire::RoundPlan& /*plan*/) {}
+  /// Of a training or (from an evaluator) an evaluation.
+  virtual void on_progress(const std::string& /*client*/, const wire::Progress& /*progress*/) {}
+  virtual void on_accepted(const wire::UpdateManifest& /*manifest*/, double /*seconds*/) {}
+  virtual void on_refused(const std::string& /*client*/, const core::Failure& /*failure*/) {}
+  virtual void on_abandoned(std::uint64_t /*round*/, const std::string& /*reason*/) {}
+  /// Gathering takes longer than the deadline.
+  virtual void on_waiting(std::uint64_t /*present*/, std::uint64_t /*quorum*/) {}
+  virtual void on_published(const RoundReport& /*round*/) {}
+  virtual void on_evaluated(std::uint64_t /*version*/, const Metrics& /*metrics*/) {}
+};
+
+}  // namespace drystone::coordinator

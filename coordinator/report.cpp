@@ -1,0 +1,99 @@
+#include "coordinator/report.h"
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace drystone::coordinator {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json to_object(const std::optional<Metrics>& metrics) {
+  if (!metrics) return nullptr;
+  Json object = Json::object();
+  for (const auto& [key, value] : *metrics) object[key] = number(value);
+  return object;
+}
+
+Json to_object(const RoundReport& round) {
+  Json object = {{"round", round.round},
+                 {"version", round.version},
+                 {"asked", round.asked},
+                 {"accepted", round.accepted},
+                 {"rejected", Json::object()},
+                 {"train_loss", number(round.train_loss)},
+                 {"eval", to_object(round.eval)},
+                 {"bytes_up", round.bytes_up},
+                 {"bytes_down", round.bytes_down},
+                 {"stack_rank", round.stack_rank},
+                 {"compact_rank", round.compact_rank},
+                 {"exactness", round.exactness},
+                 {"seconds", number(round.seconds)},
+                 {"client_steps", round.client_steps},
+                 {"tokens", round.tokens}};
+  for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
+  return object;
+}
+
+}  // namespace
+
+std::string to_json(const RoundReport& round) { return to_object(round).dump(); }
+
+RoundReport round_from_json(const std::string& text) {
+  try {
+    const Json object = Json::parse(text);
+    RoundReport round;
+    object.at("round").get_to(round.round);
+    object.at("version").get_to(round.version);
+    object.at("asked").get_to(round.asked);
+    object.at("accepted").get_to(round.accepted);
+    object.at("rejected").get_to(round.rejected);
+    if (object.at("train_loss").is_number()) object.at("train_loss").get_to(round.train_loss);
+    object.at("bytes_up").get_to(round.bytes_up);
+    object.at("bytes_down").get_to(round.bytes_down);
+    object.at("stack_rank").get_to(round.stack_rank);
+    object.at("compact_rank").get_to(round.compact_rank);
+    object.at("exactness").get_to(round.exactness);
+    object.at("seconds").get_to(round.seconds);
+    object.at("client_steps").get_to(round.client_steps);
+    object.at("tokens").get_to(round.tokens);
+    return round;
+  } catch (const Json::exception& error) {
+    throw core::IoError(std::string("round report: unreadable: ") + error.what());
+  }
+}
+
+std::string to_json(const RunReport& report) {
+  Json rounds = Json::array();
+  std::uint64_t steps = 0;
+  std::uint64_t tokens = 0;
+  for (const RoundReport& round : report.rounds) {
+    rounds.push_back(to_object(round));
+    steps += round.client_steps;
+    tokens += round.tokens;
+  }
+  const Json object = {{"name", report.name},
+                       {"seed", report.seed},
+                       {"config_hash", report.config_hash},
+                       {"head", core::to_hex(report.head)},
+                       {"rounds", rounds},
+                       {"before", to_object(report.before)},
+                       {"after", to_object(report.after)},
+                       {"totals",
+                        {{"seconds", number(report.seconds)},
+                         {"bytes_up", report.bytes_up},
+                         {"bytes_down", report.bytes_down},
+                         {"client_steps", steps},
+                         {"tokens", tokens}}},
+                       {"peak_rss_bytes", report.peak_rss_bytes},
+                       {"device", report.device}};
+  return object.dump(2) + "\n";
+}
+
+}  // namespace drystone::coordinator

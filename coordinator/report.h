@@ -1,0 +1,56 @@
+#pragma once
+// What a run tells about itself: one row a round, evaluations, totals (contract: report.json).
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+
+namespace drystone::coordinator {
+
+/// Metrics of one evaluation by name: loss, accuracy, nll, ece …
+using Metrics = std::map<std::string, double>;
+
+struct RoundReport {
+  std::uint64_t round = 0;
+  std::uint64_t version = 0;
+  std::uint64_t asked = 0;
+  std::uint64_t accepted = 0;
+  std::map<std::string, std::uint64_t> rejected;  ///< refusal name → count
+  double train_loss = 0.0;                        ///< mean over accepted updates, by weight
+  std::uint64_t bytes_up = 0;                     ///< frame bytes while this round was open
+  std::uint64_t bytes_down = 0;
+  std::int64_t stack_rank = 0;                    ///< largest over modules
+  std::int64_t compact_rank = 0;
+  std::string exactness;
+  double seconds = 0.0;
+  std::uint64_t client_steps = 0;
+  std::uint64_t tokens = 0;
+  std::optional<Metrics> eval;                    ///< of the version that this round published
+};
+
+struct RunReport {
+  std::string name;
+  std::uint64_t seed = 0;
+  std::string config_hash;
+  core::Digest head{};
+  std::vector<RoundReport> rounds;
+  std::optional<Metrics> before;
+  std::optional<Metrics> after;
+  double seconds = 0.0;
+  std::uint64_t bytes_up = 0;
+  std::uint64_t bytes_down = 0;
+  std::uint64_t peak_rss_bytes = 0;
+  std::string device;
+};
+
+/// report.json's text; field names are the contract's.
+std::string to_json(const RunReport& report);
+/// One round as the value of a database row, and back. @throws core::IoError  not such a text
+std::string to_json(const RoundReport& round);
+RoundReport round_from_json(const std::string& text);
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,129 @@
+#pragma once
+// The round logic without I/O: events and the time come in, actions go out in the order in which
+// they must be carried out. The server, the simulator and the fault-injection tests drive the same
+// object (architecture, decision 5).
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "core/clock.h"
+#include "core/expected.h"
+#include "wire/messages.h"
+
+namespace drystone::coordinator {
+
+struct MachineSettings {
+  std::string federation;            ///< hex id, goes into every plan
+  std::uint64_t seed = 0;
+  std::uint64_t rounds = 1;
+  std::uint64_t cohort = 0;          ///< clients asked per round; 0: all trainers
+  std::uint64_t quorum = 0;          ///< fewest accepted updates; 0: the whole cohort
+  core::Instant deadline{};          ///< for a round, for gathering clients, for the last evaluation
+  std::uint64_t max_attempts = 3;    ///< plans of one round before the federation fails
+  std::string start = "fresh";
+  std::vector<std::string> trainers;    ///< sorted
+  std::vector<std::string> evaluators;  ///< sorted
+};
+
+/// What aggregation and the Merkle leaf need of an update that passed the gate and is durable.
+struct AcceptedUpdate {
+  std::string client;
+  core::Digest payload{};
+  std::uint64_t num_examples = 0;
+  core::Bytes manifest;  ///< encoded wire::UpdateManifest: the leaf
+};
+
+/// An open round: the plan and what was accepted so far.
+struct OpenRound {
+  wire::RoundPlan plan;
+  std::map<std::string, AcceptedUpdate> accepted;  ///< by client: the order of summation
+};
+
+/// Where to begin: a fresh federation, or what the store held after a crash.
+struct MachineState {
+  std::uint64_t version = 0;  ///< newest published; equals the number of finished rounds
+  core::Digest head{};
+  std::optional<OpenRound> open;
+  std::set<std::pair<std::uint64_t, std::string>> evaluated;  ///< (version, evaluator)
+};
+
+// ---- events ------------------------------------------------------------------------------------
+struct Joined { std::string client; };
+struct UpdateAccepted { AcceptedUpdate update; };
+struct UpdateRefused { std::string client; core::Refusal reason; };
+struct Published { std::uint64_t version; core::Digest head; };
+struct Evaluated { std::string client; std::uint64_t version; };
+struct TimePassed {};
+using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, Evaluated, TimePassed>;
+
+// ---- actions -----------------------------------------------------------------------------------
+/// Persist (and sign) the plan before the SendTasks that follow it.
+struct PersistPlan { wire::RoundPlan plan; };
+struct SendTask { std::string client; };
+struct Aggregate { OpenRound round; };
+/// Too few updates: the round's accepted updates are dropped and it is planned anew.
+struct Abandon { std::uint64_t round; std::uint64_t attempt; std::string reason; };
+struct RequestEvaluation { std::string client; std::uint64_t version; };
+/// Gathering took longer than the deadline and there is still no quorum; it goes on.
+struct KeepWaiting { std::uint64_t present; std::uint64_t quorum; };
+struct Finish { std::uint64_t version; };
+/// The federation cannot go on; `reason` is one line that names round and clients.
+struct Fail { std::string reason; };
+using Action = std::variant<PersistPlan, SendTask, Aggregate, Abandon, RequestEvaluation, KeepWaiting,
+                            Finish, Fail>;
+
+/// One federation's rounds. Not thread-safe. A client that is late, unknown or speaks out of turn
+/// never changes its state (the gate refuses before; events for other rounds are ignored).
+class RoundMachine {
+ public:
+  RoundMachine(MachineSettings settings, MachineState state, core::Instant now);
+
+  std::vector<Action> handle(const Event& event, core::Instant now);
+
+  /// When TimePassed must be delivered at the latest; nothing to wait for: std::nullopt.
+  std::optional<core::Instant> next_deadline() const;
+  /// The round that collects updates; nullptr while gathering, aggregating or done.
+  const OpenRound* collecting() const;
+  std::uint64_t version() const { return state_.version; }
+  bool is_finished() const { return phase_ == Phase::Done; }
+
+ private:
+  enum class Phase { Gathering, Collecting, Aggregating, Finishing, Done };
+  using Actions = std::vector<Action>;
+
+  void on(const Joined& event, core::Instant now, Actions& actions);
+  void on(const UpdateAccepted& event, core::Instant now, Actions& actions);
+  void on(const UpdateRefused& event, core::Instant now, Actions& actions);
+  void on(const Published& event, core::Instant now, Actions& actions);
+  void on(const Evaluated& event, core::Instant now, Actions& actions);
+  void on(const TimePassed& event, core::Instant now, Actions& actions);
+
+  void gather(core::Instant now, Actions& actions);
+  void try_open(core::Instant now, Actions& actions);
+  void close_if_answered(core::Instant now, Actions& actions);
+  void close(core::Instant now, Actions& actions);
+  void abandon(core::Instant now, Actions& actions);
+  void finish_if_evaluated(Actions& actions);
+  void request_next_evaluation(const std::string& evaluator, Actions& actions);
+  std::vector<std::string> choose_cohort() const;
+  std::uint64_t cohort_size() const;
+  std::uint64_t quorum_of(std::uint64_t cohort) const;
+
+  MachineSettings settings_;
+  MachineState state_;
+  Phase phase_ = Phase::Gathering;
+  core::Instant deadline_{};               ///< of the current phase
+  std::uint64_t attempt_ = 0;              ///< of the round being planned
+  std::set<std::string> joined_;
+  std::map<std::string, core::Refusal> refused_;   ///< in the open round
+  std::set<std::string> excluded_;         ///< refused in an earlier attempt of this round
+  std::set<std::string> evaluating_;       ///< evaluators that were asked and have not answered
+};
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,98 @@
+#include "coordinator/sqlite.h"
+
+#include <sqlite3.h>
+
+#include "core/error.h"
+
+namespace drystone::coordinator {
+
+SqliteDatabase::SqliteDatabase(const std::filesystem::path& file) {
+  if (sqlite3_open(file.c_str(), &db_) != SQLITE_OK) {
+    const std::string reason = sqlite3_errmsg(db_);
+    sqlite3_close(db_);
+    throw core::IoError(file.string() + ": cannot open the state database: " + reason);
+  }
+  sqlite3_busy_timeout(db_, 2000);
+}
+
+SqliteDatabase::~SqliteDatabase() { sqlite3_close(db_); }
+
+void SqliteDatabase::execute(const char* sql) {
+  if (sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
+    throw core::IoError(std::string("state database: ") + sqlite3_errmsg(db_) + "; in: " + sql);
+  }
+}
+
+Statement::Statement(const SqliteDatabase& db, const char* sql) : db_(db.handle()) {
+  check(sqlite3_prepare_v2(db_, sql, -1, &statement_, nullptr));
+}
+
+Statement::~Statement() { sqlite3_finalize(statement_); }
+
+Statement& Statement::bind(std::uint64_t value) {
+  check(sqlite3_bind_int64(statement_, next_++, static_cast<sqlite3_int64>(value)));
+  return *this;
+}
+
+Statement& Statement::bind(double value) {
+  check(sqlite3_bind_double(statement_, next_++, value));
+  return *this;
+}
+
+Statement& Statement::bind(std::string_view text) {
+  check(sqlite3_bind_text64(statement_, next_++, text.data(), text.size(), SQLITE_TRANSIENT,
+                            SQLITE_UTF8));
+  return *this;
+}
+
+Statement& Statement::bind(core::ByteView blob) {
+  check(sqlite3_bind_blob64(statement_, next_++, blob.data(), blob.size(), SQLITE_TRANSIENT));
+  return *this;
+}
+
+bool Statement::step() {
+  const int code = sqlite3_step(statement_);
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) check(code);
+  return false;
+}
+
+void Statement::run() {
+  while (step()) {
+  }
+}
+
+std::uint64_t Statement::integer(int column) const {
+  return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
+}
+
+double Statement::real(int column) const { return sqlite3_column_double(statement_, column); }
+
+std::string Statement::text(int column) const {
+  const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+  return {data, static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
+}
+
+core::Bytes Statement::blob(int column) const {
+  const auto* data = static_cast<const std::uint8_t*>(sqlite3_column_blob(statement_, column));
+  return {data, data + sqlite3_column_bytes(statement_, column)};
+}
+
+void Statement::check(int code) const {
+  if (code != SQLITE_OK) {
+    throw core::IoError(std::string("state database: ") + sqlite3_errmsg(db_));
+  }
+}
+
+Transaction::Transaction(SqliteDatabase& db) : db_(db) { db_.execute("BEGIN IMMEDIATE"); }
+
+Transaction::~Transaction() {
+  if (open_) sqlite3_exec(db_.handle(), "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+void Transaction::commit() {
+  db_.execute("COMMIT");
+  open_ = false;
+}
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,36 @@
+#pragma once
+// versions/NNNN/version.json: everything that lets anyone recompute a published version.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "coordinator/store.h"
+#include "crypto/roster.h"
+#include "wire/messages.h"
+
+namespace drystone::coordinator {
+
+/// One accepted update: its manifest as signed, and by whom.
+struct RecordedUpdate {
+  std::string client;
+  wire::Signed manifest;         ///< signed in the context of the plan's transcript
+  crypto::PublicKey signer{};
+};
+
+struct VersionRecord {
+  wire::Signed manifest;         ///< wire::VersionManifest
+  crypto::PublicKey coordinator{};
+  wire::Signed plan;             ///< empty bytes for version 0
+  std::vector<RecordedUpdate> updates;  ///< in the order of the Merkle leaves
+};
+
+std::string to_json(const VersionRecord& record);
+/// @throws core::IoError  not such a text
+VersionRecord record_from_json(const std::string& text);
+
+/// What the store holds of one version. @throws core::InvariantError  no such version
+VersionRecord make_record(const Store& store, const crypto::Roster& roster,
+                          const crypto::PublicKey& coordinator, std::uint64_t version);
+
+}  // namespace drystone::coordinator

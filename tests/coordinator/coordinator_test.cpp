@@ -1,0 +1,125 @@
+#include "coordinator/coordinator.h"
+
+#include <doctest/doctest.h>
+
+#include "tests/coordinator/harness.h"
+
+using namespace drystone;
+using namespace drystone::test;
+
+namespace {
+
+// Both clients take their turns in every round, until the federation is over.
+core::Digest run_to_the_end(Federation& federation) {
+  for (int i = 0; i < 10 && !federation.coordinator().is_over(); ++i) {
+    for (const std::string name : {"client-2", "client-1"}) {
+      const auto task = federation.next<wire::Task>(name);
+      if (task) federation.take_part(name, *task, name == "client-1" ? 2 : 4, 0.25);
+    }
+    federation.settle();
+  }
+  REQUIRE(federation.coordinator().is_over());
+  return federation.coordinator().report().head;
+}
+
+}  // namespace
+
+TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
+  const TempDir dir;
+  Federation federation(dir.path());
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  run_to_the_end(federation);
+  const auto report = federation.coordinator().report();
+  REQUIRE(report.rounds.size() == 2);
+  CHECK(report.rounds[0].accepted == 2);
+  CHECK(report.rounds[0].stack_rank == 6);
+  CHECK(report.rounds[0].compact_rank == 1);  // all factors are constant: rank one
+  CHECK(report.rounds[0].exactness == "exact");
+  auto& store = federation.coordinator().store();
+  const auto manifest = wire::decode_version(store.versions(1, 1).front().bytes);
+  const auto version = tensors::read_factor_set(store.blobs().path(manifest->payload));
+  // Σ p_k B_k A_k with p = 1/2 each: (2 · 0.25 · 0.5 + 4 · 0.25 · 0.5) / 2
+  CHECK(version.modules.at("layer.0.query").product().max().item<float>() == doctest::Approx(0.375));
+  CHECK(version.dense.at("classifier.weight").max().item<float>() == doctest::Approx(0.25));
+}
+
+TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same head") {
+  core::Digest expected;
+  {
+    const TempDir dir;
+    Federation federation(dir.path());
+    federation.start();
+    federation.hello("client-1");
+    federation.hello("client-2");
+    expected = run_to_the_end(federation);
+  }
+  for (int when = 0; when < 6; ++when) {
+    CAPTURE(when);
+    const TempDir dir;
+    Federation federation(dir.path());
+    federation.start();
+    const auto crash_if = [&](int point) {
+      if (point != when) return;
+      const auto before = federation.coordinator().store().state_hash();
+      federation.crash();
+      federation.start();
+      CHECK(federation.coordinator().store().state_hash() == before);
+      federation.hello("client-1");
+      federation.hello("client-2");
+    };
+    federation.hello("client-1");
+    crash_if(0);
+    federation.hello("client-2");
+    crash_if(1);
+    const auto first = federation.next<wire::Task>("client-2");
+    federation.take_part("client-2", *first, 4, 0.25);
+    crash_if(2);
+    const auto second = federation.next<wire::Task>("client-1");
+    federation.take_part("client-1", *second, 2, 0.25);
+    crash_if(3);
+    federation.settle();
+    crash_if(4);
+    CHECK(run_to_the_end(federation) == expected);
+  }
+}
+
+TEST_CASE("coordinator: an evaluator's figures reach the report") {
+  const TempDir dir;
+  Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
+  federation.start();
+  federation.hello("evaluator");
+  federation.hello("client-1");
+  const auto task = federation.next<wire::Task>("client-1");
+  REQUIRE(task.has_value());
+  federation.take_part("client-1", *task, 2, 0.25);
+  federation.settle();
+  for (std::uint64_t version = 0; version < 2; ++version) {
+    const auto ask = federation.next<wire::EvaluateTask>("evaluator");
+    REQUIRE(ask.has_value());
+    CHECK(ask->version == version);
+    auto& store = federation.coordinator().store();
+    const auto manifest = wire::decode_version(store.versions(version, 1).front().bytes);
+    core::Bytes bytes = wire::encode(wire::EvaluationManifest{
+        version, "evaluator", 100, {{"accuracy", 0.25 * static_cast<double>(version + 1)}}});
+    const auto signature =
+        crypto::sign(federation.identity_of("evaluator"), "evaluation", manifest->head, bytes);
+    federation.client("evaluator").send(wire::Report{{bytes, signature}, 1.0});
+    federation.settle();
+  }
+  CHECK(federation.coordinator().is_over());
+  const auto report = federation.coordinator().report();
+  CHECK(report.before->at("accuracy") == 0.25);
+  CHECK(report.after->at("accuracy") == 0.5);
+  CHECK(federation.next<wire::Done>("evaluator").has_value());
+}
+
+TEST_CASE("coordinator: another configuration on the same state folder is refused") {
+  const TempDir dir;
+  Federation federation(dir.path());
+  federation.start();
+  federation.crash();
+  federation.config().seed = 99;
+  CHECK_THROWS_AS(federation.start(), core::ConfigError);
+}

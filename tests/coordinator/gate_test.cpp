@@ -1,0 +1,217 @@
+// Every refusal of the gate: typed reason, unchanged state, and nobody else disturbed.
+
+#include "coordinator/gate.h"
+
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "core/seed.h"
+#include "tests/coordinator/harness.h"
+
+using namespace drystone;
+using namespace drystone::test;
+using core::Refusal;
+
+namespace {
+
+struct Attack {
+  TempDir dir;
+  Federation federation{dir.path(), 3, 1};
+  wire::Task task;
+  wire::RoundPlan plan;
+  core::Digest before;
+
+  Attack() {
+    federation.config().federation.quorum = 2;
+    federation.start();
+    for (const char* name : {"client-1", "client-2", "client-3"}) federation.hello(name);
+    task = federation.next<wire::Task>("client-1").value();
+    plan = wire::decode_plan(task.plan.bytes).value();
+    before = federation.coordinator().store().state_hash();
+  }
+
+  wire::UpdateManifest claim(const core::Bytes& payload) {
+    return federation.manifest("client-1", payload, plan);
+  }
+
+  // The attacker is refused for `reason`; then the two others finish the federation without it.
+  void check(const std::optional<wire::Verdict>& verdict, Refusal reason) {
+    REQUIRE(verdict.has_value());
+    CHECK_FALSE(verdict->accepted);
+    CHECK(core::name(verdict->refusal) == core::name(reason));
+    CHECK(federation.coordinator().store().state_hash() == before);
+    for (const std::string name : {"client-2", "client-3"}) {
+      const auto own = federation.next<wire::Task>(name);
+      REQUIRE(own.has_value());
+      CHECK(federation.take_part(name, *own, 2, 0.25)->accepted);
+    }
+    federation.clock().advance(61s);
+    federation.settle();
+    REQUIRE(federation.coordinator().is_over());
+    const auto report = federation.coordinator().report();
+    REQUIRE(report.rounds.size() == 1);
+    CHECK(report.rounds[0].accepted == 2);
+    CHECK(report.rounds[0].rejected.at(core::name(reason)) == 1);
+  }
+
+  void check_payload(const core::Bytes& payload, Refusal reason) {
+    check(federation.upload("client-1", federation.offer("client-1", claim(payload), task), payload), reason);
+  }
+};
+
+core::Bytes honest_payload() { return tensors::to_bytes(small_update(2, 0.25)); }
+
+}  // namespace
+
+TEST_CASE("gate: a signature by another key") {
+  Attack attack;
+  auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+  offer.update.signature =
+      crypto::sign(identity("stranger"), "update", wire::transcript(attack.task.plan.bytes), offer.update.bytes);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::BadSignature);
+}
+
+TEST_CASE("gate: a signature over another round's transcript") {
+  Attack attack;
+  auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+  offer.update.signature = crypto::sign(attack.federation.identity_of("client-1"), "update",
+                                        core::Digest{}, offer.update.bytes);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::BadSignature);
+}
+
+TEST_CASE("gate: one client's signed update sent by another") {
+  Attack attack;
+  auto claim = attack.federation.manifest("client-2", honest_payload(), attack.plan);
+  const auto offer = attack.federation.offer("client-1", claim, attack.task);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::UnknownClient);
+}
+
+TEST_CASE("gate: a replay is refused and counts nothing twice") {
+  TempDir dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  const auto task = federation.next<wire::Task>("client-1").value();
+  const auto plan = wire::decode_plan(task.plan.bytes).value();
+  const core::Bytes payload = honest_payload();
+  const auto offer = federation.offer("client-1", federation.manifest("client-1", payload, plan), task);
+  CHECK(federation.upload("client-1", offer, payload)->accepted);
+  const auto before = federation.coordinator().store().state_hash();
+  CHECK(federation.upload("client-1", offer, payload)->refusal == Refusal::Replay);
+  CHECK(federation.coordinator().store().state_hash() == before);
+  const auto own = federation.next<wire::Task>("client-2").value();
+  CHECK(federation.take_part("client-2", own, 2, 0.25)->accepted);
+  federation.settle();
+  CHECK(federation.coordinator().is_over());
+  CHECK(federation.upload("client-1", offer, payload)->refusal == Refusal::RoundClosed);
+}
+
+TEST_CASE("gate: a rank above the quota") {
+  Attack attack;
+  attack.check_payload(tensors::to_bytes(small_update(5, 0.25)), Refusal::RankAboveQuota);
+}
+
+TEST_CASE("gate: more bytes than the quota's rank can need") {
+  Attack attack;
+  attack.check_payload(tensors::to_bytes(small_update(64, 0.25)), Refusal::TooLarge);
+}
+
+TEST_CASE("gate: a rank above the quota hidden in one module, the total within bounds") {
+  Attack attack;
+  tensors::FactorSet update = small_update(1, 0.25);
+  update.modules["layer.0.query"] = {at::full({12, 5}, 0.25), at::full({5, 8}, 0.5)};
+  attack.check_payload(tensors::to_bytes(update), Refusal::RankAboveQuota);
+}
+
+TEST_CASE("gate: NaN and infinity in factors and in dense parts") {
+  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    Attack factors;
+    tensors::FactorSet update = small_update(2, 0.25);
+    update.modules["layer.0.value"].a[1][7] = bad;
+    factors.check_payload(tensors::to_bytes(update), Refusal::NotFinite);
+    Attack dense;
+    update = small_update(2, 0.25);
+    update.dense["classifier.weight"][2][7] = bad;
+    dense.check_payload(tensors::to_bytes(update), Refusal::NotFinite);
+  }
+}
+
+TEST_CASE("gate: a module that the plan does not have, or of another shape") {
+  Attack extra;
+  tensors::FactorSet update = small_update(1, 0.25);
+  update.modules["layer.9.query"] = {at::full({12, 1}, 0.25), at::full({1, 8}, 0.5)};
+  extra.check_payload(tensors::to_bytes(update), Refusal::PlanMismatch);
+  Attack reshaped;
+  update = small_update(2, 0.25);
+  update.modules["layer.0.query"] = {at::full({8, 2}, 0.25), at::full({2, 12}, 0.5)};
+  reshaped.check_payload(tensors::to_bytes(update), Refusal::PlanMismatch);
+}
+
+TEST_CASE("gate: a hidden overflow in one side of a pair") {
+  Attack attack;
+  tensors::FactorSet update = small_update(2, 0.25);
+  update.modules["layer.0.query"].b *= 1e9;
+  update.modules["layer.0.query"].a *= 1e-9;
+  attack.check_payload(tensors::to_bytes(update), Refusal::BadGauge);
+}
+
+TEST_CASE("gate: bytes other than those signed") {
+  Attack attack;
+  const auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+  core::Bytes other = honest_payload();
+  other.back() ^= 1;
+  attack.check(attack.federation.upload("client-1", offer, other), Refusal::PayloadMismatch);
+}
+
+TEST_CASE("gate: an upload that ends early") {
+  Attack attack;
+  auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+  core::Bytes cut = honest_payload();
+  cut.resize(cut.size() / 2);
+  const auto verdict = attack.federation.upload("client-1", offer, cut);
+  REQUIRE(verdict.has_value());
+  attack.check(verdict, verdict->refusal);
+  CHECK_FALSE(verdict->accepted);
+}
+
+TEST_CASE("gate: a claim of ten gigabytes costs nothing") {
+  Attack attack;
+  auto claim = attack.claim(honest_payload());
+  claim.payload_bytes = 10'000'000'000;
+  attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+               Refusal::TooLarge);
+}
+
+TEST_CASE("gate: another base version, no examples, more examples than the contract grants") {
+  {
+    Attack attack;
+    auto claim = attack.claim(honest_payload());
+    claim.base_version = 7;
+    attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+                 Refusal::WrongBase);
+  }
+  for (const std::uint64_t examples : {0ULL, 101ULL}) {
+    Attack attack;
+    auto claim = attack.claim(honest_payload());
+    claim.num_examples = examples;
+    attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+                 Refusal::ExamplesAboveCap);
+  }
+}
+
+TEST_CASE("gate: random bytes in place of a signed manifest") {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    CAPTURE(seed);
+    Attack attack;
+    core::SplitMix64 random(seed);
+    auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+    offer.update.bytes.resize(random.below(200));
+    for (auto& byte : offer.update.bytes) byte = static_cast<std::uint8_t>(random());
+    const auto verdict = attack.federation.upload("client-1", offer, {});
+    REQUIRE(verdict.has_value());
+    CHECK(verdict->refusal == Refusal::BadSignature);
+    CHECK(attack.federation.coordinator().store().state_hash() == attack.before);
+  }
+}

@@ -1,0 +1,47 @@
+#include "coordinator/report.h"
+
+#include <limits>
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+
+using namespace drystone::coordinator;
+
+TEST_CASE("report: a round survives its way through the database") {
+  const RoundReport round{.round = 3,
+                          .version = 3,
+                          .asked = 10,
+                          .accepted = 8,
+                          .rejected = {{"not-finite", 1}, {"timeout", 1}},
+                          .train_loss = 1.25,
+                          .bytes_up = 1000,
+                          .bytes_down = 2000,
+                          .stack_rank = 160,
+                          .compact_rank = 92,
+                          .exactness = "exact",
+                          .seconds = 1.5,
+                          .client_steps = 96,
+                          .tokens = 12345};
+  CHECK(to_json(round_from_json(to_json(round))) == to_json(round));
+  CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
+}
+
+TEST_CASE("report: the contract's fields, NaN as null") {
+  RunReport report{.name = "news", .seed = 7, .config_hash = "ab", .device = "cpu"};
+  report.rounds.push_back({.round = 1, .version = 1});
+  report.rounds[0].train_loss = std::numeric_limits<double>::quiet_NaN();
+  report.rounds[0].eval = Metrics{{"accuracy", 0.5}};
+  const std::string text = to_json(report);
+  for (const char* field : {"\"name\"", "\"seed\"", "\"config_hash\"", "\"head\"", "\"rounds\"", "\"before\"",
+                            "\"after\"", "\"totals\"", "\"peak_rss_bytes\"", "\"device\"", "\"stack_rank\"",
+                            "\"client_steps\"", "\"exactness\"", "\"train_loss\": null", "\"accuracy\": 0.5"}) {
+    CAPTURE(field);
+    CHECK(text.find(field) != std::string::npos);
+  }
+}
+
+TEST_CASE("report: an unreadable row is an error of its own") {
+  CHECK_THROWS_AS(round_from_json("{"), drystone::core::IoError);
+  CHECK_THROWS_AS(round_from_json("{}"), drystone::core::IoError);
+}

@@ -1,0 +1,235 @@
+#include "coordinator/round_machine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include <doctest/doctest.h>
+
+#include "core/seed.h"
+
+using namespace drystone::coordinator;
+namespace core = drystone::core;
+using namespace std::chrono_literals;
+
+namespace {
+
+MachineSettings settings(std::uint64_t clients, std::uint64_t rounds) {
+  MachineSettings s{.federation = "f", .seed = 7, .rounds = rounds, .deadline = 60s};
+  for (std::uint64_t i = 1; i <= clients; ++i) s.trainers.push_back("client-" + std::to_string(i));
+  std::ranges::sort(s.trainers);
+  return s;
+}
+
+template <typename T>
+std::vector<T> only(const std::vector<Action>& actions) {
+  std::vector<T> found;
+  for (const Action& action : actions) {
+    if (const auto* a = std::get_if<T>(&action)) found.push_back(*a);
+  }
+  return found;
+}
+
+UpdateAccepted update_of(const std::string& client) { return {{.client = client, .num_examples = 1}}; }
+
+std::vector<Action> join_all(RoundMachine& machine, const MachineSettings& s) {
+  std::vector<Action> all;
+  for (const auto& client : s.trainers) {
+    const auto actions = machine.handle(Joined{client}, 0s);
+    all.insert(all.end(), actions.begin(), actions.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("round machine: opens when everybody is there and persists the plan before any task") {
+  const auto s = settings(3, 1);
+  RoundMachine machine(s, {}, 0s);
+  CHECK(machine.handle(Joined{"client-1"}, 0s).empty());
+  CHECK(machine.handle(Joined{"client-2"}, 0s).empty());
+  const auto actions = machine.handle(Joined{"client-3"}, 0s);
+  REQUIRE(actions.size() == 4);
+  CHECK(std::holds_alternative<PersistPlan>(actions.front()));
+  CHECK(only<SendTask>(actions).size() == 3);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort == s.trainers);
+}
+
+TEST_CASE("round machine: a whole federation, evaluated at the end") {
+  auto s = settings(2, 2);
+  s.evaluators = {"evaluator"};
+  RoundMachine machine(s, {}, 0s);
+  CHECK(only<RequestEvaluation>(machine.handle(Joined{"evaluator"}, 0s)).front().version == 0);
+  join_all(machine, s);
+  machine.handle(update_of("client-2"), 1s);
+  const auto closing = machine.handle(update_of("client-1"), 1s);
+  const auto aggregate = only<Aggregate>(closing);
+  REQUIRE(aggregate.size() == 1);
+  CHECK(aggregate.front().round.accepted.begin()->first == "client-1");
+  CHECK(only<SendTask>(machine.handle(Published{1, {}}, 2s)).size() == 2);
+  machine.handle(update_of("client-1"), 3s);
+  machine.handle(update_of("client-2"), 3s);
+  CHECK(only<Finish>(machine.handle(Published{2, {}}, 4s)).empty());
+  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 0}, 5s)).front().version == 1);
+  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 1}, 5s)).front().version == 2);
+  CHECK(only<Finish>(machine.handle(Evaluated{"evaluator", 2}, 6s)).size() == 1);
+  CHECK(machine.is_finished());
+}
+
+TEST_CASE("round machine: the deadline closes a round that has its quorum") {
+  auto s = settings(3, 1);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 1s);
+  machine.handle(update_of("client-3"), 1s);
+  CHECK(machine.handle(TimePassed{}, 59s).empty());
+  const auto actions = machine.handle(TimePassed{}, 60s);
+  REQUIRE(only<Aggregate>(actions).size() == 1);
+  CHECK(only<Aggregate>(actions).front().round.accepted.size() == 2);
+}
+
+TEST_CASE("round machine: below the quorum the round is abandoned and planned anew without the refused") {
+  auto s = settings(4, 1);
+  s.quorum = 3;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 1s);
+  machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 1s);
+  const auto actions = machine.handle(TimePassed{}, 60s);
+  REQUIRE(only<Abandon>(actions).size() == 1);
+  CHECK(only<Abandon>(actions).front().reason.find("client-2: not-finite") != std::string::npos);
+  CHECK(only<SendTask>(actions).empty());  // client-3 and client-4 did not answer: wait for them
+  machine.handle(Joined{"client-3"}, 61s);
+  const auto again = machine.handle(Joined{"client-4"}, 61s);
+  REQUIRE(only<PersistPlan>(again).size() == 1);
+  CHECK(only<PersistPlan>(again).front().plan.attempt == 1);
+  CHECK(only<PersistPlan>(again).front().plan.cohort ==
+        std::vector<std::string>{"client-1", "client-3", "client-4"});
+}
+
+TEST_CASE("round machine: fails with the reason when too few clients are left") {
+  const auto s = settings(2, 1);
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 1s);
+  const auto failed = only<Fail>(machine.handle(update_of("client-1"), 2s));
+  REQUIRE(failed.size() == 1);
+  CHECK(failed.front().reason.find("client-2: not-finite") != std::string::npos);
+}
+
+TEST_CASE("round machine: a client that comes back gets its open task again") {
+  const auto s = settings(2, 1);
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  CHECK(only<SendTask>(machine.handle(Joined{"client-1"}, 5s)).size() == 1);
+  machine.handle(update_of("client-1"), 6s);
+  CHECK(machine.handle(Joined{"client-1"}, 7s).empty());
+}
+
+TEST_CASE("round machine: waits without end for a quorum") {
+  const auto s = settings(2, 1);
+  RoundMachine machine(s, {}, 0s);
+  machine.handle(Joined{"client-1"}, 0s);
+  CHECK(only<KeepWaiting>(machine.handle(TimePassed{}, 60s)).front().quorum == 2);
+  CHECK(only<PersistPlan>(machine.handle(Joined{"client-2"}, 70s)).size() == 1);
+}
+
+TEST_CASE("round machine: cohorts differ from round to round, not from run to run") {
+  auto s = settings(20, 3);
+  s.cohort = 5;
+  std::vector<std::vector<std::string>> runs[2];
+  for (auto& cohorts : runs) {
+    RoundMachine machine(s, {}, 0s);
+    auto actions = join_all(machine, s);
+    for (std::uint64_t round = 1; round <= 3; ++round) {
+      const auto plans = only<PersistPlan>(actions);
+      REQUIRE(plans.size() == 1);
+      cohorts.push_back(plans.front().plan.cohort);
+      for (const auto& client : cohorts.back()) machine.handle(update_of(client), 1s);
+      actions = machine.handle(Published{round, {}}, 2s);
+    }
+  }
+  CHECK(runs[0] == runs[1]);
+  CHECK(runs[0][0] != runs[0][1]);
+}
+
+// Thousands of seeded schedules of joins, losses, refusals, duplicates, restarts and time.
+TEST_CASE("round machine: whatever the schedule, versions count up and nobody counts twice") {
+  int num_finished = 0;
+  for (std::uint64_t seed = 0; seed < 3000; ++seed) {
+    CAPTURE(seed);
+    core::SplitMix64 random(seed);
+    auto s = settings(1 + random.below(6), 1 + random.below(4));
+    s.cohort = random.below(s.trainers.size() + 1);
+    s.quorum = random.below((s.cohort == 0 ? s.trainers.size() : s.cohort) + 1);
+    s.max_attempts = 1000;
+    core::Instant now{};
+    MachineState durable;  // what a store would hold
+    auto machine = std::make_unique<RoundMachine>(s, durable, now);
+    std::optional<Aggregate> aggregating;
+    bool over = false;
+    const auto apply = [&](const std::vector<Action>& actions) {
+      for (const Action& action : actions) {
+        if (const auto* plan = std::get_if<PersistPlan>(&action)) {
+          CHECK(plan->plan.round == durable.version + 1);
+          durable.open = OpenRound{plan->plan, {}};
+        } else if (const auto* task = std::get_if<SendTask>(&action)) {
+          REQUIRE(durable.open.has_value());
+          CHECK(std::ranges::binary_search(durable.open->plan.cohort, task->client));
+        } else if (const auto* aggregate = std::get_if<Aggregate>(&action)) {
+          CHECK_FALSE(aggregating.has_value());
+          CHECK(aggregate->round.accepted.size() == durable.open->accepted.size());
+          aggregating = *aggregate;
+        } else if (std::holds_alternative<Abandon>(action)) {
+          durable.open.reset();
+        } else if (std::holds_alternative<Finish>(action)) {
+          CHECK(durable.version == s.rounds);
+          over = true;
+          ++num_finished;
+        } else if (std::holds_alternative<Fail>(action)) {
+          over = true;
+        }
+      }
+    };
+    for (int step = 0; step < 400 && !over; ++step) {
+      const std::string client = s.trainers[random.below(s.trainers.size())];
+      switch (random.below(8)) {
+        case 0:
+        case 1: apply(machine->handle(Joined{client}, now)); break;
+        case 2:
+        case 3:
+        case 4:
+          if (const OpenRound* round = machine->collecting();
+              round != nullptr && std::ranges::binary_search(round->plan.cohort, client)) {
+            durable.open->accepted.emplace(client, update_of(client).update);
+            apply(machine->handle(update_of(client), now));
+          }
+          break;
+        case 5:
+          if (random.below(10) == 0 && machine->collecting() != nullptr &&
+              !durable.open->accepted.contains(client)) {
+            apply(machine->handle(UpdateRefused{client, core::Refusal::NotFinite}, now));
+          }
+          break;
+        case 6:
+          now += 20s;
+          apply(machine->handle(TimePassed{}, now));
+          break;
+        default:
+          if (random.below(20) == 0) {  // crash and restart from what is durable
+            aggregating.reset();
+            machine = std::make_unique<RoundMachine>(s, durable, now);
+          }
+      }
+      if (aggregating && random.below(2) == 0) {
+        durable.version += 1;
+        durable.open.reset();
+        aggregating.reset();
+        apply(machine->handle(Published{durable.version, {}}, now));
+      }
+    }
+    CHECK(durable.version <= s.rounds);
+    CHECK(machine->version() == durable.version);
+  }
+  CHECK(num_finished > 1000);  // liveness: the schedules are not all stuck
+}
