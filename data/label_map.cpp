@@ -1,0 +1,82 @@
+#include "data/label_map.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <utility>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "data/record_reader.h"
+
+namespace drystone::data {
+
+namespace {
+
+constexpr std::size_t kMaxClasses = 10'000;
+
+std::optional<std::int64_t> as_integer(const std::string& name) {
+  std::int64_t value = 0;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data(), end, value);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
+
+void sort_names(std::vector<std::string>& names) {
+  const auto is_integer = [](const std::string& name) { return as_integer(name).has_value(); };
+  if (!std::all_of(names.begin(), names.end(), is_integer)) return;  // as the set had them
+  std::stable_sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
+    return *as_integer(a) < *as_integer(b);
+  });
+}
+
+std::vector<std::string> find_names(const core::DataConfig& config) {
+  RecordReader reader(config.train, {.text = config.text_field, .label = config.label_field});
+  std::set<std::string> names;
+  for (Record record; reader.next(record);) {
+    auto name = class_name(record.label);
+    if (!name) {
+      throw core::ConfigError(reader.where() + ": no class in field " +
+                              core::quote(config.label_field) +
+                              "; set data.label_field, or model.task = \"regression\" for numbers");
+    }
+    names.insert(*std::move(name));
+    if (names.size() > kMaxClasses) {
+      throw core::ConfigError(reader.where() + ": more than " + std::to_string(kMaxClasses) +
+                              " classes; does data.label_field name the label?");
+    }
+  }
+  std::vector<std::string> sorted(names.begin(), names.end());
+  sort_names(sorted);
+  if (sorted.size() < 2) {
+    throw core::ConfigError(config.train.string() + ": " + std::to_string(sorted.size()) +
+                            " class(es) found; a classifier needs two, or set data.labels");
+  }
+  return sorted;
+}
+
+}  // namespace
+
+LabelMap::LabelMap(std::vector<std::string> names) : names_(std::move(names)) {
+  if (names_.size() < 2) throw core::ConfigError("data.labels: name at least two classes");
+  for (std::size_t i = 0; i < names_.size(); ++i) {
+    if (!ids_.emplace(names_[i], static_cast<std::int64_t>(i)).second) {
+      throw core::ConfigError("data.labels: " + core::quote(names_[i]) + " is there twice");
+    }
+  }
+}
+
+std::optional<std::int64_t> LabelMap::id(const Label& label) const {
+  const auto name = class_name(label);
+  if (!name) return std::nullopt;
+  const auto found = ids_.find(*name);
+  if (found == ids_.end()) return std::nullopt;
+  return found->second;
+}
+
+LabelMap resolve_labels(const core::DataConfig& config) {
+  return LabelMap(config.labels.empty() ? find_names(config) : config.labels);
+}
+
+}  // namespace drystone::data

@@ -1,0 +1,77 @@
+#include "data/line_source.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include <zlib.h>
+
+#include "core/error.h"
+#include "data/utf8.h"
+
+namespace drystone::data {
+
+namespace {
+
+constexpr std::size_t kBufferBytes = std::size_t{1} << 16;
+
+gzFile as_gzip(void* handle) { return static_cast<gzFile>(handle); }
+
+}  // namespace
+
+void LineSource::Closer::operator()(void* file) const { gzclose_r(as_gzip(file)); }
+
+LineSource::LineSource(const std::filesystem::path& file)
+    : file_(file.string()), buffer_(kBufferBytes) {
+  errno = 0;
+  const bool is_file = std::filesystem::is_regular_file(file);
+  handle_.reset(is_file ? gzopen(file.c_str(), "rb") : nullptr);  // reads plain files as they are
+  if (handle_) return;
+  const std::string reason = errno != 0 ? std::strerror(errno) : "not a file";
+  throw core::IoError(file_ + ": cannot open (" + reason + "); check the path and its rights");
+}
+
+bool LineSource::refill() {
+  const int count = gzread(as_gzip(handle_.get()), buffer_.data(), kBufferBytes);
+  int code = Z_OK;
+  const char* const message = gzerror(as_gzip(handle_.get()), &code);
+  if (count < 0 || code == Z_BUF_ERROR) {  // the latter: the gzip stream ends too early
+    throw core::IoError(file_ + ": cannot read (" + message + "); fetch the file again");
+  }
+  position_ = 0;
+  filled_ = static_cast<std::size_t>(count);
+  return filled_ > 0;
+}
+
+bool LineSource::next(std::string& line) {
+  line.clear();
+  if (position_ == filled_ && !refill()) return false;
+  ++line_;
+  for (;;) {
+    const char* const begin = buffer_.data() + position_;
+    const char* const end = buffer_.data() + filled_;
+    const char* const stop = std::find(begin, end, '\n');
+    line.append(begin, stop);
+    position_ += static_cast<std::size_t>(stop - begin);
+    if (line.size() > kMaxRecordBytes) {
+      throw core::ConfigError(where(line_) + ": line is longer than 64 MiB; is this a text file?");
+    }
+    if (stop != end) {
+      ++position_;
+      break;
+    }
+    if (!refill()) break;
+  }
+  check_text(line);
+  return true;
+}
+
+void LineSource::check_text(std::string& line) {
+  if (line_ == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
+  if (const auto bad = find_invalid_utf8(line)) {
+    throw core::ConfigError(where(line_) + ": byte " + std::to_string(*bad + 1) +
+                            " is not valid UTF-8; convert the file, e.g. with iconv -t UTF-8");
+  }
+}
+
+}  // namespace drystone::data

@@ -1,0 +1,47 @@
+#pragma once
+// Lines of a plain or gzipped UTF-8 text file. Private to this folder.
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace drystone::data {
+
+class LineSource {
+ public:
+  /// @throws core::IoError  the file cannot be opened
+  explicit LineSource(const std::filesystem::path& file);
+
+  /// Reads up to the next line feed, which is left out; a byte-order mark before the first line too.
+  /// @return false at the end of the file
+  /// @throws core::IoError      a read failed or a gzip stream is damaged
+  /// @throws core::ConfigError  not UTF-8, or a line longer than kMaxRecordBytes
+  bool next(std::string& line);
+
+  /// Number of the last line read, from 1.
+  std::size_t line() const { return line_; }
+  /// `FILE:line`.
+  std::string where(std::size_t line) const { return file_ + ":" + std::to_string(line); }
+
+  /// A longer line or quoted field is a binary file or a lost quote, not text.
+  static constexpr std::size_t kMaxRecordBytes = std::size_t{64} << 20;
+
+ private:
+  struct Closer {
+    void operator()(void* file) const;
+  };
+
+  bool refill();
+  void check_text(std::string& line);
+
+  std::string file_;
+  std::unique_ptr<void, Closer> handle_;  ///< zlib's gzFile
+  std::vector<char> buffer_;
+  std::size_t position_ = 0;
+  std::size_t filled_ = 0;
+  std::size_t line_ = 0;
+};
+
+}  // namespace drystone::data

@@ -1,0 +1,26 @@
+#pragma once
+// The file formats behind RecordReader. Private to this folder.
+
+#include <memory>
+#include <string>
+
+#include "data/line_source.h"
+#include "data/record_reader.h"
+
+namespace drystone::data {
+
+class RecordReader::Format {
+ public:
+  virtual ~Format() = default;
+  virtual bool next(Record& record) = 0;
+  virtual std::string where() const = 0;
+};
+
+std::unique_ptr<RecordReader::Format> make_jsonl_format(LineSource lines, RecordFields fields);
+
+/// @param separator  ',' for CSV; '\t' for TSV, which has no quoting
+std::unique_ptr<RecordReader::Format> make_delimited_format(LineSource lines,
+                                                            const RecordFields& fields,
+                                                            char separator);
+
+}  // namespace drystone::data

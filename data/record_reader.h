@@ -1,0 +1,49 @@
+#pragma once
+// Data files, record by record: JSON lines, CSV and TSV, each also gzipped.
+
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/record.h"
+
+namespace drystone::data {
+
+/// Streams one file; holds one record's bytes at a time. The name's end decides the format, `.gz`
+/// may follow:
+///   .jsonl .ndjson .json  one JSON object a line; `input_ids` (integers) may stand for the text, a
+///                         scalar `labels` for the label; blank lines are skipped
+///   .csv                  RFC 4180 with a header line: "quoted ""fields""", line breaks inside quotes
+///   .tsv                  a header line, no quoting: every tab parts two fields
+/// Text must be UTF-8 (a byte-order mark is skipped). The label may be missing.
+class RecordReader {
+ public:
+  /// @throws core::IoError      the file cannot be opened
+  /// @throws core::ConfigError  an unknown format, or a header without the wanted fields
+  RecordReader(const std::filesystem::path& file, const RecordFields& fields);
+  ~RecordReader();
+  RecordReader(RecordReader&&) noexcept;
+  RecordReader& operator=(RecordReader&&) noexcept;
+
+  /// Reads the next record into `record`, reusing its memory. @return false at the end
+  /// @throws core::ConfigError  `FILE:LINE: what is wrong; what to do`
+  /// @throws core::IoError      reading failed, or a gzip file is damaged
+  bool next(Record& record);
+
+  /// `FILE:LINE` where the last record began: the head of messages about it.
+  std::string where() const;
+
+  /// What a file format provides.
+  class Format;
+
+ private:
+  std::unique_ptr<Format> format_;
+};
+
+/// All records of a file at once.
+/// @throws as RecordReader
+std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields);
+
+}  // namespace drystone::data

@@ -1,0 +1,134 @@
+#include "data/dataset.h"
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "data/wordpiece.h"
+#include "tests/data/files.h"
+
+using namespace drystone::data;
+using drystone::core::ConfigError;
+using drystone::test::contains;
+using drystone::test::message_of;
+using drystone::test::TemporaryFolder;
+using drystone::test::write_file;
+using Ids = std::vector<TokenId>;
+
+namespace {
+
+const Tokenizer& tokenizer() {
+  static const WordPieceTokenizer instance = [] {
+    WordPieceSpec spec;
+    spec.vocabulary = {{"[UNK]", 0}, {"a", 1}, {"b", 2}, {"[CLS]", 3}, {"[SEP]", 4}};
+    spec.prefix = {3};
+    spec.suffix = {4};
+    return WordPieceTokenizer(std::move(spec));
+  }();
+  return instance;
+}
+
+Ids ids_of(const Dataset& dataset, std::size_t example) {
+  const auto ids = dataset.ids(example);
+  return {ids.begin(), ids.end()};
+}
+
+LoadedDataset load(std::string_view content, const LoadOptions& options) {
+  const TemporaryFolder folder;
+  return load_dataset(write_file(folder, "a.jsonl", content), tokenizer(), options);
+}
+
+std::string refusal(std::string_view content, const LoadOptions& options) {
+  return message_of<ConfigError>([&] { load(content, options); });
+}
+
+drystone::core::DataConfig train_config(const std::filesystem::path& file) {
+  drystone::core::DataConfig config;
+  config.train = file;
+  return config;
+}
+
+std::vector<std::string> found_labels(std::string_view content) {
+  const TemporaryFolder folder;
+  return resolve_labels(train_config(write_file(folder, "a.jsonl", content))).names();
+}
+
+}  // namespace
+
+TEST_CASE("dataset: texts, ready ids and keys of a classification file") {
+  const LabelMap classes({"no", "yes"});
+  const auto loaded = load(
+      "{\"text\": \"a b a\", \"label\": \"yes\", \"who\": \"x\"}\n"
+      "{\"input_ids\": [3, 2, 2, 2, 2, 4], \"label\": \"no\", \"who\": \"y\"}\n",
+      {.fields = {.key = "who"}, .max_length = 4, .classes = &classes});
+  const Dataset& dataset = loaded.examples;
+  REQUIRE(dataset.size() == 2);
+  CHECK(ids_of(dataset, 0) == Ids{3, 1, 2, 4});
+  CHECK(ids_of(dataset, 1) == Ids{3, 2, 2, 2});  // ready ids are cut as they are
+  CHECK(dataset.label(0) == 1);
+  CHECK(dataset.label(1) == 0);
+  CHECK(dataset.num_tokens() == 8);
+  CHECK(loaded.keys == std::vector<std::string>{"x", "y"});
+}
+
+TEST_CASE("dataset: regression targets") {
+  const auto loaded =
+      load("{\"text\": \"a\", \"label\": 4.75}\n{\"text\": \"b\", \"label\": 3}\n", {});
+  CHECK(loaded.examples.target(0) == 4.75F);
+  CHECK(loaded.examples.target(1) == 3.0F);
+  CHECK(loaded.keys.empty());
+}
+
+TEST_CASE("dataset: subset keeps the order that it is given") {
+  Dataset dataset;
+  for (int i = 0; i < 5; ++i) dataset.add(Ids(static_cast<std::size_t>(i), i), i, 0.5F);
+  const Dataset part = dataset.subset(std::vector<std::size_t>{4, 0, 2});
+  REQUIRE(part.size() == 3);
+  CHECK(ids_of(part, 0) == Ids{4, 4, 4, 4});
+  CHECK(ids_of(part, 1).empty());
+  CHECK(part.label(2) == 2);
+  CHECK(part.target(2) == 0.5F);
+  CHECK_THROWS_AS(dataset.subset(std::vector<std::size_t>{5}), drystone::core::InvalidArgument);
+}
+
+TEST_CASE("dataset: records that do not fit are refused with their line") {
+  const LabelMap classes({"no", "yes"});
+  const LoadOptions options{.classes = &classes};
+  const std::string good = "{\"text\": \"a\", \"label\": \"no\"}\n";
+  CHECK(contains(refusal(good + "{\"text\": \"a\", \"label\": \"maybe\"}\n", options),
+                 "a.jsonl:2: label \"maybe\" where one of the 2 classes was expected"));
+  CHECK(contains(refusal(good + "{\"text\": \"a\"}\n", options), "a.jsonl:2: no label"));
+  CHECK(contains(refusal("{\"input_ids\": [5], \"label\": \"no\"}\n", options),
+                 "id 5 is outside the model's vocabulary of 5"));
+  CHECK(contains(refusal(good, {}), "a.jsonl:1: label \"no\" where a number was expected"));
+  CHECK(contains(refusal("", options), "no records"));
+}
+
+TEST_CASE("labels: found ones are sorted, by number where all are integers") {
+  CHECK(found_labels("{\"text\": \"\", \"label\": \"b\"}\n{\"text\": \"\", \"label\": \"a\"}\n") ==
+        std::vector<std::string>{"a", "b"});
+  CHECK(found_labels("{\"text\": \"\", \"label\": 10}\n{\"text\": \"\", \"label\": 9}\n"
+                     "{\"text\": \"\", \"label\": -1}\n") ==
+        std::vector<std::string>{"-1", "9", "10"});
+  CHECK(found_labels("{\"text\": \"\", \"label\": 10}\n{\"text\": \"\", \"label\": \"9x\"}\n") ==
+        std::vector<std::string>{"10", "9x"});
+}
+
+TEST_CASE("labels: a configured list decides the ids") {
+  drystone::core::DataConfig config;
+  config.labels = {"z", "a"};
+  const LabelMap classes = resolve_labels(config);  // reads no file
+  CHECK(classes.id(Label(std::string("z"))) == 0);
+  CHECK(classes.id(Label(std::string("a"))) == 1);
+  CHECK_FALSE(classes.id(Label(std::string("b"))).has_value());
+}
+
+TEST_CASE("labels: lists and files that cannot be classes are refused") {
+  CHECK_THROWS_AS(LabelMap({"a"}), ConfigError);
+  CHECK_THROWS_AS(LabelMap({"a", "b", "a"}), ConfigError);
+  const auto refused = [](std::string_view content) {
+    return message_of<ConfigError>([&] { found_labels(content); });
+  };
+  CHECK(contains(refused("{\"text\": \"\", \"label\": 0.5}\n"), "a.jsonl:1: no class"));
+  CHECK(contains(refused("{\"text\": \"\"}\n"), "set data.label_field"));
+  CHECK(contains(refused("{\"text\": \"\", \"label\": 1}\n"), "1 class(es) found"));
+}

@@ -1,0 +1,173 @@
+#include "data/record_reader.h"
+
+#include <doctest/doctest.h>
+#include <zlib.h>
+
+#include "core/error.h"
+#include "tests/data/files.h"
+
+using namespace drystone::data;
+using drystone::core::ConfigError;
+using drystone::core::IoError;
+using drystone::test::contains;
+using drystone::test::message_of;
+using drystone::test::TemporaryFolder;
+using drystone::test::write_file;
+
+namespace {
+
+std::vector<Record> read(const std::string& name, std::string_view content,
+                         const RecordFields& fields = {}) {
+  const TemporaryFolder folder;
+  return read_records(write_file(folder, name, content), fields);
+}
+
+/// The message without the folder in front of the file's name.
+std::string refusal(const std::string& name, std::string_view content,
+                    const RecordFields& fields = {}) {
+  const std::string message = message_of<ConfigError>([&] { read(name, content, fields); });
+  const std::size_t at = message.find(name);
+  return at == std::string::npos ? message : message.substr(at);
+}
+
+std::string gzip(const std::string& content) {
+  std::string packed(content.size() + 100, '\0');
+  z_stream stream{};
+  REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+  std::string input = content;
+  stream.next_in = reinterpret_cast<Bytef*>(input.data());
+  stream.avail_in = static_cast<uInt>(input.size());
+  stream.next_out = reinterpret_cast<Bytef*>(packed.data());
+  stream.avail_out = static_cast<uInt>(packed.size());
+  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
+  packed.resize(stream.total_out);
+  deflateEnd(&stream);
+  return packed;
+}
+
+}  // namespace
+
+TEST_CASE("jsonl: texts and labels of every type") {
+  const auto records = read("a.jsonl",
+                            "\xEF\xBB\xBF{\"text\": \"a\\nb \\u00e9\", \"label\": \"x\"}\r\n"
+                            "\n  \n"
+                            "{\"text\": \"\", \"label\": 7}\n"
+                            "{\"label\": 0.5, \"text\": \"c\"}\n"
+                            "{\"text\": \"d\", \"label\": true}\n"
+                            "{\"text\": \"e\", \"label\": null}\n"
+                            "{\"text\": \"f\"}");
+  REQUIRE(records.size() == 6);
+  CHECK(records[0].text == "a\nb é");
+  CHECK(records[0].label == Label(std::string("x")));
+  CHECK(records[1].text.empty());
+  CHECK(records[1].label == Label(std::int64_t{7}));
+  CHECK(records[2].label == Label(0.5));
+  CHECK(records[3].label == Label(std::string("true")));
+  CHECK(records[4].label == Label());
+  CHECK(records[5].text == "f");
+}
+
+TEST_CASE("jsonl: configured fields, keys and ready ids") {
+  const RecordFields fields{.text = "sentence", .label = "score", .key = "role"};
+  const auto records = read("a.jsonl",
+                            "{\"sentence\": \"a\", \"score\": 1, \"role\": \"king\"}\n"
+                            "{\"input_ids\": [101, 5, 102], \"labels\": 2, \"role\": 3}\n",
+                            fields);
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].key == "king");
+  CHECK(records[1].key == "3");
+  CHECK(records[1].input_ids == std::vector<TokenId>{101, 5, 102});
+  CHECK(records[1].label == Label(std::int64_t{2}));
+  CHECK(records[1].text.empty());
+}
+
+TEST_CASE("jsonl: errors name the line and the remedy") {
+  const std::string good = "{\"text\": \"a\", \"label\": 1}\n";
+  CHECK(contains(refusal("a.jsonl", good + "\n{\"text\": \"b\""), "a.jsonl:3: not valid JSON"));
+  CHECK(contains(refusal("a.jsonl", good + "[1]\n"), "a.jsonl:2: not a JSON object"));
+  CHECK(contains(refusal("a.jsonl", "{\"sentence\": \"a\"}\n"),
+                 "a.jsonl:1: no field \"text\" (found: sentence); set data.text_field"));
+  CHECK(contains(refusal("a.jsonl", "{\"text\": 5}\n"), "field \"text\" is a number"));
+  CHECK(contains(refusal("a.jsonl", "{\"text\": \"a\", \"label\": [1]}\n"), "label is an array"));
+  CHECK(contains(refusal("a.jsonl", "{\"text\": \"a\", \"label\": 18446744073709551615}\n"),
+                 "out of range"));
+  CHECK(contains(refusal("a.jsonl", "{\"input_ids\": []}\n"), "at least one integer"));
+  CHECK(contains(refusal("a.jsonl", "{\"input_ids\": [1, -1]}\n"), "integers >= 0"));
+  CHECK(contains(refusal("a.jsonl", "{\"input_ids\": [4294967296]}\n"), "integers >= 0"));
+  CHECK(contains(refusal("a.jsonl", good, {.key = "role"}), "no field \"role\""));
+  CHECK(contains(refusal("a.jsonl", good + "{\"text\": \"\xFF\"}\n"),
+                 "a.jsonl:2: byte 11 is not valid UTF-8"));
+  CHECK(contains(refusal("a.jsonl", "{\"text\": \"\\ud800\"}\n"), "not valid JSON"));
+}
+
+TEST_CASE("csv: quoting as in RFC 4180") {
+  const auto records = read("a.csv",
+                            "id,text,label\r\n"
+                            "1,\"a, \"\"b\"\"\",x\r\n"
+                            "2,\"line one\nline two\r\nline three\",y\r\n"
+                            "\r\n"
+                            "3,,\"\"\r\n"
+                            "4,\"\",z");
+  REQUIRE(records.size() == 4);
+  CHECK(records[0].text == "a, \"b\"");
+  CHECK(records[0].label == Label(std::string("x")));
+  CHECK(records[1].text == "line one\nline two\r\nline three");
+  CHECK(records[2].text.empty());
+  CHECK(records[2].label == Label());
+  CHECK(records[3].label == Label(std::string("z")));
+}
+
+TEST_CASE("csv: errors name the line where the record began") {
+  const std::string head = "text,label\n";
+  CHECK(
+      contains(refusal("a.csv", head + "a,b\nc\n"), "a.csv:3: 1 fields where the header names 2"));
+  CHECK(contains(refusal("a.csv", head + "\"x\ny\",l,m\n"), "a.csv:2: 3 fields"));
+  CHECK(contains(refusal("a.csv", head + "a,b\n\"never\nclosed,c\n"), "a.csv:3: a quoted field"));
+  CHECK(contains(refusal("a.csv", head + "a\"b,c\n"), "a.csv:2: a quote inside"));
+  CHECK(contains(refusal("a.csv", head + "\"a\"b,c\n"), "a.csv:2: text behind a closing quote"));
+  CHECK(
+      contains(refusal("a.csv", "body,label\n"), "no field \"text\" in the header (found: body, "));
+  CHECK(contains(refusal("a.csv", "text,text\n"), "two fields are named \"text\""));
+  CHECK(contains(refusal("a.csv", ""), "empty file"));
+}
+
+TEST_CASE("tsv: no quoting, every tab parts two fields") {
+  const auto records = read("a.tsv", "label\ttext\nx\t\"quoted\" and, more\ny\t\n");
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].text == "\"quoted\" and, more");
+  CHECK(records[1].text.empty());
+  CHECK(contains(refusal("a.tsv", "label\ttext\nx\ta\tb\n"), "a.tsv:2: 3 fields"));
+}
+
+TEST_CASE("records: gzip is read as it is, damage is an I/O error") {
+  std::string content;
+  for (int i = 0; i < 5000; ++i)
+    content += "{\"text\": \"number " + std::to_string(i * 7919) + "\"}\n";
+  const std::string packed = gzip(content);
+  const auto records = read("a.jsonl.gz", packed);
+  REQUIRE(records.size() == 5000);
+  CHECK(records.back().text == "number 39587081");
+  CHECK_THROWS_AS(read("a.jsonl.gz", packed.substr(0, packed.size() / 2)), IoError);
+  std::string flipped = packed;
+  flipped[packed.size() - 6] ^= 1;  // in the check sum
+  CHECK_THROWS_AS(read("a.jsonl.gz", flipped), IoError);
+}
+
+TEST_CASE("records: unknown formats and missing files") {
+  CHECK(contains(refusal("a.parquet", ""), "unknown data format \".parquet\"; use .jsonl"));
+  CHECK_THROWS_AS(read_records("/nowhere/a.jsonl", {}), IoError);
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder.path() / "d.jsonl");
+  CHECK_THROWS_AS(read_records(folder.path() / "d.jsonl", {}), IoError);
+}
+
+TEST_CASE("record: labels as classes and as numbers") {
+  CHECK(class_name(Label(3.0)) == "3");
+  CHECK_FALSE(class_name(Label(3.5)).has_value());
+  CHECK_FALSE(class_name(Label()).has_value());
+  CHECK(number(Label(std::string("-1.5e2"))) == -150.0);
+  CHECK(number(Label(std::int64_t{4})) == 4.0);
+  CHECK_FALSE(number(Label(std::string("4 stars"))).has_value());
+  CHECK_FALSE(number(Label(std::string("nan"))).has_value());
+  CHECK_FALSE(number(Label()).has_value());
+}
