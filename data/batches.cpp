@@ -1,0 +1,122 @@
+#include "data/batches.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/check.h"
+
+namespace drystone::data {
+
+namespace {
+
+constexpr std::size_t kMegabatch = 32;  // batches
+constexpr std::size_t kMinMegabatches = 4;
+
+std::size_t divide_up(std::size_t value, std::size_t by) { return (value + by - 1) / by; }
+
+std::vector<std::size_t> all_indices(std::size_t count) {
+  std::vector<std::size_t> indices(count);
+  std::iota(indices.begin(), indices.end(), std::size_t{0});
+  return indices;
+}
+
+}  // namespace
+
+void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, TokenId pad,
+                EncodedBatch& batch) {
+  std::size_t width = 0;
+  for (const std::size_t example : examples) width = std::max(width, dataset.length(example));
+  batch.rows = static_cast<std::int64_t>(examples.size());
+  batch.tokens = static_cast<std::int64_t>(width);
+  batch.input_ids.assign(examples.size() * width, pad);
+  batch.lengths.clear();
+  batch.labels.clear();
+  batch.targets.clear();
+  batch.examples.assign(examples.begin(), examples.end());
+  auto row = batch.input_ids.begin();
+  for (const std::size_t example : examples) {
+    const auto ids = dataset.ids(example);
+    std::copy(ids.begin(), ids.end(), row);
+    row += static_cast<std::ptrdiff_t>(width);
+    batch.lengths.push_back(static_cast<std::int64_t>(ids.size()));
+    batch.labels.push_back(dataset.label(example));
+    batch.targets.push_back(dataset.target(example));
+  }
+}
+
+TrainingBatches::TrainingBatches(const Dataset& dataset, const BatchOptions& options,
+                                 const core::StreamKey& key)
+    : dataset_(dataset), options_(options), random_(key) {
+  core::require(!dataset.empty(), "TrainingBatches: no examples");
+  core::require(options.batch_size >= 1, "TrainingBatches: batch_size must be at least 1");
+  core::require(options.epochs >= 0 && options.max_batches >= 0,
+                "TrainingBatches: epochs and max_batches must not be negative");
+}
+
+std::int64_t TrainingBatches::per_epoch() const {
+  return static_cast<std::int64_t>(
+      divide_up(dataset_.size(), static_cast<std::size_t>(options_.batch_size)));
+}
+
+std::optional<std::int64_t> TrainingBatches::total() const {
+  const std::int64_t by_epochs = options_.epochs * per_epoch();
+  if (options_.max_batches == 0 && options_.epochs == 0) return std::nullopt;
+  if (options_.max_batches == 0) return by_epochs;
+  return options_.epochs == 0 ? options_.max_batches : std::min(by_epochs, options_.max_batches);
+}
+
+void TrainingBatches::start_epoch() {
+  const auto batch_size = static_cast<std::size_t>(options_.batch_size);
+  const std::size_t num_batches = divide_up(dataset_.size(), batch_size);
+  order_ = all_indices(dataset_.size());
+  core::shuffle(order_, random_);
+  const std::size_t megabatch =
+      batch_size * std::clamp(num_batches / kMinMegabatches, std::size_t{1}, kMegabatch);
+  for (std::size_t begin = 0; begin < order_.size(); begin += megabatch) {
+    const std::size_t end = std::min(begin + megabatch, order_.size());
+    std::stable_sort(
+        order_.begin() + static_cast<std::ptrdiff_t>(begin),
+        order_.begin() + static_cast<std::ptrdiff_t>(end),
+        [this](std::size_t a, std::size_t b) { return dataset_.length(a) > dataset_.length(b); });
+  }
+  starts_.resize(num_batches);
+  for (std::size_t i = 0; i < num_batches; ++i) starts_[i] = i * batch_size;
+  core::shuffle(starts_, random_);
+  next_start_ = 0;
+}
+
+bool TrainingBatches::next(EncodedBatch& batch) {
+  if (const auto limit = total(); limit && given_ >= *limit) return false;
+  if (next_start_ == starts_.size()) start_epoch();
+  const std::size_t begin = starts_[next_start_++];
+  const std::size_t count =
+      std::min(static_cast<std::size_t>(options_.batch_size), order_.size() - begin);
+  fill_batch(dataset_, std::span(order_).subspan(begin, count), options_.pad, batch);
+  ++given_;
+  return true;
+}
+
+EvaluationBatches::EvaluationBatches(const Dataset& dataset, std::int64_t batch_size, TokenId pad)
+    : dataset_(dataset),
+      batch_size_(static_cast<std::size_t>(batch_size)),
+      pad_(pad),
+      order_(all_indices(dataset.size())) {
+  core::require(batch_size >= 1, "EvaluationBatches: batch_size must be at least 1");
+  std::stable_sort(order_.begin(), order_.end(), [&dataset](std::size_t a, std::size_t b) {
+    return dataset.length(a) > dataset.length(b);
+  });
+}
+
+std::int64_t EvaluationBatches::total() const {
+  return static_cast<std::int64_t>(divide_up(order_.size(), batch_size_));
+}
+
+bool EvaluationBatches::next(EncodedBatch& batch) {
+  if (position_ >= order_.size()) return false;
+  const std::size_t count = std::min(batch_size_, order_.size() - position_);
+  fill_batch(dataset_, std::span(order_).subspan(position_, count), pad_, batch);
+  position_ += count;
+  return true;
+}
+
+}  // namespace drystone::data

@@ -1,0 +1,86 @@
+#pragma once
+// Mini-batches of similar length in a keyed random order, and the sorted order of evaluation.
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "core/seed.h"
+#include "data/dataset.h"
+
+namespace drystone::data {
+
+/// Rows padded on the right to the longest of them.
+struct EncodedBatch {
+  std::int64_t rows = 0;
+  std::int64_t tokens = 0;              ///< width: length of the longest row
+  std::vector<std::int64_t> input_ids;  ///< [rows, tokens], row-major
+  std::vector<std::int64_t> lengths;    ///< [rows]; what follows in a row is padding
+  std::vector<std::int64_t> labels;     ///< [rows] class ids
+  std::vector<float> targets;           ///< [rows] regression
+  std::vector<std::size_t> examples;    ///< [rows] numbers of the examples in the data set
+};
+
+/// Fills `batch` with `examples` in that order, reusing its memory.
+void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, TokenId pad,
+                EncodedBatch& batch);
+
+struct BatchOptions {
+  std::int64_t batch_size = 16;
+  std::int64_t epochs = 1;       ///< 0: for ever
+  std::int64_t max_batches = 0;  ///< 0: no limit
+  TokenId pad = 0;
+};
+
+/// Batches for training. Each epoch visits every example once: shuffled, cut into megabatches (32
+/// batches, fewer on small data so that an epoch has four), each of them sorted by length and cut into
+/// batches, the batches shuffled. So rows of a batch have similar lengths and little is padding. The
+/// epoch's one incomplete batch is kept. The order depends on the key and the lengths only.
+class TrainingBatches {
+ public:
+  /// `dataset` must outlive the object.
+  /// @param key  by convention {seed, round, client, "batches"}
+  /// @throws core::InvalidArgument  no examples, batch_size < 1, or a negative bound
+  TrainingBatches(const Dataset& dataset, const BatchOptions& options, const core::StreamKey& key);
+
+  /// Number of batches that next() gives in all; absent if there is no bound. For schedules.
+  std::optional<std::int64_t> total() const;
+  std::int64_t per_epoch() const;
+
+  /// @return false when the epochs or max_batches are over
+  bool next(EncodedBatch& batch);
+
+ private:
+  void start_epoch();
+
+  const Dataset& dataset_;
+  BatchOptions options_;
+  core::SplitMix64 random_;
+  std::vector<std::size_t> order_;   ///< of the epoch; batches are cut from it
+  std::vector<std::size_t> starts_;  ///< of the batches in order_, in the order of their turn
+  std::size_t next_start_ = 0;
+  std::int64_t given_ = 0;
+};
+
+/// Every example once, longest first: least padding, and the largest batch shows at once whether it
+/// fits into memory.
+class EvaluationBatches {
+ public:
+  /// `dataset` must outlive the object. @throws core::InvalidArgument  batch_size < 1
+  EvaluationBatches(const Dataset& dataset, std::int64_t batch_size, TokenId pad);
+
+  std::int64_t total() const;
+  /// @return false at the end
+  bool next(EncodedBatch& batch);
+
+ private:
+  const Dataset& dataset_;
+  std::size_t batch_size_;
+  TokenId pad_;
+  std::vector<std::size_t> order_;
+  std::size_t position_ = 0;
+};
+
+}  // namespace drystone::data
