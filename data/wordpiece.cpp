@@ -57,7 +57,7 @@ class WordPieceTokenizer::Run {
   void raw(std::string_view text) {
     for (std::size_t i = 0; i < text.size() && has_room();) {
       if (is_ascii(text[i])) {
-        ascii(text[i++], t_.raw_class_, t_.raw_lower_);
+        i = ascii(text, i, t_.raw_rules_);
         continue;
       }
       const std::size_t stop = end_of_non_ascii(text, i);
@@ -71,7 +71,7 @@ class WordPieceTokenizer::Run {
   void normalized(std::string_view text) {
     for (std::size_t i = 0; i < text.size() && has_room();) {
       if (is_ascii(text[i])) {
-        ascii(text[i++], t_.normalized_class_, kIdentity);
+        i = ascii(text, i, t_.normalized_rules_);
         continue;
       }
       const std::size_t begin = i;
@@ -87,17 +87,26 @@ class WordPieceTokenizer::Run {
     }
   }
 
-  void ascii(char c, const std::array<AsciiClass, 128>& classes, const std::array<char, 128>& map) {
-    const auto index = static_cast<std::size_t>(c);
-    switch (classes[index]) {
-      case AsciiClass::Word:
-        word_.push_back(map[index]);
-        ++word_chars_;
-        break;
-      case AsciiClass::White: flush(); break;
-      case AsciiClass::Punctuation: punctuation({&c, 1}); break;
-      case AsciiClass::Dropped: break;
+  /// Takes letters from `begin` on as one run, any other ASCII character alone.
+  /// @return the position behind what was taken
+  std::size_t ascii(std::string_view text, std::size_t begin, const AsciiRules& rules) {
+    const auto kind = [&](std::size_t i) {
+      return rules.kinds[static_cast<unsigned char>(text[i])];
+    };
+    std::size_t end = begin;
+    while (end < text.size() && kind(end) == CharKind::Word) ++end;
+    if (end > begin) {
+      const std::size_t size = word_.size();
+      word_.resize(size + (end - begin));
+      for (std::size_t i = begin; i < end; ++i) {
+        word_[size + i - begin] = rules.mapped[static_cast<unsigned char>(text[i])];
+      }
+      word_chars_ += end - begin;
+      return end;
     }
+    if (kind(begin) == CharKind::White) flush();
+    if (kind(begin) == CharKind::Punctuation) punctuation(text.substr(begin, 1));
+    return begin + 1;
   }
 
   void punctuation(std::string_view character) {
@@ -129,12 +138,6 @@ class WordPieceTokenizer::Run {
     word_.clear();
     word_chars_ = 0;
   }
-
-  static constexpr std::array<char, 128> kIdentity = [] {
-    std::array<char, 128> map{};
-    for (std::size_t i = 0; i < map.size(); ++i) map[i] = static_cast<char>(i);
-    return map;
-  }();
 
   const WordPieceTokenizer& t_;
   std::size_t end_;
@@ -204,15 +207,17 @@ void WordPieceTokenizer::place_added_tokens() {
 void WordPieceTokenizer::classify_ascii() {
   const auto classify = [](char32_t c) {
     const std::uint8_t traits = bert_traits(c);
-    if ((traits & kWhitespace) != 0) return AsciiClass::White;
-    return (traits & kPunctuation) != 0 ? AsciiClass::Punctuation : AsciiClass::Word;
+    if ((traits & kWhitespace) != 0) return CharKind::White;
+    return (traits & kPunctuation) != 0 ? CharKind::Punctuation : CharKind::Word;
   };
-  for (std::size_t i = 0; i < raw_class_.size(); ++i) {
-    normalized_class_[i] = classify(static_cast<char32_t>(i));
+  for (std::size_t i = 0; i < 128; ++i) {
+    normalized_rules_.kinds[i] = classify(static_cast<char32_t>(i));
+    normalized_rules_.mapped[i] = static_cast<char>(i);
     const char mapped = normalizer_.ascii(static_cast<unsigned char>(i));
-    raw_lower_[i] = mapped;
-    raw_class_[i] = mapped == BertNormalizer::kDropped ? AsciiClass::Dropped
-                                                       : classify(static_cast<char32_t>(mapped));
+    const bool is_dropped = mapped == BertNormalizer::kDropped;
+    raw_rules_.kinds[i] =
+        is_dropped ? CharKind::Skipped : classify(static_cast<unsigned char>(mapped));
+    raw_rules_.mapped[i] = mapped;
   }
 }
 

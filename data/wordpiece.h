@@ -47,7 +47,12 @@ class WordPieceTokenizer final : public Tokenizer {
 
  private:
   class Run;
-  enum class AsciiClass : unsigned char { Word, White, Punctuation, Dropped };
+  enum class CharKind : unsigned char { Skipped, Word, White, Punctuation };
+  /// What to do with a byte; those that are not ASCII count as skipped.
+  struct AsciiRules {
+    std::array<CharKind, 256> kinds{};
+    std::array<char, 256> mapped{};
+  };
 
   void number_tokens();
   void place_added_tokens();
@@ -60,9 +65,8 @@ class WordPieceTokenizer final : public Tokenizer {
   TokenId unk_ = 0;
   AddedTokens raw_added_;
   AddedTokens normalized_added_;
-  std::array<AsciiClass, 128> raw_class_{};         ///< before normalization
-  std::array<AsciiClass, 128> normalized_class_{};  ///< after it
-  std::array<char, 128> raw_lower_{};
+  AsciiRules raw_rules_;                               ///< for text before normalization
+  AsciiRules normalized_rules_;                        ///< for text after it
   std::vector<std::string> tokens_;                    ///< by id
   std::unordered_map<TokenId, std::string> decoded_;   ///< where that is not the token itself
   std::vector<bool> is_special_;                       ///< by id: skipped when decoding
