@@ -71,24 +71,30 @@ struct Parts {
   }
 };
 
-/// The checkpoint's layer if it has one of this shape, else a new one drawn from the seed.
-Linear found_or_drawn(WeightReader& reader, const std::string& name, std::int64_t out,
-                      std::int64_t in, const ModelSpec& spec, const BertConfig& config) {
-  const auto old_shape = reader.shape_of(name + ".weight");
-  Linear linear{.name = name,
-                .weight = reader.take_optional(name + ".weight", {out, in}),
-                .bias = reader.take_optional(name + ".bias", {out})};
-  if (linear.weight.defined() && linear.bias.defined()) return linear;
-  if (!old_shape.empty() && old_shape.front() != out) {
-    core::log_warning("the checkpoint's head has another number of labels: a new one is drawn",
-                      {{"module", name}, {"checkpoint", old_shape.front()}, {"task", out}});
-  }
+/// A new layer: normal(0, initializer_range) keyed by the seed and the name, no bias.
+Linear drawn(const std::string& name, std::int64_t out, std::int64_t in, const ModelSpec& spec,
+             const BertConfig& config) {
   const std::string purpose = "head/" + name + ".weight";
-  linear.weight = tensors::random_normal({.seed = spec.seed, .purpose = purpose}, {out, in}, 0.0,
-                                         config.initializer_range, spec.device)
-                      .to(spec.dtype);
-  linear.bias = at::zeros({out}, linear.weight.options());
-  return linear;
+  const at::Tensor weight =
+      tensors::random_normal({.seed = spec.seed, .purpose = purpose}, {out, in}, 0.0,
+                             config.initializer_range, spec.device)
+          .to(spec.dtype);
+  return {.name = name, .weight = weight, .bias = at::zeros({out}, weight.options())};
+}
+
+/// The checkpoint's classifier if it has one with the task's labels, else a new one.
+Linear classifier(WeightReader& reader, const ModelSpec& spec, const BertConfig& config) {
+  const std::string name = "classifier";
+  const Linear found{
+      .name = name,
+      .weight = reader.take_optional(name + ".weight", {spec.num_labels, config.hidden_size}),
+      .bias = reader.take_optional(name + ".bias", {spec.num_labels})};
+  if (found.weight.defined() && found.bias.defined()) return found;
+  if (const auto shape = reader.shape_of(name + ".weight"); !shape.empty()) {
+    core::log_warning("the checkpoint's head has other labels than the task: a new one is drawn",
+                      {{"checkpoint_labels", shape.front()}, {"task_labels", spec.num_labels}});
+  }
+  return drawn(name, spec.num_labels, config.hidden_size, spec, config);
 }
 
 }  // namespace
@@ -130,8 +136,11 @@ Bert::Bert(const ModelSpec& spec, const HfConfig& config, const Weights& weights
   token_type_embeddings_ = table("token_type", config_.num_token_types);
   embedding_norm_ = parts.norm(base + "LayerNorm");
   for (std::int64_t i = 0; i < config_.num_layers; ++i) layers_.push_back(parts.layer(i));
-  pooler_ = found_or_drawn(reader, "bert.pooler.dense", hidden, hidden, spec, config_);
-  classifier_ = found_or_drawn(reader, "classifier", spec.num_labels, hidden, spec, config_);
+  const std::string pooler = "bert.pooler.dense";
+  pooler_ = reader.shape_of(pooler + ".weight").empty()
+                ? drawn(pooler, hidden, hidden, spec, config_)
+                : parts.linear(pooler, hidden, hidden);
+  classifier_ = classifier(reader, spec, config_);
   reader.finish(config.file().parent_path());
 }
 

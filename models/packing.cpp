@@ -1,7 +1,6 @@
 #include "models/packing.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 

@@ -5,7 +5,6 @@
 #include <string>
 
 #include <ATen/core/Tensor.h>
-#include <ATen/ops/zeros_like.h>
 
 #include "models/bert.h"
 #include "models/load.h"
