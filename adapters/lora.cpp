@@ -20,7 +20,7 @@ namespace {
 /// The side path of one linear.
 class LoraLayer final : public models::LinearAdapter {
  public:
-  LoraLayer(std::string module, at::Tensor a, at::Tensor b, double scale, KeyedDropout dropout)
+  LoraLayer(std::string module, at::Tensor a, at::Tensor b, double scale, models::Dropout dropout)
       : module_(std::move(module)),
         a_(std::move(a)),
         b_(std::move(b)),
@@ -29,7 +29,7 @@ class LoraLayer final : public models::LinearAdapter {
         masks_(dropout.seed) {}
 
   at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    KeyedDropout dropout;
+    models::Dropout dropout;
     if (drops_) dropout = {.probability = dropout_.probability, .seed = masks_()};
     return lora_linear(x, base.weight, base.bias, a_, b_, scale_, dropout);
   }
@@ -59,7 +59,7 @@ class LoraLayer final : public models::LinearAdapter {
   at::Tensor a_;
   at::Tensor b_;
   double scale_;
-  KeyedDropout dropout_;
+  models::Dropout dropout_;
   bool drops_ = false;
   core::SplitMix64 masks_;
 };
@@ -84,7 +84,7 @@ class LoraAdapter final : public Adapter {
     for (models::Linear* linear : match_linears(model, spec.target_modules)) {
       Pair pair = start_pair(*linear, spec.rank, start, scale);
       const std::string purpose = "lora-dropout/" + linear->name;
-      const KeyedDropout dropout{
+      const models::Dropout dropout{
           .probability = spec.dropout,
           .seed = core::stream_seed({start.seed, start.round, start.client, purpose})};
       layers_.emplace_back(linear->name, pair.a.set_requires_grad(true),

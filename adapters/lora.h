@@ -8,16 +8,9 @@
 #include <ATen/core/Tensor.h>
 
 #include "adapters/method.h"
+#include "models/dropout.h"
 
 namespace drystone::adapters {
-
-/// Dropout on a side path's input: elements are zeroed with `probability`, the others divided by
-/// 1 − probability. The mask is a function of the seed alone, so that backward draws it again
-/// instead of keeping it.
-struct KeyedDropout {
-  double probability = 0.0;  ///< 0: off
-  std::uint64_t seed = 0;
-};
 
 /// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once with
 /// respect to x, a and b; never with respect to weight and bias. Keeps x and the thin drop(x)·Aᵀ.
@@ -26,10 +19,11 @@ struct KeyedDropout {
 /// @param bias    [out], frozen, or undefined
 /// @param a       [rank, in]
 /// @param b       [out, rank]
+/// @param dropout on x in the side path; backward draws the mask again instead of keeping it
 /// @return        [..., out]
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        const at::Tensor& a, const at::Tensor& b, double scale,
-                       const KeyedDropout& dropout = {});
+                       const models::Dropout& dropout = {});
 
 /// A's start of one module: U(±1/√in) [rank, in] (kaiming_uniform, a = √5). The rows of a smaller
 /// rank are the first rows of a larger one of the same key.

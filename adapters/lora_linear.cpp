@@ -3,12 +3,7 @@
 #include <optional>
 #include <tuple>
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <ATen/Context.h>
-#include <ATen/core/Generator.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/bernoulli.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -22,35 +17,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::Generator make_generator(at::Device device, std::uint64_t seed) {
-  if (device.is_cpu()) return at::make_generator<at::CPUGeneratorImpl>(seed);
-  at::Generator generator = at::globalContext()
-                                .getAcceleratorHooksInterface(device.type())
-                                .getNewGenerator(device.index());
-  generator.set_current_seed(seed);
-  return generator;
-}
-
-/// 0 where dropped, else 1 / (1 − p), like `x`.
-at::Tensor mask_like(const at::Tensor& x, const KeyedDropout& dropout) {
-  const double keep = 1.0 - dropout.probability;
-  at::Tensor mask = at::empty_like(x);
-  mask.bernoulli_(keep, make_generator(x.device(), dropout.seed));
-  return mask.div_(keep);
-}
-
-at::Tensor side_input(const at::Tensor& x, const KeyedDropout& dropout) {
-  return dropout.probability == 0.0 ? x : mask_like(x, dropout).mul_(x);
-}
-
 struct LoraFunction : public torch::autograd::Function<LoraFunction> {
   // The differentiable inputs come first: needs_input_grad counts the defined tensors.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a,
                             const at::Tensor& b, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias, double scale,
-                            const KeyedDropout& dropout) {
+                            const models::Dropout& dropout) {
     const at::Tensor rows = x.reshape({-1, x.size(-1)});
-    const at::Tensor thin = at::mm(side_input(rows, dropout), a.t());
+    const at::Tensor thin = at::mm(models::apply_dropout(rows, dropout), a.t());
     at::Tensor y = models::linear_forward(rows, weight, bias.value_or(at::Tensor()));
     y.addmm_(thin, b.t(), /*beta=*/1, /*alpha=*/scale);
     context->save_for_backward({rows, a, b, weight, thin});
@@ -67,7 +41,7 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
     const auto& [x, a, b, weight, thin] =
         std::tie(saved[0], saved[1], saved[2], saved[3], saved[4]);
     const double scale = context->saved_data["scale"].toDouble();
-    const KeyedDropout dropout{
+    const models::Dropout dropout{
         .probability = context->saved_data["probability"].toDouble(),
         .seed = static_cast<std::uint64_t>(context->saved_data["seed"].toInt())};
     const at::Tensor& gradient = gradients[0];
@@ -75,7 +49,7 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
 
     variable_list result(7);
     const at::Tensor thin_gradient = at::mm(rows, b).mul_(scale);
-    const at::Tensor mask = dropout.probability == 0.0 ? at::Tensor() : mask_like(x, dropout);
+    const at::Tensor mask = dropout.active() ? models::dropout_mask(x, dropout) : at::Tensor();
     if (context->needs_input_grad(0)) {
       at::Tensor dx = models::linear_backward_input(rows, weight);
       if (mask.defined()) {
@@ -99,7 +73,7 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
 
 at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                        const at::Tensor& a, const at::Tensor& b, double scale,
-                       const KeyedDropout& dropout) {
+                       const models::Dropout& dropout) {
   const std::optional<at::Tensor> maybe_bias = bias.defined() ? std::optional(bias) : std::nullopt;
   return LoraFunction::apply(x, a, b, weight, maybe_bias, scale, dropout);
 }

@@ -20,9 +20,9 @@ namespace drystone::client {
 ///
 /// Add (stacking):      W_v = W_{v−1} + B·A, folded in version order into a fresh fp32 copy. The order
 ///                      is part of the definition: the bits do not depend on how a client caught up.
-/// Replace (averaging): (B, A) are kept beside W; adapters continue from them, and W is the base
-///                      without them. They replace every factor published before.
-/// Dense parts:         version 0 sets them, later versions add their differences.
+/// Replace (averaging): (B, A) take the place of every module published before. They are kept beside
+///                      W: adapters continue from them, and W is the pristine base.
+/// Dense parts:         version 0 sets them, later versions add their differences, in fp32.
 class GlobalState {
  public:
   /// The state before version 0: the model's own weights and dense parts (handles are shared).
@@ -31,8 +31,8 @@ class GlobalState {
 
   /// @param version    must be the next one: 0 on a pristine state, else version() + 1
   /// @param published  fp32; modules and shapes as the model's
-  /// @throws core::InvalidArgument  a version out of order, an unknown module or dense part, a shape
-  ///                                that differs, or a Replace whose W would have been folded into
+  /// @throws core::InvalidArgument  a version out of order, an unknown module or dense part, or a
+  ///                                shape that differs
   /// Costs one [out, in] copy and one product for each touched module in Add mode, nothing else.
   std::shared_ptr<const GlobalState> apply(std::uint64_t version, wire::PublishMode mode,
                                            const tensors::FactorSet& published) const;
@@ -42,21 +42,26 @@ class GlobalState {
   bool has_start_factors() const { return !start_.empty(); }
   /// Replace mode: what adapters continue from; empty otherwise.
   const std::map<std::string, tensors::Factors>& start_factors() const { return start_; }
+  /// Current values by checkpoint name.
   const std::map<std::string, at::Tensor>& dense() const { return dense_; }
   /// W that training starts from: [out, in], not to be written to. @throws core::InvalidArgument
   const at::Tensor& weight(const std::string& module) const;
 
   /// Sets the model's weights and dense parts to what training starts from (start factors left out).
+  /// The handles are shared: replace a dense handle before changing its numbers.
   void install_for_training(models::Model& model) const;
   /// Sets them to the whole published function: W + B·A where start factors exist.
   void install_for_evaluation(models::Model& model) const;
 
  private:
   GlobalState() = default;
+  void add_modules(const std::map<std::string, tensors::Factors>& modules);
+  void set_or_add_dense(const std::map<std::string, at::Tensor>& dense);
   void install(models::Model& model, bool with_start_factors) const;
 
   std::int64_t version_ = -1;
-  std::map<std::string, at::Tensor> weights_;  ///< module → pristine handle or folded fp32 copy
+  std::map<std::string, at::Tensor> pristine_;  ///< module → the model's own handle
+  std::map<std::string, at::Tensor> weights_;   ///< module → the same, or a folded fp32 copy
   std::map<std::string, tensors::Factors> start_;
   std::map<std::string, at::Tensor> dense_;
 };

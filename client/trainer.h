@@ -3,10 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <string>
 
+#include "client/examples.h"
+#include "client/global_model.h"
 #include "core/config.h"
+#include "models/model.h"
 #include "tensors/factors.h"
 
 namespace drystone::client {
@@ -29,8 +33,34 @@ struct LocalResult {
   std::int64_t num_examples = 0;  ///< of the shard: the client's weight
   std::int64_t num_steps = 0;     ///< optimiser steps taken
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted
-  double train_loss = 0.0;        ///< mean task loss over all examples of the round
+  double train_loss = 0.0;        ///< mean task loss over the round's examples, as they were met
   double seconds = 0.0;           ///< wall clock
 };
+
+/// Everything that the result is a function of.
+struct TrainInput {
+  models::Model& model;  ///< an instance of the caller's own, without adapters; plain afterwards
+  const GlobalState& state;
+  const core::TrainingConfig& training;
+  const Examples& examples;
+  std::uint64_t seed = 0;  ///< with round and client: key of A's start, data order and all dropout
+  std::uint64_t round = 0;
+  std::string client;
+  /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
+  /// random A, as rules that average A and B separately need.
+  bool common_start = false;
+};
+
+/// Optimiser steps that a shard of `num_examples` makes in a round.
+std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_examples);
+
+/// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,
+/// whatever else runs. A step's gradient is that of the mean over all its examples, also where
+/// gradient_accumulation splits it.
+/// @return nullopt when stopped
+/// @throws core::ConfigError      the method or its settings do not fit
+/// @throws core::InvalidArgument  no examples
+/// @throws core::Error            the loss or the result is not finite (with the remedy)
+std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHooks& hooks = {});
 
 }  // namespace drystone::client

@@ -2,16 +2,17 @@
 // What a session needs to compute: one shared base model, its tokenizer and the encoded examples.
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "aggregation/layout.h"
 #include "client/evaluator.h"
 #include "client/global_model.h"
 #include "client/trainer.h"
 #include "core/config.h"
+#include "data/record.h"
 
 namespace drystone::client {
 
@@ -20,6 +21,7 @@ struct WorkbenchConfig {
   std::vector<std::string> labels;     ///< class names in id order; classification only
   std::string device = "auto";         ///< auto | cpu | cuda | cuda:N
   std::int64_t evaluation_batch = 64;  ///< examples
+  std::uint64_t seed = 0;  ///< of what the checkpoint lacks: the head that all start from
 };
 
 /// One local training. Its randomness (A's start, data order, dropout) is keyed by seed, round and
@@ -30,6 +32,7 @@ struct TrainRequest {
   std::string client;  ///< names the shard as well
   core::TrainingConfig training;
   GlobalStatePtr state;
+  bool common_start = false;  ///< for rules that average A and B: see TrainInput
 };
 
 /// Loads the base once; every training or evaluation gets its own model instance, made on demand,
@@ -38,31 +41,34 @@ struct TrainRequest {
 /// the owner and must be done first.
 class Workbench {
  public:
-  /// @throws core::ConfigError  no usable model or tokenizer at the path, unknown task or device
+  /// @throws core::ConfigError  no usable model or tokenizer at the path, unknown task or device, or
+  ///                            a base that is not the pinned one (model.sha256)
   explicit Workbench(WorkbenchConfig config);
   ~Workbench();
   Workbench(const Workbench&) = delete;
   Workbench& operator=(const Workbench&) = delete;
 
   /// Encodes and keeps examples under a name: a client's for `train`, any name for `evaluate`.
-  /// @param texts   one text an example
-  /// @param labels  class names, or numbers in text form for regression
-  /// @throws core::ConfigError  a label that is not among the configured ones (with its row)
-  void add_examples(const std::string& name, const std::vector<std::string>& texts,
-                    const std::vector<std::string>& labels);
+  /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
+  ///                            regression: a number), with its position
+  void add_examples(const std::string& name, const std::vector<data::Record>& records);
+  /// @throws core::InvalidArgument  no such name
   std::int64_t num_examples(const std::string& name) const;
 
-  /// SHA-256 (hex) of the base checkpoint's tensors file.
-  std::string base_sha256() const;
+  /// SHA-256 (hex) over the base checkpoint's files (config.json, then the weights), hashed when the
+  /// workbench was made.
+  const std::string& base_sha256() const;
   /// "cpu", "cuda:0".
   std::string device() const;
-  /// Shapes of the dense parts that are trained beside the adapters (the head).
-  std::map<std::string, std::vector<std::int64_t>> dense_shapes() const;
+  /// What updates of clients with these settings may contain: every module that one of them adapts,
+  /// and the head. @throws core::ConfigError  as adapters::validate and match_linears
+  aggregation::AdapterLayout layout(const std::vector<core::TrainingConfig>& trainings) const;
 
   /// The state before version 0.
   GlobalStatePtr pristine() const;
 
-  /// nullopt: stopped by the token. @throws core::Error  e.g. a loss that is not finite
+  /// Computes with request.training.threads threads. nullopt: stopped by the token.
+  /// @throws core::Error  e.g. a loss that is not finite
   std::optional<LocalResult> train(const TrainRequest& request, const TrainHooks& hooks = {}) const;
   /// nullopt: stopped by the token.
   std::optional<Evaluation> evaluate(const GlobalState& state, const std::string& examples,

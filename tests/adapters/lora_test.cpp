@@ -40,7 +40,7 @@ Inputs make_inputs(at::ScalarType dtype) {
 }
 
 /// The mask (0 or 1 / (1 − p)) of a shape, seen through a layer that is nothing but dropout.
-at::Tensor mask_of(const KeyedDropout& dropout, at::IntArrayRef shape, at::ScalarType dtype) {
+at::Tensor mask_of(const models::Dropout& dropout, at::IntArrayRef shape, at::ScalarType dtype) {
   const at::Tensor identity = at::eye(shape.back(), dtype);
   return lora_linear(at::ones(shape, dtype), at::zeros_like(identity), {}, identity, identity, 1.0,
                      dropout);
@@ -73,7 +73,7 @@ TEST_CASE("lora_linear: PEFT's outputs and gradients") {
 TEST_CASE("lora_linear: gradients are those of finite differences, with and without dropout") {
   for (const double probability : {0.0, 0.4}) {
     CAPTURE(probability);
-    const KeyedDropout dropout{.probability = probability, .seed = 77};
+    const models::Dropout dropout{.probability = probability, .seed = 77};
     Inputs in = make_inputs(at::kDouble);
     const auto objective = [&] {
       return (lora_linear(in.x, in.weight, in.bias, in.a, in.b, 1.7, dropout) * in.gradient).sum();
@@ -101,7 +101,7 @@ TEST_CASE("lora_linear: gradients are those of finite differences, with and with
 TEST_CASE("lora_linear: equals the formula under plain autograd, with the same mask") {
   for (const double probability : {0.0, 0.3}) {
     CAPTURE(probability);
-    const KeyedDropout dropout{.probability = probability, .seed = 5};
+    const models::Dropout dropout{.probability = probability, .seed = 5};
     const at::Tensor mask = mask_of(dropout, {2, 3, 7}, at::kFloat);
     Inputs own = make_inputs(at::kFloat);
     Inputs plain = make_inputs(at::kFloat);
@@ -120,7 +120,7 @@ TEST_CASE("lora_linear: equals the formula under plain autograd, with the same m
 TEST_CASE(
     "lora_linear: dropout keeps its share, scales it, and leaves the global generator alone") {
   const at::Tensor before = at::globalContext().defaultGenerator(at::kCPU).get_state();
-  const KeyedDropout dropout{.probability = 0.25, .seed = 9};
+  const models::Dropout dropout{.probability = 0.25, .seed = 9};
   const at::Tensor mask = mask_of(dropout, {200, 100}, at::kFloat);
   CHECK(mask.mean().item<double>() == doctest::Approx(1.0).epsilon(0.02));
   CHECK(mask.max().item<float>() == doctest::Approx(1.0 / 0.75));

@@ -24,11 +24,12 @@ inline at::Tensor keyed_normal(std::uint64_t seed, at::IntArrayRef shape, double
   return values;
 }
 
-/// logits = W_h · relu(L2(relu(L1(mean embedding)))) + b_h. Own dropout 0.1 on the pooled vector.
+/// logits = W_h · relu(L2(relu(L1(mean embedding)))) + b_h, with dropout on the mean while training.
 class ToyModel final : public models::Model {
  public:
   static constexpr std::int64_t kVocabulary = 20;
   static constexpr std::int64_t kWidth = 12;
+  double own_dropout = 0.1;
 
   explicit ToyModel(std::uint64_t seed = 1, std::int64_t classes = 3,
                     models::Task task = models::Task::Classification)
@@ -46,7 +47,7 @@ class ToyModel final : public models::Model {
     at::Tensor x = at::embedding(embedding_, batch.input_ids);
     const at::Tensor mask = batch.pad_mask.to(at::kFloat).unsqueeze(-1);
     x = (x * mask).sum(1) / mask.sum(1);
-    if (training_) x = x * dropout_mask(x);
+    if (training_ && own_dropout > 0.0) x = x * dropout_mask(x);
     x = at::relu(first_.forward(x));
     x = at::relu(second_.forward(x));
     return at::linear(x, head_weight_, head_bias_);
@@ -69,7 +70,8 @@ class ToyModel final : public models::Model {
     at::Tensor mask = at::empty_like(like);
     float* values = mask.mutable_data_ptr<float>();
     for (std::int64_t i = 0; i < mask.numel(); ++i) {
-      values[i] = masks_.uniform() < 0.1 ? 0.0F : 1.0F / 0.9F;
+      const bool drops = masks_.uniform() < own_dropout;
+      values[i] = drops ? 0.0F : static_cast<float>(1.0 / (1.0 - own_dropout));
     }
     return mask;
   }

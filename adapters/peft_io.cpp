@@ -1,0 +1,219 @@
+#include "adapters/peft_io.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <regex>
+#include <set>
+#include <string_view>
+
+#include <nlohmann/json.hpp>
+
+#include "core/check.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "tensors/safetensors.h"
+#include "tensors/safetensors_writer.h"
+
+namespace drystone::adapters {
+
+namespace {
+
+using Json = nlohmann::ordered_json;  // patterns apply in the file's order
+
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr std::string_view kA = ".lora_A.weight";
+constexpr std::string_view kB = ".lora_B.weight";
+constexpr std::uint64_t kMaxConfigBytes = 16 << 20;
+
+/// A pattern that PEFT's get_pattern_key, which searches from any dot on, matches to this name only.
+std::string anchored(std::string_view module) {
+  std::string pattern = "^";
+  for (const char c : module) {
+    if (c == '.') pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+Json config_of(const tensors::FactorSet& adapter, const PeftFolder& about) {
+  std::map<std::int64_t, std::size_t> counts;
+  for (const auto& [name, factors] : adapter.modules) ++counts[factors.rank()];
+  const std::int64_t rank =
+      std::max_element(counts.begin(), counts.end(), [](const auto& x, const auto& y) {
+        return x.second < y.second;
+      })->first;
+  Json targets = Json::array();
+  Json ranks = Json::object();
+  for (const auto& [name, factors] : adapter.modules) {
+    targets.push_back(name);
+    if (factors.rank() != rank) ranks[anchored(name)] = factors.rank();
+  }
+  std::set<std::string> saved;
+  for (const auto& [name, tensor] : adapter.dense) saved.insert(name.substr(0, name.rfind('.')));
+  return {{"peft_type", "LORA"},
+          {"task_type", about.task_type},
+          {"base_model_name_or_path", about.base_model},
+          {"inference_mode", true},
+          {"r", rank},
+          {"lora_alpha", rank},
+          {"rank_pattern", ranks},
+          {"alpha_pattern", ranks},
+          {"lora_dropout", 0.0},
+          {"use_rslora", false},
+          {"bias", "none"},
+          {"fan_in_fan_out", false},
+          {"init_lora_weights", true},
+          {"target_modules", targets},
+          {"modules_to_save", saved.empty() ? Json(nullptr) : Json(saved)}};
+}
+
+}  // namespace
+
+void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& adapter,
+                const PeftFolder& about) {
+  core::require(!adapter.modules.empty(), "write_peft: no modules; PEFT cannot load such a folder");
+  std::filesystem::create_directories(folder);
+  std::map<std::string, at::Tensor> tensors;
+  for (const auto& [name, factors] : adapter.modules) {
+    tensors[std::string(kPrefix) + name + std::string(kA)] = factors.a;
+    tensors[std::string(kPrefix) + name + std::string(kB)] = factors.b;
+  }
+  for (const auto& [name, tensor] : adapter.dense) tensors[std::string(kPrefix) + name] = tensor;
+  const tensors::Metadata metadata = {{"format", "pt"}};
+  tensors::write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
+  if (!adapter.dense.empty()) {
+    tensors::write_safetensors(folder / "head.safetensors", adapter.dense, metadata);
+  }
+  const std::string config = config_of(adapter, about).dump(2) + "\n";
+  core::write_file_atomic(folder / "adapter_config.json", core::as_bytes(config));
+}
+
+namespace {
+
+/// adapter_config.json, checked to be a LoRA whose meaning is ΔW = B·A.
+class PeftConfig {
+ public:
+  explicit PeftConfig(const std::filesystem::path& file) : file_(file) {
+    root_ = Json::parse(core::read_text_file(file, kMaxConfigBytes), nullptr, false);
+    if (!root_.is_object()) fail("not a JSON object");
+    const std::string type = root_.value("peft_type", "");
+    if (type != "LORA") fail("peft_type " + core::quote(type) + " is not supported; only LORA is");
+    refuse_unsupported();
+  }
+
+  /// alpha / r or alpha / √r, after the patterns.
+  double scale(const std::string& module, std::int64_t rank_of_tensor) const {
+    const double rank = look_up("rank_pattern", module, "r", 8.0);
+    const double alpha = look_up("alpha_pattern", module, "lora_alpha", 8.0);
+    if (rank != static_cast<double>(rank_of_tensor)) {
+      fail(module + " has rank " + std::to_string(rank_of_tensor) + ", not " +
+           std::to_string(std::llround(rank)) + " as configured");
+    }
+    return alpha / (root_.value("use_rslora", false) ? std::sqrt(rank) : rank);
+  }
+
+  [[noreturn]] void fail(const std::string& problem) const {
+    throw core::ConfigError(file_.string() + ": " + problem);
+  }
+
+ private:
+  static bool is_off(const Json& value) {
+    return value.is_null() || value == false || value == "none" ||
+           (value.is_structured() && value.empty());
+  }
+
+  void refuse_unsupported() const {
+    static constexpr std::string_view kMustBeOff[] = {
+        "use_dora",          "lora_bias",    "bias",
+        "fan_in_fan_out",    "use_qalora",   "use_bdlora",
+        "layer_replication", "kasa_config",  "trainable_token_indices",
+        "target_parameters", "arrow_config", "alora_invocation_tokens"};
+    for (const std::string_view key : kMustBeOff) {
+      if (root_.contains(key) && !is_off(root_.at(std::string(key)))) {
+        fail(std::string(key) + " = " + root_.at(std::string(key)).dump() +
+             " is not supported: the adapter would not be B·A on the plain base");
+      }
+    }
+    const Json start = root_.value("init_lora_weights", Json(true));
+    static const std::set<Json> kKeepsBase = {true, false, "gaussian", "eva", "orthogonal"};
+    if (!kKeepsBase.contains(start)) {
+      fail("init_lora_weights = " + start.dump() +
+           " changes the base weights; convert the adapter with PEFT's save_pretrained("
+           "path_initial_model_for_weight_conversion=…) first");
+    }
+  }
+
+  /// As PEFT's get_pattern_key: the first key that matches the whole name, from the start or a dot.
+  double look_up(const char* patterns, const std::string& module, const char* otherwise,
+                 double fallback) const {
+    if (const auto found = root_.find(patterns); found != root_.end() && found->is_object()) {
+      for (const auto& [pattern, value] : found->items()) {
+        if (matches(module, pattern)) return value.get<double>();
+      }
+    }
+    return root_.value(otherwise, fallback);
+  }
+
+  bool matches(const std::string& module, const std::string& pattern) const {
+    try {
+      return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+    } catch (const std::regex_error&) {
+      fail("the pattern " + core::quote(pattern) + " is not a regular expression");
+    }
+  }
+
+  std::filesystem::path file_;
+  Json root_;
+};
+
+/// `name` without PEFT's prefix and without the layer of modules_to_save that old releases keep.
+std::string plain_name(const std::string& key, const PeftConfig& config) {
+  if (!key.starts_with(kPrefix))
+    config.fail("the weights hold an unknown tensor " + core::quote(key));
+  std::string name = key.substr(kPrefix.size());
+  constexpr std::string_view kSaved = ".modules_to_save.default";
+  if (const std::size_t at = name.find(kSaved); at != std::string::npos) {
+    name.erase(at, kSaved.size());
+  }
+  return name;
+}
+
+tensors::Factors read_pair(const tensors::SafetensorsFile& file, const std::string& key_a,
+                           const std::string& module, const PeftConfig& config) {
+  const std::string key_b = key_a.substr(0, key_a.size() - kA.size()) + std::string(kB);
+  if (!file.contains(key_b)) config.fail("the weights lack " + key_b);
+  tensors::Factors factors{.b = file.tensor(key_b).to(at::kFloat),
+                           .a = file.tensor(key_a).to(at::kFloat).clone()};
+  if (factors.a.dim() != 2 || factors.b.dim() != 2 || factors.b.size(1) != factors.rank()) {
+    config.fail(module + ": A and B do not fit each other");
+  }
+  factors.b = factors.b.mul(config.scale(module, factors.rank()));
+  return factors;
+}
+
+}  // namespace
+
+tensors::FactorSet read_peft(const std::filesystem::path& folder) {
+  const PeftConfig config(folder / "adapter_config.json");
+  const tensors::SafetensorsFile file(folder / "adapter_model.safetensors");
+  tensors::FactorSet adapter;
+  for (const auto& [key, info] : file.header().tensors) {
+    const std::string name = plain_name(key, config);
+    if (name.ends_with(kA)) {
+      const std::string module = name.substr(0, name.size() - kA.size());
+      adapter.modules[module] = read_pair(file, key, module, config);
+    } else if (name.ends_with(kB)) {
+      const std::string key_a = key.substr(0, key.size() - kB.size()) + std::string(kA);
+      if (!file.contains(key_a)) config.fail("the weights lack " + key_a);
+    } else if (name.find("lora_") != std::string::npos) {
+      config.fail(name + " is not supported; only lora_A and lora_B of linear layers are");
+    } else {
+      adapter.dense[name] = file.tensor(key).to(at::kFloat).clone();
+    }
+  }
+  return adapter;
+}
+
+}  // namespace drystone::adapters

@@ -1,0 +1,32 @@
+#pragma once
+// PEFT's folder form of a LoRA adapter: adapter_config.json and adapter_model.safetensors.
+
+#include <filesystem>
+#include <string>
+
+#include "tensors/factors.h"
+
+namespace drystone::adapters {
+
+struct PeftFolder {
+  std::string base_model;  ///< written as base_model_name_or_path; may be empty
+  std::string task_type = "SEQ_CLS";
+};
+
+/// Writes what PEFT's PeftModel.from_pretrained loads onto the base model: B and A as they are with
+/// scale 1 (lora_alpha = r; modules of another rank by rank_pattern and alpha_pattern, anchored to
+/// their full names), dense parts as modules_to_save; and head.safetensors with the dense parts
+/// alone, when there are any.
+/// @param adapter  factors relative to the base, at least one module; dense parts as absolute values
+/// @throws core::InvalidArgument  no module   @throws core::IoError
+void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& adapter,
+                const PeftFolder& about = {});
+
+/// Reads a PEFT adapter of type LoRA (also rsLoRA and patterns) with the scale folded into B, in
+/// fp32. Saved modules become dense parts with absolute values.
+/// @throws core::IoError      unreadable, or tensors that do not fit each other
+/// @throws core::ConfigError  another peft_type, or a feature that ΔW = B·A does not cover (DoRA,
+///                            biases, base weights changed at the start, …); names it
+tensors::FactorSet read_peft(const std::filesystem::path& folder);
+
+}  // namespace drystone::adapters

@@ -1,0 +1,41 @@
+#include "client/examples.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+namespace drystone::client {
+
+namespace {
+
+template <typename T>
+at::Tensor to_tensor(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType dtype) {
+  at::Tensor tensor = at::empty(shape, dtype);
+  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<T>());
+  return tensor;
+}
+
+at::Tensor pad_mask(const data::EncodedBatch& batch) {
+  at::Tensor mask = at::zeros({batch.rows, batch.tokens}, at::kBool);
+  bool* row = mask.mutable_data_ptr<bool>();
+  for (const std::int64_t length : batch.lengths) {
+    std::fill_n(row, length, true);
+    row += batch.tokens;
+  }
+  return mask;
+}
+
+}  // namespace
+
+models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device) {
+  const at::Tensor labels = task == models::Task::Classification
+                                ? to_tensor(batch.labels, {batch.rows}, at::kLong)
+                                : to_tensor(batch.targets, {batch.rows}, at::kFloat);
+  return {.input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),
+          .pad_mask = pad_mask(batch).to(device),
+          .labels = labels.to(device)};
+}
+
+}  // namespace drystone::client

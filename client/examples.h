@@ -1,0 +1,22 @@
+#pragma once
+// The bridge from encoded examples to the batches that a model takes.
+
+#include <ATen/core/Tensor.h>
+
+#include "data/batches.h"
+#include "data/dataset.h"
+#include "models/model.h"
+
+namespace drystone::client {
+
+/// A shard or a test set, ready for a model.
+struct Examples {
+  data::Dataset dataset;
+  models::Task task = models::Task::Classification;
+  data::TokenId pad = 0;
+};
+
+/// The same batch as tensors on `device`.
+models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device);
+
+}  // namespace drystone::client

@@ -1,0 +1,96 @@
+#include "client/global_model.h"
+
+#include <ATen/ops/addmm.h>
+
+#include "core/check.h"
+
+namespace drystone::client {
+
+namespace {
+
+const at::Tensor& find(const std::map<std::string, at::Tensor>& tensors, const std::string& name,
+                       std::string_view what) {
+  const auto found = tensors.find(name);
+  core::require(found != tensors.end(),
+                "GlobalState: the model has no " + std::string(what) + " named " + name);
+  return found->second;
+}
+
+/// W + B·A as a fresh fp32 tensor on W's device.
+at::Tensor fold(const at::Tensor& weight, const tensors::Factors& factors) {
+  const at::Device device = weight.device();
+  return at::addmm(weight.to(at::kFloat), factors.b.to(device), factors.a.to(device));
+}
+
+}  // namespace
+
+std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model) {
+  const std::shared_ptr<GlobalState> state(new GlobalState);
+  for (const models::Linear* linear : model.linears()) {
+    core::require(linear->adapter == nullptr, "GlobalState: " + linear->name + " has an adapter");
+    state->pristine_[linear->name] = linear->weight;
+  }
+  state->weights_ = state->pristine_;
+  for (const auto& [name, tensor] : model.dense()) state->dense_[name] = tensor->detach();
+  return state;
+}
+
+std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wire::PublishMode mode,
+                                                      const tensors::FactorSet& published) const {
+  core::require(static_cast<std::int64_t>(version) == version_ + 1,
+                "GlobalState: version " + std::to_string(version) + " does not follow version " +
+                    std::to_string(version_));
+  for (const auto& [name, factors] : published.modules) {
+    const at::Tensor& weight = find(pristine_, name, "linear layer");
+    core::require(factors.out_features() == weight.size(0) &&
+                      factors.in_features() == weight.size(1) &&
+                      factors.b.size(1) == factors.rank(),
+                  "GlobalState: the factors of " + name + " do not have its shape");
+  }
+  const at::NoGradGuard no_grad;
+  const std::shared_ptr<GlobalState> next(new GlobalState(*this));
+  next->version_ = static_cast<std::int64_t>(version);
+  if (mode == wire::PublishMode::Replace) {
+    next->weights_ = pristine_;
+    next->start_ = published.modules;
+  } else {
+    next->add_modules(published.modules);
+  }
+  next->set_or_add_dense(published.dense);
+  return next;
+}
+
+void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& modules) {
+  for (const auto& [name, factors] : modules) weights_[name] = fold(weights_.at(name), factors);
+}
+
+void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dense) {
+  for (const auto& [name, published] : dense) {
+    const at::Tensor& current = find(dense_, name, "dense part");
+    core::require(published.sizes() == current.sizes(),
+                  "GlobalState: the published " + name + " has another shape");
+    const at::Tensor moved = published.to(current.device(), at::kFloat);
+    dense_[name] = version_ == 0 ? moved.clone() : current.to(at::kFloat).add(moved);
+  }
+}
+
+const at::Tensor& GlobalState::weight(const std::string& module) const {
+  return find(weights_, module, "linear layer");
+}
+
+void GlobalState::install_for_training(models::Model& model) const { install(model, false); }
+void GlobalState::install_for_evaluation(models::Model& model) const { install(model, true); }
+
+void GlobalState::install(models::Model& model, bool with_start_factors) const {
+  const at::NoGradGuard no_grad;
+  for (models::Linear* linear : model.linears()) {
+    const at::ScalarType dtype = linear->weight.scalar_type();
+    const at::Tensor& base = weight(linear->name);
+    const auto start = start_.find(linear->name);
+    const bool folds = with_start_factors && start != start_.end();
+    linear->weight = (folds ? fold(base, start->second) : base).to(dtype);
+  }
+  for (const auto& [name, tensor] : model.dense()) *tensor = find(dense_, name, "dense part");
+}
+
+}  // namespace drystone::client

@@ -1,0 +1,182 @@
+#include "client/workbench.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include "adapters/registry.h"
+#include "core/check.h"
+#include "core/error.h"
+#include "core/text.h"
+#include "crypto/hash.h"
+#include "data/label_map.h"
+#include "data/tokenizer.h"
+#include "models/device.h"
+#include "models/load.h"
+#include "tensors/threads.h"
+
+namespace drystone::client {
+
+namespace {
+
+models::ModelSpec spec_of(const WorkbenchConfig& config) {
+  const models::Task task = models::parse_task(config.model.task);
+  const bool classifies = task == models::Task::Classification;
+  if (classifies && config.labels.size() < 2) {
+    throw core::ConfigError("data.labels: classification needs at least two classes");
+  }
+  return {.folder = config.model.path,
+          .task = task,
+          .num_labels = classifies ? static_cast<std::int64_t>(config.labels.size()) : 1,
+          .seed = config.seed,
+          .dtype = models::parse_dtype(config.model.dtype),
+          .device = models::parse_device(config.device)};
+}
+
+void absorb(crypto::Sha256& hash, const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::vector<char> buffer(1 << 20);
+  while (stream) {
+    stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
+    hash.update(core::as_bytes({buffer.data(), static_cast<std::size_t>(stream.gcount())}));
+  }
+  if (!stream.eof()) throw core::IoError(file.string() + ": cannot be read");
+}
+
+std::string sha256_of(const models::ModelSpec& spec, const models::Base& base) {
+  crypto::Sha256 hash;
+  absorb(hash, spec.folder / "config.json");
+  for (const std::filesystem::path& file : base.files) absorb(hash, file);
+  return core::to_hex(hash.finish());
+}
+
+}  // namespace
+
+struct Workbench::Impl {
+  WorkbenchConfig config;
+  models::ModelSpec spec;
+  models::Base base;
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  std::optional<data::LabelMap> classes;  ///< classification
+  std::string sha256;
+  GlobalStatePtr pristine;
+  std::map<std::string, Examples> examples;
+
+  explicit Impl(WorkbenchConfig given)
+      : config(std::move(given)),
+        spec(spec_of(config)),
+        base(models::load_base(spec)),
+        tokenizer(data::load_tokenizer(spec.folder)),
+        sha256(sha256_of(spec, base)),
+        pristine(GlobalState::pristine(*instance())) {
+    if (spec.task == models::Task::Classification) classes.emplace(config.labels);
+    if (!config.model.sha256.empty() && config.model.sha256 != sha256) {
+      throw core::ConfigError("model.path: " + config.model.path.string() + " has sha256 " +
+                              sha256 + ", not model.sha256 = " + config.model.sha256 +
+                              "; every party needs the same base model");
+    }
+  }
+
+  std::unique_ptr<models::Model> instance() const { return models::build(spec, base); }
+
+  const Examples& named(const std::string& name) const {
+    const auto found = examples.find(name);
+    core::require(found != examples.end(), "workbench: no examples named " + core::quote(name));
+    return found->second;
+  }
+
+  void add(const data::Record& record, const std::string& where, data::Dataset& dataset) const {
+    const std::vector<data::TokenId> ids =
+        record.input_ids.empty() ? tokenizer->encode(record.text, config.model.max_length)
+                                 : ready_ids(record, where);
+    if (classes) {
+      const auto id = classes->id(record.label);
+      if (!id) fail(where, "its label is not one of data.labels");
+      dataset.add(ids, *id, 0.0F);
+    } else {
+      const auto target = data::number(record.label);
+      if (!target) fail(where, "its label is not a number, which regression needs");
+      dataset.add(ids, 0, static_cast<float>(*target));
+    }
+  }
+
+  std::vector<data::TokenId> ready_ids(const data::Record& record, const std::string& where) const {
+    const std::size_t limit = static_cast<std::size_t>(config.model.max_length);
+    std::vector<data::TokenId> ids = record.input_ids;
+    ids.resize(std::min(ids.size(), limit));
+    for (const data::TokenId id : ids) {
+      if (id < 0 || id >= tokenizer->vocab_size()) {
+        fail(where, "id " + std::to_string(id) + " is outside the vocabulary of " +
+                        std::to_string(tokenizer->vocab_size()));
+      }
+    }
+    return ids;
+  }
+
+  [[noreturn]] static void fail(const std::string& where, const std::string& problem) {
+    throw core::ConfigError(where + ": " + problem);
+  }
+};
+
+Workbench::Workbench(WorkbenchConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
+Workbench::~Workbench() = default;
+
+void Workbench::add_examples(const std::string& name, const std::vector<data::Record>& records) {
+  if (records.empty()) throw core::ConfigError(name + ": no examples");
+  Examples examples{
+      .dataset = {}, .task = impl_->spec.task, .pad = impl_->tokenizer->special().pad.value_or(0)};
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    impl_->add(records[i], name + ": example " + std::to_string(i + 1), examples.dataset);
+  }
+  impl_->examples.insert_or_assign(name, std::move(examples));
+}
+
+std::int64_t Workbench::num_examples(const std::string& name) const {
+  return static_cast<std::int64_t>(impl_->named(name).dataset.size());
+}
+
+const std::string& Workbench::base_sha256() const { return impl_->sha256; }
+
+std::string Workbench::device() const { return impl_->spec.device.str(); }
+
+aggregation::AdapterLayout Workbench::layout(
+    const std::vector<core::TrainingConfig>& trainings) const {
+  const std::unique_ptr<models::Model> model = impl_->instance();
+  aggregation::AdapterLayout layout;
+  for (const core::TrainingConfig& training : trainings) {
+    adapters::validate(adapters::spec_of(training));
+    for (const models::Linear* linear : adapters::match_linears(*model, training.target_modules)) {
+      layout.modules[linear->name] = {.out = linear->out_features(), .in = linear->in_features()};
+    }
+  }
+  for (const auto& [name, tensor] : model->dense()) layout.dense[name] = tensor->sizes().vec();
+  return layout;
+}
+
+GlobalStatePtr Workbench::pristine() const { return impl_->pristine; }
+
+std::optional<LocalResult> Workbench::train(const TrainRequest& request,
+                                            const TrainHooks& hooks) const {
+  core::require(request.state != nullptr, "workbench: train without a state");
+  tensors::use_threads(static_cast<int>(request.training.threads));
+  const std::unique_ptr<models::Model> model = impl_->instance();
+  return train_locally({.model = *model,
+                        .state = *request.state,
+                        .training = request.training,
+                        .examples = impl_->named(request.client),
+                        .seed = request.seed,
+                        .round = request.round,
+                        .client = request.client,
+                        .common_start = request.common_start},
+                       hooks);
+}
+
+std::optional<Evaluation> Workbench::evaluate(const GlobalState& state, const std::string& examples,
+                                              const EvaluateHooks& hooks) const {
+  const std::unique_ptr<models::Model> model = impl_->instance();
+  state.install_for_evaluation(*model);
+  return evaluate_model(*model, impl_->named(examples), impl_->config.evaluation_batch, hooks);
+}
+
+}  // namespace drystone::client

@@ -1,0 +1,184 @@
+#include "adapters/peft_io.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <ATen/Functions.h>
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "adapters/registry.h"
+#include "core/error.h"
+#include "models/load.h"
+#include "tensors/safetensors.h"
+#include "tensors/safetensors_writer.h"
+#include "toy_model.h"
+
+namespace drystone::adapters {
+namespace {
+
+namespace fs = std::filesystem;
+using test::keyed_normal;
+
+/// A folder of this test's own, removed at the end.
+struct TempFolder {
+  fs::path path = fs::temp_directory_path() / ("drystone-peft-" + std::to_string(::getpid()));
+  TempFolder() { fs::create_directories(path); }
+  ~TempFolder() { fs::remove_all(path); }
+};
+
+tensors::Factors factors(std::uint64_t seed, std::int64_t out, std::int64_t in, std::int64_t rank) {
+  return {.b = keyed_normal(seed, {out, rank}), .a = keyed_normal(seed + 1, {rank, in})};
+}
+
+/// Names of which one is another's ending, with ranks of their own.
+tensors::FactorSet mixed_ranks() {
+  return {.modules = {{"encoder.attention.output.dense", factors(1, 6, 5, 2)},
+                      {"encoder.output.dense", factors(3, 6, 5, 3)},
+                      {"output.dense", factors(5, 6, 5, 4)},
+                      {"query", factors(7, 5, 5, 2)}},
+          .dense = {{"classifier.weight", keyed_normal(9, {3, 5})},
+                    {"classifier.bias", keyed_normal(10, {3})}}};
+}
+
+bool equal(const tensors::FactorSet& x, const tensors::FactorSet& y) {
+  if (x.modules.size() != y.modules.size() || x.dense.size() != y.dense.size()) return false;
+  for (const auto& [name, pair] : x.modules) {
+    if (!at::equal(pair.a, y.modules.at(name).a)) return false;
+    if (!at::equal(pair.b, y.modules.at(name).b)) return false;
+  }
+  for (const auto& [name, tensor] : x.dense) {
+    if (!at::equal(tensor, y.dense.at(name))) return false;
+  }
+  return true;
+}
+
+void write_config(const fs::path& folder, const nlohmann::json& config) {
+  std::ofstream(folder / "adapter_config.json") << config;
+}
+
+std::string refusal_of(const fs::path& folder) {
+  try {
+    read_peft(folder);
+  } catch (const core::ConfigError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("PEFT folder: what was written is read back bit by bit, whatever the ranks and names") {
+  const TempFolder folder;
+  write_peft(folder.path, mixed_ranks(), {.base_model = "models/base"});
+  CHECK(equal(read_peft(folder.path), mixed_ranks()));
+  const tensors::SafetensorsFile head(folder.path / "head.safetensors");
+  CHECK(at::equal(head.tensor("classifier.bias"), mixed_ranks().dense.at("classifier.bias")));
+  CHECK_THROWS_AS(write_peft(folder.path, {}), core::InvalidArgument);
+}
+
+TEST_CASE("PEFT folder: scale of LoRA, rsLoRA and patterns goes into B") {
+  const TempFolder folder;
+  const tensors::Factors query = factors(1, 5, 5, 4);
+  const tensors::Factors value = factors(3, 5, 5, 2);
+  const std::string base = "base_model.model.layer.0.";
+  tensors::write_safetensors(folder.path / "adapter_model.safetensors",
+                             {{base + "query.lora_A.weight", query.a},
+                              {base + "query.lora_B.weight", query.b},
+                              {base + "value.lora_A.weight", value.a},
+                              {base + "value.lora_B.weight", value.b}});
+  write_config(folder.path, {{"peft_type", "LORA"},
+                             {"r", 4},
+                             {"lora_alpha", 8},
+                             {"rank_pattern", {{"value", 2}}},
+                             {"alpha_pattern", {{"layer.0.value", 6}}}});
+  auto read = read_peft(folder.path);
+  CHECK(at::allclose(read.modules.at("layer.0.query").b, query.b * 2.0));
+  CHECK(at::allclose(read.modules.at("layer.0.value").b, value.b * 3.0));
+  write_config(folder.path, {{"peft_type", "LORA"},
+                             {"r", 4},
+                             {"lora_alpha", 8},
+                             {"use_rslora", true},
+                             {"rank_pattern", {{"value", 2}}}});
+  read = read_peft(folder.path);
+  CHECK(at::allclose(read.modules.at("layer.0.query").b, query.b * 4.0));
+}
+
+TEST_CASE("PEFT folder: what B·A cannot express is refused by name") {
+  const TempFolder folder;
+  write_peft(folder.path, mixed_ranks());
+  std::ifstream stream(folder.path / "adapter_config.json");
+  const nlohmann::json good = nlohmann::json::parse(stream);
+  const std::vector<std::pair<std::string, nlohmann::json>> changes = {
+      {"peft_type", "IA3"},
+      {"use_dora", true},
+      {"bias", "all"},
+      {"lora_bias", true},
+      {"init_lora_weights", "pissa"},
+      {"fan_in_fan_out", true},
+      {"r", 7}};
+  for (const auto& [key, value] : changes) {
+    CAPTURE(key);
+    nlohmann::json config = good;
+    config[key] = value;
+    write_config(folder.path, config);
+    CHECK_FALSE(refusal_of(folder.path).empty());
+  }
+  write_config(folder.path, good);
+  CHECK(refusal_of(folder.path).empty());
+  fs::remove(folder.path / "adapter_model.safetensors");
+  CHECK_THROWS_AS(read_peft(folder.path), core::IoError);
+}
+
+/// Runs the Python side; false where peft is not installed.
+bool run_oracle(const std::string& arguments) {
+  const std::string source = DRYSTONE_SOURCE_DIR;
+  const std::string python = source + "/.venv/bin/python";
+  const std::string script = " " + source + "/tests/oracles/peft_oracle.py ";
+  if (!fs::exists(python)) return false;
+  if (std::system((python + " -c 'import peft, transformers' 2>/dev/null").c_str()) != 0)
+    return false;
+  REQUIRE(std::system((python + script + arguments).c_str()) == 0);
+  return true;
+}
+
+TEST_CASE("PEFT folder: PEFT loads it, trained head and mixed ranks included, with our logits") {
+  const TempFolder folder;
+  if (!run_oracle("base " + folder.path.string())) {
+    MESSAGE("skipped: peft and transformers are not in .venv");
+    return;
+  }
+  const auto model = models::load_model({.folder = folder.path / "base", .num_labels = 3});
+  tensors::FactorSet adapter;
+  std::uint64_t seed = 100;
+  for (const models::Linear* linear : model->linears()) {
+    const std::int64_t rank = 1 + static_cast<std::int64_t>(seed % 4);
+    adapter.modules[linear->name] = {
+        .b = keyed_normal(seed, {linear->out_features(), rank}, 0.2),
+        .a = keyed_normal(seed + 1, {rank, linear->in_features()}, 0.2)};
+    seed += 5;
+  }
+  for (const auto& [name, tensor] : model->dense()) {
+    adapter.dense[name] = keyed_normal(seed++, tensor->sizes(), 0.5);
+    *tensor = adapter.dense[name];
+  }
+  for (models::Linear* linear : model->linears()) {
+    linear->weight = linear->weight + adapter.modules.at(linear->name).product();
+  }
+  write_peft(folder.path / "adapter", adapter);
+  const models::Batch batch{.input_ids = at::arange(5, 17).view({2, 6}),
+                            .pad_mask = at::ones({2, 6}, at::kBool),
+                            .labels = {}};
+  const at::NoGradGuard no_grad;
+  const at::Tensor own = model->logits(batch);
+
+  REQUIRE(run_oracle("logits " + folder.path.string()));
+  const tensors::SafetensorsFile result(folder.path / "logits.safetensors");
+  CHECK(at::allclose(own, result.tensor("logits"), 1e-4, 1e-5));
+  CHECK(own.std().item<double>() > 0.05);                     // the adapter matters
+  CHECK(equal(read_peft(folder.path / "resaved"), adapter));  // PEFT's own file, scale folded in
+}
+
+}  // namespace
+}  // namespace drystone::adapters

@@ -1,0 +1,127 @@
+// The example of docs/adding-a-method.md: a whole method, and the tests that every method deserves.
+
+#include <deque>
+
+#include <ATen/Functions.h>
+#include <doctest/doctest.h>
+
+#include "adapters/lora.h"
+#include "adapters/registry.h"
+#include "toy_model.h"
+
+namespace drystone::adapters {
+namespace {
+
+// ---- the method -------------------------------------------------------------------------------
+
+/// ΔW = s·B·A with a random A that stays as it is; `penalty` pulls B towards zero.
+struct FrozenALayer final : public models::LinearAdapter {
+  FrozenALayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start)
+      : module(linear.name),
+        scale(spec.alpha / static_cast<double>(spec.rank)),
+        a(fresh_a(start, module, spec.rank, linear.in_features())),
+        b(at::zeros({linear.out_features(), spec.rank}).set_requires_grad(true)) {}
+
+  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
+    return base.plain(x) + at::linear(at::linear(x, a), b) * scale;
+  }
+
+  std::string module;
+  double scale;
+  at::Tensor a;
+  at::Tensor b;
+};
+
+class FrozenA final : public Adapter {
+ public:
+  FrozenA(models::Model& model, const AdapterSpec& spec, const AdapterStart& start)
+      : penalty_(std::get<double>(spec.options.at("penalty"))) {
+    for (models::Linear* linear : match_linears(model, spec.target_modules)) {
+      attach(*linear, layers_.emplace_back(*linear, spec, start));
+    }
+  }
+  std::vector<Parameter> parameters() override {
+    std::vector<Parameter> parameters;
+    for (auto& layer : layers_) parameters.push_back({layer.module + ".lora_B", layer.b});
+    return parameters;
+  }
+  at::Tensor extra_loss(const LossContext&) override {
+    at::Tensor sum = at::zeros({});
+    for (const auto& layer : layers_) sum = sum + layer.b.square().sum();
+    return sum * penalty_;
+  }
+  std::map<std::string, tensors::Factors> export_delta() const override {
+    std::map<std::string, tensors::Factors> delta;
+    for (const auto& layer : layers_) {
+      delta[layer.module] = {.b = (layer.b.detach() * layer.scale).contiguous(),
+                             .a = layer.a.clone()};
+    }
+    return delta;
+  }
+
+ private:
+  double penalty_;
+  std::deque<FrozenALayer> layers_;
+};
+
+const Method kFrozenA{.name = "frozen-a",
+                      .summary = "LoRA with a frozen random A",
+                      .options = {{"penalty", 0.0, "weight of the squared norm of B"}},
+                      .make = [](models::Model& model, const AdapterSpec& spec,
+                                 const AdapterStart& start) -> std::unique_ptr<Adapter> {
+                        return std::make_unique<FrozenA>(model, spec, start);
+                      }};
+
+// ---- its tests --------------------------------------------------------------------------------
+
+/// Trains a little and returns the task losses.
+std::vector<double> train(models::Model& model, Adapter& adapter, std::int64_t steps) {
+  const models::Batch batch = test::toy_batch(1, /*rows=*/32);
+  const auto optimizer = adapter.make_optimizer(adapter.parameters(), {});
+  std::vector<double> losses;
+  for (Step step{.index = 0, .total = steps}; step.index < steps; ++step.index) {
+    adapter.before_step(step);
+    optimizer->zero_grad();
+    const at::Tensor logits = model.logits(batch);
+    const at::Tensor loss = model.loss(logits, batch);
+    losses.push_back(loss.item<double>());
+    const at::Tensor extra =
+        adapter.extra_loss({.model = model, .batch = batch, .logits = logits, .step = step});
+    (loss + extra).backward();
+    optimizer->step(1e-2);
+    adapter.after_step(step);
+  }
+  return losses;
+}
+
+TEST_CASE("toy method: starts at the base, learns, and its export is what it learnt") {
+  test::ToyModel model;
+  const models::Batch batch = test::toy_batch(2);
+  const at::Tensor plain = model.logits(batch);
+  auto adapter = make_adapter(kFrozenA, model, {.rank = 4}, {.seed = 1});
+  CHECK(at::equal(model.logits(batch), plain));
+  const std::vector<double> losses = train(model, *adapter, 30);
+  CHECK(losses.back() < 0.5 * losses.front());
+
+  const at::Tensor adapted = model.logits(batch).detach();
+  const auto delta = adapter->export_delta();
+  adapter.reset();
+  for (models::Linear* linear : model.linears()) {
+    linear->weight = linear->weight + delta.at(linear->name).product();
+  }
+  CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+}
+
+TEST_CASE("toy method: its penalty acts") {
+  const auto norm_after = [](double penalty) {
+    test::ToyModel model;
+    const AdapterSpec spec{.rank = 4, .options = {{"penalty", penalty}}};
+    const auto adapter = make_adapter(kFrozenA, model, spec, {.seed = 1});
+    train(model, *adapter, 30);
+    return adapter->export_delta().begin()->second.b.norm().item<double>();
+  };
+  CHECK(norm_after(1.0) < 0.5 * norm_after(0.0));
+}
+
+}  // namespace
+}  // namespace drystone::adapters

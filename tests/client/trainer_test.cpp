@@ -1,0 +1,184 @@
+#include "client/trainer.h"
+
+#include <ATen/Functions.h>
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "tests/adapters/toy_model.h"
+#include "toy_examples.h"
+
+namespace drystone::client {
+namespace {
+
+core::TrainingConfig toy_training() {
+  core::TrainingConfig training;
+  training.rank = 4;
+  training.batch_size = 4;
+  training.epochs = 2;
+  training.learning_rate = 1e-2;
+  return training;
+}
+
+/// A state with a head of its own, as after version 0.
+GlobalStatePtr start_state(models::Model& model) {
+  const at::Tensor weight = test::keyed_normal(5, {3, 10}, 0.2);
+  return GlobalState::pristine(model)->apply(0, wire::PublishMode::Add,
+                                             {.dense = {{"classifier.weight", weight}}});
+}
+
+struct Setup {
+  test::ToyModel model;
+  GlobalStatePtr state = start_state(model);
+  core::TrainingConfig training = toy_training();
+  Examples examples = test::toy_examples(1, 30);
+  std::string client = "c";
+  bool common_start = false;
+
+  LocalResult run(const TrainHooks& hooks = {}) {
+    return train_locally({.model = model,
+                          .state = *state,
+                          .training = training,
+                          .examples = examples,
+                          .seed = 7,
+                          .round = 1,
+                          .client = client,
+                          .common_start = common_start},
+                         hooks)
+        .value();
+  }
+};
+
+bool equal(const tensors::FactorSet& x, const tensors::FactorSet& y) {
+  for (const auto& [name, pair] : x.modules) {
+    if (!at::equal(pair.a, y.modules.at(name).a)) return false;
+    if (!at::equal(pair.b, y.modules.at(name).b)) return false;
+  }
+  for (const auto& [name, tensor] : x.dense) {
+    if (!at::equal(tensor, y.dense.at(name))) return false;
+  }
+  return x.modules.size() == y.modules.size() && x.dense.size() == y.dense.size();
+}
+
+TEST_CASE("train: same input, same bits; every part of the key matters") {
+  Setup once;
+  once.training.dropout = 0.2;
+  const LocalResult first = once.run();
+  CHECK(equal(first.update, once.run().update));  // the same instance again
+  Setup again;
+  again.training.dropout = 0.2;
+  CHECK(equal(first.update, again.run().update));
+  again.client = "d";
+  CHECK_FALSE(equal(first.update, again.run().update));
+}
+
+TEST_CASE("train: counts, progress and a loss that falls over rounds") {
+  Setup setup;
+  std::vector<TrainProgress> seen;
+  const LocalResult result =
+      setup.run({.on_progress = [&](const TrainProgress& p) { seen.push_back(p); }, .stop = {}});
+  CHECK(result.num_examples == 30);
+  CHECK(result.num_steps == 16);  // 2 epochs of ⌈30 / 4⌉
+  CHECK(result.num_tokens == static_cast<std::int64_t>(2 * setup.examples.dataset.num_tokens()));
+  REQUIRE(seen.size() == 16);
+  CHECK(seen.back().step == 16);
+  CHECK(seen.back().num_steps == 16);
+  CHECK(seen.back().num_tokens == result.num_tokens);
+  double sum = 0.0;
+  for (const TrainProgress& p : seen) sum += p.loss;
+  CHECK(result.train_loss == doctest::Approx(sum / 16.0).epsilon(0.1));
+  LocalResult next = result;
+  for (std::uint64_t version = 1; version < 4; ++version) {
+    setup.state = setup.state->apply(version, wire::PublishMode::Add, next.update);
+    next = setup.run();
+  }
+  CHECK(next.train_loss < 0.8 * result.train_loss);
+}
+
+TEST_CASE("train: the update is what was learnt, relative to the state; model and state stay") {
+  Setup setup;
+  const at::Tensor base = setup.model.linears()[0]->weight.clone();
+  const at::Tensor head = setup.state->dense().at("classifier.weight").clone();
+  const LocalResult result = setup.run();
+  CHECK(at::equal(setup.model.linears()[0]->weight, base));
+  CHECK(at::equal(setup.state->dense().at("classifier.weight"), head));
+  CHECK(setup.model.linears()[0]->adapter == nullptr);
+  CHECK_FALSE(setup.model.dense().at("classifier.weight")->requires_grad());
+  CHECK(result.update.modules.size() == 2);
+  CHECK(result.update.dense.at("classifier.weight").norm().item<double>() > 0.0);
+  CHECK(result.update.modules.begin()->second.product().norm().item<double>() > 0.0);
+}
+
+TEST_CASE("train: gradient accumulation is the large batch, also with a small rest") {
+  Setup large;
+  large.training.epochs = 1;
+  large.training.batch_size = 30;
+  Setup small;
+  small.training.epochs = 1;
+  small.training.batch_size = 7;  // 7, 7, 7, 7, 2
+  small.training.gradient_accumulation = 5;
+  for (Setup* setup : {&large, &small}) {
+    setup->training.warmup = 0.0;
+    setup->model.own_dropout = 0.0;
+  }
+  const LocalResult expected = large.run();
+  const LocalResult actual = small.run();
+  CHECK(expected.num_steps == 1);
+  CHECK(actual.num_steps == 1);
+  CHECK(actual.train_loss == doctest::Approx(expected.train_loss).epsilon(1e-5));
+  for (const auto& [name, tensor] : expected.update.dense) {
+    CHECK(at::allclose(actual.update.dense.at(name), tensor, 1e-3, 1e-6));
+  }
+}
+
+TEST_CASE("num_steps: epochs, accumulation and max_steps") {
+  core::TrainingConfig training = toy_training();
+  CHECK(num_steps(training, 30) == 16);
+  CHECK(num_steps(training, 1) == 2);
+  training.gradient_accumulation = 3;
+  CHECK(num_steps(training, 30) == 6);
+  training.max_steps = 5;
+  CHECK(num_steps(training, 30) == 5);
+  training.batch_size = 0;
+  CHECK_THROWS_AS(num_steps(training, 30), core::InvalidArgument);
+}
+
+TEST_CASE("train: Replace continues from the published factors; a common start is common") {
+  Setup setup;
+  setup.training.max_steps = 1;
+  setup.training.warmup = 1.0;  // a learning rate of 0: what comes out is the start
+  setup.common_start = true;
+  const LocalResult mine = setup.run();
+  setup.client = "other";
+  setup.training.rank = 2;
+  const LocalResult other = setup.run();
+  const auto& [name, factors] = *mine.update.modules.begin();
+  CHECK(at::equal(factors.a.narrow(0, 0, 2), other.update.modules.at(name).a));
+
+  const tensors::Factors published{.b = test::keyed_normal(1, factors.b.sizes()),
+                                   .a = test::keyed_normal(2, factors.a.sizes())};
+  setup.state = setup.state->apply(1, wire::PublishMode::Replace, {.modules = {{name, published}}});
+  setup.training.rank = 4;
+  const LocalResult continued = setup.run();
+  CHECK(at::allclose(continued.update.modules.at(name).b, published.b, 1e-6, 1e-6));
+  CHECK(at::equal(continued.update.modules.at(name).a, published.a));
+}
+
+TEST_CASE("train: stops at once; a diverging run is refused with the remedy") {
+  Setup setup;
+  std::stop_source source;
+  source.request_stop();
+  const TrainInput input{.model = setup.model,
+                         .state = *setup.state,
+                         .training = setup.training,
+                         .examples = setup.examples};
+  CHECK_FALSE(train_locally(input, {.on_progress = {}, .stop = source.get_token()}));
+  CHECK(setup.model.linears()[0]->adapter == nullptr);
+
+  setup.training.learning_rate = 1e30;
+  CHECK_THROWS_WITH_AS(setup.run(), doctest::Contains("lower training.learning_rate"), core::Error);
+  setup.examples = {};
+  CHECK_THROWS_AS(setup.run(), core::InvalidArgument);
+}
+
+}  // namespace
+}  // namespace drystone::client
