@@ -8,6 +8,7 @@ if(DRYSTONE_PCH AND NOT DRYSTONE_TORCH_FREE)
 endif()
 
 add_custom_target(drystone_programs)
+add_custom_target(drystone_benches)
 
 function(drystone_use_torch target scope)
   target_link_libraries(${target} ${scope} drystone::torch)
@@ -17,7 +18,7 @@ function(drystone_use_torch target scope)
 endfunction()
 
 # drystone_library(<folder> [TORCH] SOURCES … [DEPS …] [PRIVATE_DEPS …])
-# Static library drystone_<folder> with alias drystone::<folder>; its headers are installed.
+# Static library drystone_<folder> with alias drystone::<folder>.
 function(drystone_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS;PRIVATE_DEPS")
   add_library(drystone_${name} STATIC ${arg_SOURCES})
@@ -62,4 +63,16 @@ function(drystone_test folder)
                            FAIL_REGULAR_EXPRESSION "test cases: +0 ")  # a filter that fits no test
     endif()
   endforeach()
+endfunction()
+
+# drystone_bench(<name>_bench [TORCH] SOURCES … DEPS …): lands in bench/, belongs to drystone_benches.
+function(drystone_bench name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE drystone_options benchmark::benchmark ${arg_DEPS})
+  if(arg_TORCH)
+    drystone_use_torch(${name} PRIVATE)
+  endif()
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
+  add_dependencies(drystone_benches ${name})
 endfunction()
