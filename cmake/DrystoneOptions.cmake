@@ -23,10 +23,10 @@ endif()
 find_program(DRYSTONE_CCACHE ccache)
 mark_as_advanced(DRYSTONE_CCACHE)
 if(DRYSTONE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # A precompiled header is cacheable only with these two settings.
+  # The first makes a precompiled header cacheable; the others let all clones share their hits.
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros
-      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} ${DRYSTONE_CCACHE})
+      CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${DRYSTONE_CCACHE})
 endif()
 
 add_library(drystone_options INTERFACE)
