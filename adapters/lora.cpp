@@ -5,6 +5,8 @@
 #include <deque>
 #include <utility>
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -93,7 +95,7 @@ class LoraAdapter final : public Adapter {
     }
   }
 
-  std::vector<Parameter> parameters() override {
+  std::vector<Parameter> parameters() const override {
     std::vector<Parameter> parameters;
     for (const LoraLayer& layer : layers_) layer.add_parameters(parameters);
     return parameters;

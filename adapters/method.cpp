@@ -5,6 +5,8 @@
 #include <set>
 #include <utility>
 
+#include <ATen/core/grad_mode.h>
+
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -37,8 +39,7 @@ std::unique_ptr<Optimizer> Adapter::make_optimizer(std::vector<Parameter> parame
 
 TensorMap Adapter::state() const {
   TensorMap state;
-  // parameters() hands out shared handles, which only a non-const adapter may do.
-  for (const Parameter& parameter : const_cast<Adapter*>(this)->parameters()) {
+  for (const Parameter& parameter : parameters()) {
     state[parameter.name] = parameter.tensor.detach().clone();
   }
   return state;

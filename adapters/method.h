@@ -65,8 +65,8 @@ class Adapter {
   Adapter(const Adapter&) = delete;
   Adapter& operator=(const Adapter&) = delete;
 
-  /// The trainable leaves, in a fixed order. Names are unique: "<module>.lora_A".
-  virtual std::vector<Parameter> parameters() = 0;
+  /// The trainable leaves (shared handles), in a fixed order. Names are unique: "<module>.lora_A".
+  virtual std::vector<Parameter> parameters() const = 0;
   /// @param parameters  the adapter's and the head's; the default is AdamW over all of them
   virtual std::unique_ptr<Optimizer> make_optimizer(std::vector<Parameter> parameters,
                                                     const AdamWOptions& options);

@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 

@@ -1,5 +1,6 @@
 #include "client/global_model.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 
 #include "core/check.h"

@@ -6,6 +6,8 @@
 #include <string>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>

@@ -3,6 +3,7 @@
 #include <deque>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
 #include "adapters/lora.h"
@@ -40,9 +41,9 @@ class FrozenA final : public Adapter {
       attach(*linear, layers_.emplace_back(*linear, spec, start));
     }
   }
-  std::vector<Parameter> parameters() override {
+  std::vector<Parameter> parameters() const override {
     std::vector<Parameter> parameters;
-    for (auto& layer : layers_) parameters.push_back({layer.module + ".lora_B", layer.b});
+    for (const auto& layer : layers_) parameters.push_back({layer.module + ".lora_B", layer.b});
     return parameters;
   }
   at::Tensor extra_loss(const LossContext&) override {

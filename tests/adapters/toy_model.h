@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 
 #include "core/seed.h"
 #include "models/model.h"

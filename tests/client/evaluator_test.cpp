@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 

@@ -1,6 +1,7 @@
 #include "client/global_model.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
 #include "core/error.h"
