@@ -13,15 +13,19 @@ namespace {
 
 std::uint64_t num_bytes(const Frames& frames) { return frames.header.size() + frames.data.size(); }
 
-/// One client's half of its connection. An empty item is a wake-up call.
-struct ClientLink {
-  core::Channel<std::optional<Frames>> inbox;
-  std::atomic<std::uint64_t> connections{1};
+/// What goes through a channel: a message's frames, or a wake-up call.
+struct Item {
+  std::string client;  ///< sender; empty from the server
+  Frames frames;
+  bool is_wake_up = false;
 };
 
-struct FromClient {
-  std::string client;
-  Frames frames;
+Item wake_up() { return {.client = {}, .frames = {}, .is_wake_up = true}; }
+
+/// One client's half of its connection.
+struct ClientLink {
+  core::Channel<Item> inbox;
+  std::atomic<std::uint64_t> connections{1};
 };
 
 }  // namespace
@@ -31,7 +35,7 @@ struct InprocHub::Wires {
   class Server;
   class Client;
 
-  core::Channel<std::optional<FromClient>> to_server;
+  core::Channel<Item> to_server;
   std::mutex mutex;
   std::map<std::string, std::shared_ptr<ClientLink>> clients;  ///< guarded by mutex
 
@@ -51,18 +55,17 @@ class InprocHub::Wires::Server final : public ServerTransport {
     if (link == nullptr) return;
     Frames frames = encode(std::move(message));
     bytes_sent_ += num_bytes(frames);
-    link->inbox.send(std::move(frames));
+    link->inbox.send({.client = {}, .frames = std::move(frames)});
   }
 
   std::optional<Incoming> receive(std::chrono::milliseconds timeout) override {
     auto item = wires_->to_server.receive_for(timeout);
-    if (!item || !*item) return std::nullopt;
-    FromClient& from = **item;
-    bytes_received_ += num_bytes(from.frames);
-    return Incoming{.client = std::move(from.client), .message = decode(std::move(from.frames))};
+    if (!item || item->is_wake_up) return std::nullopt;
+    bytes_received_ += num_bytes(item->frames);
+    return Incoming{.client = std::move(item->client), .message = decode(std::move(item->frames))};
   }
 
-  void wake() override { wires_->to_server.send(std::nullopt); }
+  void wake() override { wires_->to_server.send(wake_up()); }
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
@@ -93,17 +96,17 @@ class InprocHub::Wires::Client final : public ClientTransport {
     if (wires_->find(name_) != link_) return;  // replaced by a later end
     Frames frames = encode(std::move(message));
     bytes_sent_ += num_bytes(frames);
-    wires_->to_server.send(FromClient{.client = name_, .frames = std::move(frames)});
+    wires_->to_server.send({.client = name_, .frames = std::move(frames)});
   }
 
   std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) override {
     auto item = link_->inbox.receive_for(timeout);
-    if (!item || !*item) return std::nullopt;
-    bytes_received_ += num_bytes(**item);
-    return decode(std::move(**item));
+    if (!item || item->is_wake_up) return std::nullopt;
+    bytes_received_ += num_bytes(item->frames);
+    return decode(std::move(item->frames));
   }
 
-  void wake() override { link_->inbox.send(std::nullopt); }
+  void wake() override { link_->inbox.send(wake_up()); }
   std::uint64_t connections() const override { return link_->connections; }
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
@@ -132,7 +135,7 @@ void InprocHub::reconnect(const std::string& name) {
   if (link == nullptr) return;
   while (link->inbox.try_receive()) continue;
   ++link->connections;
-  link->inbox.send(std::nullopt);
+  link->inbox.send(wake_up());
 }
 
 }  // namespace drystone::wire

@@ -67,7 +67,7 @@ TEST_CASE("load_roster: an empty file is an empty roster; defaults are the least
   std::ofstream(file) << "";
   CHECK(crypto::load_roster(file).clients.empty());
   std::ofstream(file) << table("a");
-  const crypto::RosterEntry& loaded = crypto::load_roster(file).clients.at("a");
+  const crypto::RosterEntry loaded = crypto::load_roster(file).clients.at("a");
   CHECK(loaded.role == crypto::Role::Train);
   CHECK(loaded.max_rank == 0);
 }

@@ -226,6 +226,29 @@ TEST_CASE("encode: a Chunk's data is moved through both ends") {
   CHECK(std::get<wire::Chunk>(*decoded).data.data() == address);
 }
 
+TEST_CASE("decode: an unsigned message may carry fields of a later version, a signed one may not") {
+  // Done as above, but its struct has a second data word.
+  const auto done =
+      decode({.header = core::from_hex("00000000010001000b00000000000000"
+                                       "000000000200000003000000000000000700000000000000"),
+              .data = {}});
+  REQUIRE(done.has_value());
+  CHECK(std::get<wire::Done>(*done).version == 3);
+
+  core::SplitMix64 random(4);
+  core::Bytes bytes = encode(test::sample_version(random));
+  // The root pointer's count of pointers, one more, and the null pointer itself after the others.
+  const std::size_t num_data = bytes[4];
+  const std::size_t num_pointers = bytes[6];
+  ++bytes[6];
+  for (std::size_t word = 1 + num_data; word < 1 + num_data + num_pointers; ++word) {
+    bytes[8 * word] = static_cast<std::uint8_t>(bytes[8 * word] + 4);  // targets move by one word
+  }
+  bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(8 * (1 + num_data + num_pointers)), 8,
+               0);
+  CHECK(refusal_of(wire::decode_version(bytes)) == Refusal::MalformedFrame);
+}
+
 TEST_CASE("transcript: the plan's bytes decide") {
   core::SplitMix64 random(11);
   std::set<core::Digest> digests;
