@@ -23,6 +23,11 @@ namespace {
 
 constexpr core::Digest kNoContext{};
 
+std::string start_of(const core::AggregationConfig& config) {
+  const bool averages = aggregation::make_rule(config)->publish() == aggregation::Publish::Replace;
+  return averages ? std::string(wire::kCommonStart) : config.start;
+}
+
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster) {
   MachineSettings settings{.federation = federation_id(config),
                            .seed = config.seed,
@@ -30,7 +35,7 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
                            .cohort = static_cast<std::uint64_t>(config.federation.cohort),
                            .quorum = static_cast<std::uint64_t>(config.federation.quorum),
                            .deadline = config.federation.deadline,
-                           .start = config.aggregation.start};
+                           .start = start_of(config.aggregation)};
   for (const auto& [name, entry] : roster.clients) {
     (entry.role == crypto::Role::Train ? settings.trainers : settings.evaluators).push_back(name);
   }
@@ -198,7 +203,9 @@ void Coordinator::Impl::on(const PersistPlan& action) {
   notify(&Observer::on_planned, action.plan);
 }
 
-void Coordinator::Impl::on(const SendTask& action) { transport.send(action.client, wire::Task{*plan}); }
+void Coordinator::Impl::on(const SendTask& action) {
+  transport.send(action.client, wire::Task{*plan});
+}
 
 void Coordinator::Impl::on(const Aggregate& action) {
   gate.close();
@@ -253,9 +260,10 @@ void Coordinator::Impl::refuse(const std::string& client, const core::Failure& f
 
 void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) {
   if (hello.protocol != wire::kProtocolVersion) {
-    return refuse(client, {Refusal::MalformedFrame,
-                           "protocol " + std::to_string(hello.protocol) + ", this coordinator speaks " +
-                               std::to_string(wire::kProtocolVersion) + "; update the older side"});
+    return refuse(client,
+                  {Refusal::MalformedFrame,
+                   "protocol " + std::to_string(hello.protocol) + ", this coordinator speaks " +
+                       std::to_string(wire::kProtocolVersion) + "; update the older side"});
   }
   if (hello.base_sha256 != setup.config.model.sha256) {
     return refuse(client, {Refusal::WrongBase, "base model " + hello.base_sha256.substr(0, 12) +
@@ -280,7 +288,8 @@ void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) 
   const auto decline = [&](const core::Failure& failure_) {
     ++rejected[core::name(failure_.code)];
     notify(&Observer::on_refused, client, failure_);
-    const std::uint64_t round = machine.collecting() != nullptr ? machine.collecting()->plan.round : 0;
+    const std::uint64_t round =
+        machine.collecting() != nullptr ? machine.collecting()->plan.round : 0;
     transport.send(client, wire::Verdict{round, false, failure_.code, failure_.detail});
   };
   if (machine.collecting() == nullptr) return decline({Refusal::RoundClosed, "no round is open"});
@@ -288,7 +297,10 @@ void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) 
   if (!manifest) return decline(manifest.error());
   uploads.erase(client);
   Upload& upload = uploads[client];
-  upload = {.manifest = std::move(*manifest), .offer = offer.update, .seconds = offer.seconds, .receiver = {}};
+  upload = {.manifest = std::move(*manifest),
+            .offer = offer.update,
+            .seconds = offer.seconds,
+            .receiver = {}};
   if (store.blobs().contains(upload.manifest.payload)) return check_upload(client);
   upload.receiver.emplace(store.blobs(), upload.manifest.payload, upload.manifest.payload_bytes);
   for (wire::Want& want : upload.receiver->next_wants()) transport.send(client, want);
@@ -329,18 +341,22 @@ void Coordinator::Impl::accept(const std::string& client, const core::Expected<v
   if (!verdict) {
     ++rejected[core::name(verdict.error().code)];
     notify(&Observer::on_refused, client, verdict.error());
-    if (store.blobs().contains(upload.manifest.payload)) store.blobs().remove(upload.manifest.payload);
-    transport.send(client, wire::Verdict{round, false, verdict.error().code, verdict.error().detail});
+    if (store.blobs().contains(upload.manifest.payload))
+      store.blobs().remove(upload.manifest.payload);
+    transport.send(client,
+                   wire::Verdict{round, false, verdict.error().code, verdict.error().detail});
     return tell_machine(UpdateRefused{client, verdict.error().code});
   }
   const AcceptedUpdate update{.client = client,
                               .payload = upload.manifest.payload,
                               .num_examples = upload.manifest.num_examples,
                               .manifest = upload.offer.bytes};
-  store.save_update(round, upload.manifest.attempt,
-                    {.update = update, .signature = upload.offer.signature, .seconds = upload.seconds});
+  store.save_update(
+      round, upload.manifest.attempt,
+      {.update = update, .signature = upload.offer.signature, .seconds = upload.seconds});
   notify(&Observer::on_accepted, upload.manifest, upload.seconds);
-  transport.send(client, wire::Verdict{.round = round, .accepted = true, .refusal = {}, .detail = {}});
+  transport.send(client,
+                 wire::Verdict{.round = round, .accepted = true, .refusal = {}, .detail = {}});
   tell_machine(UpdateAccepted{update});
 }
 
@@ -352,11 +368,13 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
   auto manifest = wire::decode_evaluation(report.evaluation.bytes);
   if (!manifest) return refuse(client, manifest.error());
   const auto versions = store.versions(manifest->version, 1);
-  const auto version = versions.empty() ? core::refuse(Refusal::WrongBase, "") : wire::decode_version(versions.front().bytes);
+  const auto version = versions.empty() ? core::refuse(Refusal::WrongBase, "")
+                                        : wire::decode_version(versions.front().bytes);
   if (!version || version->version != manifest->version ||
-      !crypto::verify(sender.identity.signing, "evaluation", version->head,
-                      report.evaluation.bytes, report.evaluation.signature)) {
-    return refuse(client, {Refusal::BadSignature, "evaluation is not signed for a published version"});
+      !crypto::verify(sender.identity.signing, "evaluation", version->head, report.evaluation.bytes,
+                      report.evaluation.signature)) {
+    return refuse(client,
+                  {Refusal::BadSignature, "evaluation is not signed for a published version"});
   }
   store.save_evaluation({manifest->version, client, manifest->metrics}, report.evaluation);
   notify(&Observer::on_evaluated, manifest->version, manifest->metrics);

@@ -42,7 +42,7 @@ void cut_half_line(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::string to_json_line(std::string_view event, std::initializer_list<MetricField> fields) {
+std::string to_json_line(std::string_view event, const std::vector<MetricField>& fields) {
   Json json;
   json["event"] = std::string(event);
   for (const auto& [key, value] : fields) json[std::string(key)] = std::visit(JsonValue{}, value);
@@ -59,7 +59,7 @@ MetricsWriter::MetricsWriter(const std::filesystem::path& path) : path_(path) {
   }
 }
 
-void MetricsWriter::write(std::string_view event, std::initializer_list<MetricField> fields) {
+void MetricsWriter::write(std::string_view event, const std::vector<MetricField>& fields) {
   const std::string line = to_json_line(event, fields) + "\n";
   const std::scoped_lock lock(mutex_);
   file_ << line << std::flush;

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace drystone::core {
 
@@ -20,7 +20,7 @@ struct MetricField {
 
 /// The event as JSON, `{"event": NAME, ...}`, fields in the given order. Numbers that are not finite
 /// become null, bytes that are not UTF-8 the replacement character.
-std::string to_json_line(std::string_view event, std::initializer_list<MetricField> fields);
+std::string to_json_line(std::string_view event, const std::vector<MetricField>& fields);
 
 /// Appends events to a file. From any thread.
 class MetricsWriter {
@@ -31,7 +31,7 @@ class MetricsWriter {
 
   /// Writes one line and flushes it.
   /// @throws IoError  it could not be written, e.g. the disk is full
-  void write(std::string_view event, std::initializer_list<MetricField> fields);
+  void write(std::string_view event, const std::vector<MetricField>& fields);
 
  private:
   std::filesystem::path path_;

@@ -4,10 +4,10 @@
 
 #include "core/check.h"
 #include "core/error.h"
-#include "protocol.capnp.h"
 #include "wire/codec.h"
 #include "wire/limits.h"
 #include "wire/messages.h"
+#include "wire/protocol.capnp.h"
 #include "wire/text.h"
 
 namespace drystone::wire {

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "crypto/hash.h"
-#include "protocol.capnp.h"
 #include "wire/codec.h"
 #include "wire/limits.h"
 #include "wire/messages.h"
+#include "wire/protocol.capnp.h"
 
 namespace drystone::wire {
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct Signed {
 
 // ---- what travels signed --------------------------------------------------------------------
 
+/// RoundPlan::start of rules that average factors: everybody begins with the same A.
+inline constexpr std::string_view kCommonStart = "common";
+
 /// What the coordinator asks of one round (domain "plan", context: zero digest).
 struct RoundPlan {
   std::string federation;     ///< hex id: SHA-256 of the semantic configuration
@@ -33,7 +37,7 @@ struct RoundPlan {
   core::Digest base_head{};         ///< chain head of base_version
   std::uint64_t seed = 0;           ///< the federation's seed
   std::vector<std::string> cohort;  ///< client names, sorted
-  std::string start;                ///< fresh (warm, nested follow)
+  std::string start;                ///< fresh | common (warm, nested follow)
   std::uint64_t deadline_ms = 0;    ///< from receipt
 };
 

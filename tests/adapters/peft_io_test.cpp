@@ -1,4 +1,4 @@
-#include "adapters/peft_io.h"
+#include "tensors/peft_io.h"
 
 #include <cstdlib>
 #include <filesystem>
@@ -23,6 +23,9 @@ namespace drystone::adapters {
 namespace {
 
 namespace fs = std::filesystem;
+using tensors::PeftFolder;
+using tensors::read_peft;
+using tensors::write_peft;
 using test::keyed_normal;
 
 /// A folder of this test's own, removed at the end.

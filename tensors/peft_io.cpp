@@ -1,4 +1,4 @@
-#include "adapters/peft_io.h"
+#include "tensors/peft_io.h"
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,7 @@
 #include "tensors/safetensors.h"
 #include "tensors/safetensors_writer.h"
 
-namespace drystone::adapters {
+namespace drystone::tensors {
 
 namespace {
 
@@ -37,7 +37,7 @@ std::string anchored(std::string_view module) {
   return pattern;
 }
 
-Json config_of(const tensors::FactorSet& adapter, const PeftFolder& about) {
+Json config_of(const FactorSet& adapter, const PeftFolder& about) {
   std::map<std::int64_t, std::size_t> counts;
   for (const auto& [name, factors] : adapter.modules) ++counts[factors.rank()];
   const std::int64_t rank =
@@ -71,7 +71,7 @@ Json config_of(const tensors::FactorSet& adapter, const PeftFolder& about) {
 
 }  // namespace
 
-void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& adapter,
+void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
                 const PeftFolder& about) {
   core::require(!adapter.modules.empty(), "write_peft: no modules; PEFT cannot load such a folder");
   std::filesystem::create_directories(folder);
@@ -81,10 +81,10 @@ void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& a
     tensors[std::string(kPrefix) + name + std::string(kB)] = factors.b;
   }
   for (const auto& [name, tensor] : adapter.dense) tensors[std::string(kPrefix) + name] = tensor;
-  const tensors::Metadata metadata = {{"format", "pt"}};
-  tensors::write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
+  const Metadata metadata = {{"format", "pt"}};
+  write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
   if (!adapter.dense.empty()) {
-    tensors::write_safetensors(folder / "head.safetensors", adapter.dense, metadata);
+    write_safetensors(folder / "head.safetensors", adapter.dense, metadata);
   }
   const std::string config = config_of(adapter, about).dump(2) + "\n";
   core::write_file_atomic(folder / "adapter_config.json", core::as_bytes(config));
@@ -180,12 +180,12 @@ std::string plain_name(const std::string& key, const PeftConfig& config) {
   return name;
 }
 
-tensors::Factors read_pair(const tensors::SafetensorsFile& file, const std::string& key_a,
-                           const std::string& module, const PeftConfig& config) {
+Factors read_pair(const SafetensorsFile& file, const std::string& key_a, const std::string& module,
+                  const PeftConfig& config) {
   const std::string key_b = key_a.substr(0, key_a.size() - kA.size()) + std::string(kB);
   if (!file.contains(key_b)) config.fail("the weights lack " + key_b);
-  tensors::Factors factors{.b = file.tensor(key_b).to(at::kFloat),
-                           .a = file.tensor(key_a).to(at::kFloat).clone()};
+  Factors factors{.b = file.tensor(key_b).to(at::kFloat),
+                  .a = file.tensor(key_a).to(at::kFloat).clone()};
   if (factors.a.dim() != 2 || factors.b.dim() != 2 || factors.b.size(1) != factors.rank()) {
     config.fail(module + ": A and B do not fit each other");
   }
@@ -195,10 +195,10 @@ tensors::Factors read_pair(const tensors::SafetensorsFile& file, const std::stri
 
 }  // namespace
 
-tensors::FactorSet read_peft(const std::filesystem::path& folder) {
+FactorSet read_peft(const std::filesystem::path& folder) {
   const PeftConfig config(folder / "adapter_config.json");
-  const tensors::SafetensorsFile file(folder / "adapter_model.safetensors");
-  tensors::FactorSet adapter;
+  const SafetensorsFile file(folder / "adapter_model.safetensors");
+  FactorSet adapter;
   for (const auto& [key, info] : file.header().tensors) {
     const std::string name = plain_name(key, config);
     if (name.ends_with(kA)) {
@@ -216,4 +216,4 @@ tensors::FactorSet read_peft(const std::filesystem::path& folder) {
   return adapter;
 }
 
-}  // namespace drystone::adapters
+}  // namespace drystone::tensors

@@ -6,7 +6,7 @@
 
 #include "tensors/factors.h"
 
-namespace drystone::adapters {
+namespace drystone::tensors {
 
 struct PeftFolder {
   std::string base_model;  ///< written as base_model_name_or_path; may be empty
@@ -19,7 +19,7 @@ struct PeftFolder {
 /// alone, when there are any.
 /// @param adapter  factors relative to the base, at least one module; dense parts as absolute values
 /// @throws core::InvalidArgument  no module   @throws core::IoError
-void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& adapter,
+void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
                 const PeftFolder& about = {});
 
 /// Reads a PEFT adapter of type LoRA (also rsLoRA and patterns) with the scale folded into B, in
@@ -27,6 +27,6 @@ void write_peft(const std::filesystem::path& folder, const tensors::FactorSet& a
 /// @throws core::IoError      unreadable, or tensors that do not fit each other
 /// @throws core::ConfigError  another peft_type, or a feature that ΔW = B·A does not cover (DoRA,
 ///                            biases, base weights changed at the start, …); names it
-tensors::FactorSet read_peft(const std::filesystem::path& folder);
+FactorSet read_peft(const std::filesystem::path& folder);
 
-}  // namespace drystone::adapters
+}  // namespace drystone::tensors

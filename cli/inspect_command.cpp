@@ -1,0 +1,49 @@
+// drystone inspect: what an adapter, a run folder or a state folder holds, and whether it is true.
+
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/inspection.h"
+#include "cli/verify.h"
+#include "core/error.h"
+
+namespace drystone::cli {
+
+namespace {
+
+struct Options {
+  std::filesystem::path path;
+  bool verify = false;
+  bool json = false;
+};
+
+int run(const Options& options) {
+  if (options.verify) {
+    const Verification verification = verify_run(options.path);
+    std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
+    return verification.is_sound() ? core::kDone : core::kFailed;
+  }
+  const Inspection inspection = inspect(options.path);
+  std::fputs((options.json ? to_json(inspection) : to_text(inspection)).c_str(), stdout);
+  return core::kDone;
+}
+
+}  // namespace
+
+Command add_inspect(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("PATH", options->path,
+                 "A run folder, an adapter folder (PEFT) or a factors file (.safetensors)")
+      ->required();
+  app.add_flag(
+      "--verify", options->verify,
+      "Run folder: check every signature, the chain of heads, and recompute each version from "
+      "the clients' updates");
+  app.add_flag("--json", options->json, "For programs");
+  return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
+}
+
+}  // namespace drystone::cli

@@ -1,0 +1,146 @@
+#include "cli/inspection.h"
+
+#include <cmath>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "aggregation/compaction.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "tensors/factor_set_io.h"
+#include "tensors/peft_io.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::uint64_t kMaxReportBytes = 1 << 30;
+
+ModuleInspection inspect_module(const std::string& name, const tensors::Factors& factors) {
+  const auto compacted =
+      aggregation::compact(factors, {.kind = aggregation::CompactionKind::Lossless});
+  ModuleInspection module{.name = name,
+                          .out = factors.out_features(),
+                          .in = factors.in_features(),
+                          .rank = factors.rank(),
+                          .norm = 0.0,
+                          .singular = compacted.report.sigma};
+  for (const double sigma : module.singular) module.norm += sigma * sigma;
+  module.norm = std::sqrt(module.norm);
+  return module;
+}
+
+void add_factors(Inspection& inspection, const tensors::FactorSet& factors) {
+  for (const auto& [name, pair] : factors.modules) {
+    inspection.modules.push_back(inspect_module(name, pair));
+  }
+  for (const auto& [name, tensor] : factors.dense) {
+    std::string sizes;
+    for (const auto size : tensor.sizes())
+      sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
+    inspection.dense.push_back(name + " [" + sizes + "]");
+  }
+}
+
+}  // namespace
+
+Inspection inspect(const fs::path& path) {
+  Inspection inspection{.what = {}, .modules = {}, .dense = {}, .report = {}};
+  if (fs::exists(path / "report.json")) {
+    inspection.what = "run " + path.string();
+    inspection.report = core::read_text_file(path / "report.json", kMaxReportBytes);
+    if (fs::exists(path / "global" / "adapter_config.json")) {
+      add_factors(inspection, tensors::read_peft(path / "global"));
+    }
+  } else if (fs::exists(path / "adapter_config.json")) {
+    inspection.what = "adapter " + path.string();
+    add_factors(inspection, tensors::read_peft(path));
+  } else if (path.extension() == ".safetensors") {
+    inspection.what = "factors " + path.string();
+    add_factors(inspection, tensors::read_factor_set(path));
+  } else {
+    throw core::ConfigError(path.string() +
+                            ": not a run folder (report.json), an adapter folder "
+                            "(adapter_config.json) or a .safetensors file");
+  }
+  return inspection;
+}
+
+std::string to_text(const Inspection& inspection) {
+  std::string text = inspection.what + "\n";
+  if (!inspection.report.empty()) {
+    const Json report = Json::parse(inspection.report);
+    text += "  federation " + report.at("config_hash").get<std::string>() + "\n  head       " +
+            report.at("head").get<std::string>() + "\n  rounds     " +
+            std::to_string(report.at("rounds").size()) + "\n";
+  }
+  if (!inspection.modules.empty()) {
+    text += "\n  out × in       rank   ‖ΔW‖       σ₁         σ_r        module\n";
+  }
+  for (const ModuleInspection& module : inspection.modules) {
+    const double first = module.singular.empty() ? 0.0 : module.singular.front();
+    const double last = module.singular.empty() ? 0.0 : module.singular.back();
+    char line[160];
+    std::snprintf(line, sizeof line, "  %5lld × %-5lld  %5lld  %-9.4g  %-9.4g  %-9.4g  ",
+                  static_cast<long long>(module.out), static_cast<long long>(module.in),
+                  static_cast<long long>(module.rank), module.norm, first, last);
+    text += line + module.name + "\n";
+  }
+  for (const std::string& part : inspection.dense) text += "  dense  " + part + "\n";
+  return text;
+}
+
+std::string to_json(const Inspection& inspection) {
+  Json object = {
+      {"what", inspection.what}, {"modules", Json::array()}, {"dense", inspection.dense}};
+  for (const ModuleInspection& module : inspection.modules) {
+    object["modules"].push_back({{"name", module.name},
+                                 {"out", module.out},
+                                 {"in", module.in},
+                                 {"rank", module.rank},
+                                 {"norm", module.norm},
+                                 {"singular", module.singular}});
+  }
+  if (!inspection.report.empty()) object["report"] = Json::parse(inspection.report);
+  return object.dump(2) + "\n";
+}
+
+std::string to_text(const Verification& verification) {
+  std::string text;
+  for (const VersionCheck& check : verification.versions) {
+    text += "version " + std::to_string(check.version) + ": ";
+    if (check.wrong) {
+      text += "WRONG: " + *check.wrong + "\n";
+      continue;
+    }
+    text += "signatures and chain hold";
+    if (check.version > 0) {
+      text +=
+          ", " + std::to_string(check.updates) + " updates, " +
+          (check.recomputed ? "recomputed bit for bit" : "not recomputed (payloads were not kept)");
+    }
+    text += "\n";
+  }
+  return text + "head " + core::to_hex(verification.head) + "\n";
+}
+
+std::string to_json(const Verification& verification) {
+  Json versions = Json::array();
+  for (const VersionCheck& check : verification.versions) {
+    versions.push_back({{"version", check.version},
+                        {"updates", check.updates},
+                        {"recomputed", check.recomputed},
+                        {"wrong", check.wrong ? Json(*check.wrong) : Json(nullptr)}});
+  }
+  const Json object = {{"sound", verification.is_sound()},
+                       {"head", core::to_hex(verification.head)},
+                       {"versions", versions}};
+  return object.dump(2) + "\n";
+}
+
+}  // namespace drystone::cli

@@ -1,0 +1,62 @@
+// drystone: everything that is neither the server nor a deployed client.
+
+#include <list>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "core/log.h"
+
+namespace {
+
+using namespace drystone;
+
+constexpr const char* kAbout =
+    "Federated fine-tuning of language models with low-rank adapters of differing ranks.\n\n"
+    "  drystone simulate examples/news/federation.toml     a whole federation in one process\n"
+    "  drystone provision federation.toml --out parties    one folder a party, for real machines\n"
+    "  drystone inspect runs/news --verify                 what a run published, and that it is "
+    "true\n\n"
+    "The server is drystone-coordinator, a deployed client drystone-client.";
+
+struct Row {
+  const char* name;
+  const char* help;
+  cli::Command (*add)(CLI::App&);
+};
+
+constexpr Row kCommands[] = {
+    {"simulate", "Run a whole federation in one process", cli::add_simulate},
+    {"evaluate", "Measure a model, with or without an adapter, on labelled data",
+     cli::add_evaluate},
+    {"inspect", "Show an adapter, a run folder or a state folder; check its signatures",
+     cli::add_inspect},
+    {"merge", "Fold an adapter into a Hugging Face checkpoint", cli::add_merge},
+    {"keys", "Make and show identities", cli::add_keys},
+    {"provision", "Make one folder a party, ready to copy to its machine", cli::add_provision},
+};
+
+int run(int argc, const char* const* argv, const std::stop_token& stop) {
+  CLI::App app(kAbout, "drystone");
+  core::CommonOptions common;
+  core::add_common_options(app, common);
+  app.require_subcommand(1);
+  std::list<std::pair<CLI::App*, cli::Command>> commands;
+  for (const Row& row : kCommands) {
+    CLI::App* subcommand = app.add_subcommand(row.name, row.help);
+    core::add_common_options(*subcommand, common);
+    commands.emplace_back(subcommand, row.add(*subcommand));
+  }
+  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  core::init_log(core::parse_log_level(common.log_level));
+  for (const auto& [subcommand, command] : commands) {
+    if (subcommand->parsed()) return command(common, stop);
+  }
+  return core::kWrongUsage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
+}

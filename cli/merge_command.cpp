@@ -1,0 +1,26 @@
+// drystone merge: an adapter folded into a Hugging Face checkpoint.
+
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/merge.h"
+
+namespace drystone::cli {
+
+Command add_merge(CLI::App& app) {
+  auto options = std::make_shared<MergeOptions>();
+  app.add_option("--model", options->model, "Base model: a Hugging Face folder")->required();
+  app.add_option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global")->required();
+  app.add_option("--out", options->out, "Folder to make")->required();
+  return [options](const core::CommonOptions&, const std::stop_token&) {
+    const MergeReport report = merge(*options);
+    std::printf("%s: %zu modules merged, %zu head tensors set\n", options->out.c_str(),
+                report.merged_modules, report.replaced_tensors);
+    return core::kDone;
+  };
+}
+
+}  // namespace drystone::cli

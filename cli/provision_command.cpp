@@ -1,0 +1,52 @@
+// drystone provision: from a federation's configuration to one folder a party.
+
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/provision.h"
+
+namespace drystone::cli {
+
+namespace {
+
+struct Options {
+  std::filesystem::path config;
+  std::vector<std::string> overrides;
+  ProvisionOptions provision;
+};
+
+int run(const Options& options) {
+  const auto folders =
+      provision(core::load_config(options.config, options.overrides), options.provision);
+  std::printf("Copy each folder to its party's machine, then there:\n");
+  for (const auto& folder : folders) {
+    const bool is_server = folder.filename() == "coordinator";
+    std::printf("  %s  %s.toml\n", folder.c_str(),
+                is_server ? "drystone-coordinator coordinator" : "drystone-client client");
+  }
+  return core::kDone;
+}
+
+}  // namespace
+
+Command add_provision(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  ProvisionOptions& provision = options->provision;
+  app.add_option("CONFIG", options->config, "The federation's configuration")->required();
+  app.add_option("--out", provision.out, "Folder to make, with one folder a party in it")
+      ->required();
+  app.add_option("--address", provision.address, "Where clients reach the coordinator")
+      ->capture_default_str();
+  app.add_option("--bind", provision.bind,
+                 "What the coordinator binds to (default: the port of "
+                 "--address on all interfaces)");
+  app.add_flag("--copy-model", provision.copy_model,
+               "Put the base model into every client's folder");
+  app.add_option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
+  return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
+}
+
+}  // namespace drystone::cli

@@ -1,0 +1,65 @@
+// drystone simulate: a whole federation in one process.
+
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "coordinator/console.h"
+#include "coordinator/run_folder.h"
+#include "core/error.h"
+#include "core/progress.h"
+#include "simulation/simulator.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Options {
+  fs::path config;
+  fs::path out;
+  std::vector<std::string> overrides;
+  bool resume = false;
+};
+
+int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+  core::Config config = core::load_config(options.config, options.overrides);
+  if (!options.out.empty()) config.output.dir = options.out;
+  if (common.threads > 0) config.simulation.workers = common.threads;
+  const fs::path dir = config.output.dir;
+  const bool has_state = fs::exists(dir / "state" / "state.sqlite");
+  if (has_state && !options.resume) {
+    throw core::ConfigError(dir.string() +
+                            ": holds an earlier run; go on with it by --resume, or "
+                            "choose another folder by --out");
+  }
+  fs::create_directories(dir);
+  core::ProgressBoard board;
+  coordinator::Console console(board);
+  coordinator::MetricsRecorder recorder(dir);
+  const auto outcome = simulation::simulate(
+      config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
+  if (outcome.failure) throw core::Error(*outcome.failure);
+  if (!outcome.stopped) std::printf("\n%s", coordinator::results_table(outcome.report).c_str());
+  return core::kDone;
+}
+
+}  // namespace
+
+Command add_simulate(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("CONFIG", options->config, "The federation's configuration")->required();
+  app.add_option("--out", options->out, "Run folder (default: output.dir)");
+  app.add_option("--set", options->overrides,
+                 "KEY=VALUE that replaces a key of the file, e.g. "
+                 "federation.rounds=5");
+  app.add_flag("--resume", options->resume, "Go on with the run in the folder");
+  return [options](const core::CommonOptions& common, const std::stop_token& stop) {
+    return run(*options, common, stop);
+  };
+}
+
+}  // namespace drystone::cli

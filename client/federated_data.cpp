@@ -1,0 +1,78 @@
+#include "client/federated_data.h"
+
+#include "core/error.h"
+#include "data/label_map.h"
+#include "data/partition.h"
+#include "data/record_reader.h"
+
+namespace drystone::client {
+
+namespace {
+
+std::vector<std::int64_t> class_ids(const core::Config& config, const Records& records) {
+  if (config.model.task != "classification") return {};
+  const data::LabelMap classes(config.data.labels);
+  std::vector<std::int64_t> ids;
+  for (const data::Record& record : records) {
+    const auto id = classes.id(record.label);
+    if (!id) {
+      throw core::ConfigError(config.data.train.string() + ": example " +
+                              std::to_string(ids.size() + 1) +
+                              ": its label is not among data.labels; add it there");
+    }
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
+Records read(const core::Config& config, const char* key, const std::filesystem::path& file,
+             const data::RecordFields& fields) {
+  if (!std::filesystem::is_regular_file(file)) {
+    throw core::ConfigError(config.source.string() + ": " + key + ": no such file: " +
+                            file.string() + "; paths are relative to the configuration's folder");
+  }
+  return data::read_records(file, fields);
+}
+
+}  // namespace
+
+data::RecordFields record_fields(const core::DataConfig& config) {
+  return {.text = config.text_field, .label = config.label_field, .key = config.partition_key};
+}
+
+Records load_train(const core::Config& config) {
+  return read(config, "data.train", config.data.train, record_fields(config.data));
+}
+
+Records load_test(const core::Config& config) {
+  data::RecordFields fields = record_fields(config.data);
+  fields.key.clear();
+  Records all = read(config, "data.test", config.data.test, fields);
+  const auto keep = static_cast<std::size_t>(config.data.max_test_examples);
+  Records kept;
+  for (const std::size_t index :
+       data::random_subset(all.size(), keep, {config.seed, 0, "", "test-examples"})) {
+    kept.push_back(std::move(all[index]));
+  }
+  return kept;
+}
+
+std::map<std::string, Records> split(const core::Config& config, const Records& train,
+                                     const std::vector<std::string>& clients) {
+  std::vector<std::string> keys;
+  if (!config.data.partition_key.empty()) {
+    for (const data::Record& record : train) keys.push_back(record.key);
+  }
+  const std::vector<std::int64_t> labels = class_ids(config, train);
+  const data::Partition parts =
+      data::partition(config.data, {.num_examples = train.size(), .labels = labels, .keys = keys},
+                      clients.size(), config.seed);
+  std::map<std::string, Records> shards;
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    Records& shard = shards[clients[i]];
+    for (const std::size_t index : parts[i]) shard.push_back(train[index]);
+  }
+  return shards;
+}
+
+}  // namespace drystone::client

@@ -1,0 +1,62 @@
+#include "client/job.h"
+
+#include "tensors/threads.h"
+
+namespace drystone::client {
+
+namespace {
+
+JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob job,
+              const ProgressHook& on_progress) {
+  TrainHooks hooks{.on_progress = {}, .stop = job.stop};
+  if (on_progress) {
+    hooks.on_progress = [&, round = job.plan.round](const TrainProgress& progress) {
+      on_progress({.round = round,
+                   .step = static_cast<std::uint64_t>(progress.step),
+                   .num_steps = static_cast<std::uint64_t>(progress.num_steps),
+                   .loss = progress.loss});
+    };
+  }
+  auto trained = workbench.train({.seed = job.plan.seed,
+                                  .round = job.plan.round,
+                                  .client = settings.client,
+                                  .training = settings.training,
+                                  .state = job.state,
+                                  .common_start = job.plan.start == wire::kCommonStart},
+                                 hooks);
+  return {.job = std::move(job), .trained = std::move(trained), .evaluated = {}};
+}
+
+JobResult run(const Workbench& workbench, const JobSettings& settings, EvaluateJob job,
+              const ProgressHook& on_progress) {
+  EvaluateHooks hooks{.on_progress = {}, .stop = job.stop};
+  if (on_progress) {
+    hooks.on_progress = [&, version = job.version](std::int64_t done, std::int64_t total) {
+      on_progress({.round = version,
+                   .step = static_cast<std::uint64_t>(done),
+                   .num_steps = static_cast<std::uint64_t>(total),
+                   .loss = 0.0});
+    };
+  }
+  auto evaluated = workbench.evaluate(*job.state, settings.test, hooks);
+  return {.job = std::move(job), .trained = {}, .evaluated = std::move(evaluated)};
+}
+
+}  // namespace
+
+JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
+                  const ProgressHook& on_progress) {
+  tensors::use_threads(static_cast<int>(settings.training.threads));
+  return std::visit([&](auto& j) { return run(workbench, settings, std::move(j), on_progress); },
+                    job);
+}
+
+void deliver(Session& session, JobResult result) {
+  if (auto* train = std::get_if<TrainJob>(&result.job)) {
+    session.on_trained(*train, std::move(result.trained));
+  } else {
+    session.on_evaluated(std::get<EvaluateJob>(result.job), std::move(result.evaluated));
+  }
+}
+
+}  // namespace drystone::client

@@ -1,0 +1,36 @@
+#pragma once
+// Carries out a session's jobs: the one place where protocol and computing meet.
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "client/session.h"
+#include "client/workbench.h"
+
+namespace drystone::client {
+
+/// Who computes, and with what.
+struct JobSettings {
+  std::string client;  ///< names the shard in the workbench and keys the randomness
+  core::TrainingConfig training;
+  std::string test;  ///< name of the evaluation examples in the workbench
+};
+
+/// Told after every step (training) or batch (evaluation), on the computing thread; may be empty.
+using ProgressHook = std::function<void(wire::Progress)>;
+
+struct JobResult {
+  Job job;
+  std::optional<LocalResult> trained;  ///< empty: evaluated, or stopped
+  std::optional<Evaluation> evaluated;
+};
+
+/// Computes on the calling thread with `training.threads` threads. @throws core::Error from training
+JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
+                  const ProgressHook& on_progress);
+
+/// Hands a result to the session that asked for it.
+void deliver(Session& session, JobResult result);
+
+}  // namespace drystone::client

@@ -1,0 +1,66 @@
+// drystone-client: one client of a federation.
+
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+
+#include "client/runtime.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/program.h"
+#include "core/progress.h"
+
+namespace {
+
+using namespace drystone;
+
+constexpr const char* kAbout =
+    "Takes part in a federation as one client: connects to the coordinator, trains when asked, "
+    "with\n"
+    "the rank and method that its configuration says, and uploads its factors. Reconnects until "
+    "the\n"
+    "federation ends.\n\n"
+    "The configuration names the model, the data and, under [security], the coordinator's "
+    "address,\n"
+    "this client's keys and the coordinator's public key; `drystone provision` makes it.";
+
+void check(const core::Config& config) {
+  const auto need = [&](bool given, const char* key, const char* remedy) {
+    if (!given)
+      throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
+  };
+  need(!config.model.path.empty(), "model.path", "name the folder of the base model");
+  need(!config.data.train.empty() || !config.data.test.empty(), "data.train",
+       "name a file to train on, or data.test to evaluate on");
+  need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://host:5570\"");
+  need(!config.security.identity.empty(), "security.identity",
+       "make keys with `drystone keys new`");
+  need(!config.security.coordinator_key.empty(), "security.coordinator_key",
+       "the coordinator's .pub file");
+}
+
+int run(int argc, const char* const* argv, const std::stop_token& stop) {
+  CLI::App app(kAbout, "drystone-client");
+  core::CommonOptions common;
+  core::add_common_options(app, common);
+  std::filesystem::path file;
+  std::vector<std::string> overrides;
+  app.add_option("CONFIG", file, "client.toml of this client's folder")->required();
+  app.add_option("--set", overrides,
+                 "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
+  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  core::init_log(core::parse_log_level(common.log_level));
+  core::Config config = core::load_config(file, overrides);
+  if (common.threads > 0) config.training.threads = common.threads;
+  check(config);
+  core::ProgressBoard board;
+  const auto end = client::run_client(config, common.device, board, stop);
+  if (end == client::RunEnd::Done) core::log_info("the federation is over");
+  return core::kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
+}

@@ -1,0 +1,145 @@
+#pragma once
+// The client's half of the protocol without I/O: messages in, messages and jobs out. The client
+// program and the simulator drive the same object; computing happens elsewhere, on any thread.
+
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "client/evaluator.h"
+#include "client/global_model.h"
+#include "client/trainer.h"
+#include "crypto/identity.h"
+#include "wire/blob_store.h"
+#include "wire/blob_transfer.h"
+#include "wire/messages.h"
+
+namespace drystone::client {
+
+/// Makes the next version of the model from the one before and a published payload. The simulator
+/// shares one among all its virtual clients, so that each version is folded once.
+class StateKeeper {
+ public:
+  virtual ~StateKeeper() = default;
+  /// @throws core::IoError  the payload is unreadable; core::InvalidArgument  it does not fit the model
+  virtual GlobalStatePtr apply(const GlobalStatePtr& state, const wire::VersionManifest& manifest,
+                               const std::filesystem::path& payload) = 0;
+};
+
+/// Folds for one client.
+class OwnStateKeeper final : public StateKeeper {
+ public:
+  GlobalStatePtr apply(const GlobalStatePtr& state, const wire::VersionManifest& manifest,
+                       const std::filesystem::path& payload) override;
+};
+
+struct TrainJob {
+  wire::RoundPlan plan;
+  GlobalStatePtr state;
+  std::stop_token stop;  ///< set when the round is over for this client
+};
+struct EvaluateJob {
+  std::uint64_t version = 0;
+  GlobalStatePtr state;
+  std::stop_token stop;
+};
+using Job = std::variant<TrainJob, EvaluateJob>;
+
+struct SessionSettings {
+  std::string client;
+  std::string method;                       ///< told in the manifest; informative
+  crypto::PublicKey coordinator_signing{};  ///< Ed25519: plans and versions must be signed by it
+  wire::Hello hello;
+  bool keep_blobs = true;  ///< false: published payloads are deleted once applied
+};
+
+/// One client's session; survives reconnects. Not thread-safe.
+class Session {
+ public:
+  /// @param identity, states, blobs  outlive the session
+  Session(SessionSettings settings, const crypto::Identity& identity, StateKeeper& states,
+          wire::BlobStore& blobs, GlobalStatePtr pristine);
+
+  /// The transport (re)connected: greets, and takes up unfinished transfers again.
+  void on_connected();
+  /// @throws core::Error  the coordinator contradicts itself (forked history, bad signature): the
+  ///                      client must not go on
+  void on_message(wire::Message message);
+  /// The result of a job; std::nullopt: it was stopped.
+  void on_trained(const TrainJob& job, std::optional<LocalResult> result);
+  void on_evaluated(const EvaluateJob& job, std::optional<Evaluation> evaluation);
+
+  /// Stops the job at hand: its result will be empty.
+  void cancel_job() { job_stop_.request_stop(); }
+
+  /// Messages to send now, in order.
+  std::vector<wire::Message> take_messages();
+  /// The next thing to compute, once.
+  std::optional<Job> take_job();
+
+  bool is_done() const { return done_; }
+  const GlobalStatePtr& state() const { return state_; }
+  const std::string& federation() const { return federation_; }
+  /// Verdicts since the last call, for the program's log.
+  std::vector<wire::Verdict> take_verdicts();
+
+ private:
+  struct Goal {  ///< a version to reach, and what to do there
+    std::uint64_t version = 0;
+    std::optional<wire::RoundPlan> plan;  ///< train; otherwise evaluate or finish
+    bool finish = false;
+  };
+  struct Finished {  ///< the newest local result, kept until its verdict
+    wire::UpdateManifest manifest;
+    double seconds = 0.0;
+  };
+
+  void on(const wire::Welcome& message);
+  void on(const wire::Task& message);
+  void on(const wire::EvaluateTask& message);
+  void on(const wire::Catalog& message);
+  void on(const wire::Verdict& message);
+  void on(const wire::Done& message);
+  void on(const wire::Refused& message);
+  void on(const wire::Want& message);
+  void on(const wire::Chunk& message);
+  template <typename Unexpected>
+  void on(const Unexpected& message);
+
+  void pursue(Goal goal);
+  void advance();
+  void start_job();
+  void request_catalog();
+  bool fetch(const wire::VersionManifest& manifest);
+  void apply(const wire::VersionManifest& manifest);
+  void offer(const wire::RoundPlan& plan);
+  void send(wire::Message message) { outbox_.push_back(std::move(message)); }
+
+  SessionSettings settings_;
+  const crypto::Identity& identity_;
+  StateKeeper& states_;
+  wire::BlobStore& blobs_;
+  GlobalStatePtr state_;
+  core::Digest head_{};  ///< of state_'s version
+  std::string federation_;
+  std::optional<Goal> goal_;
+  std::deque<wire::VersionManifest> catalog_;  ///< verified manifests still to apply, consecutive
+  bool catalog_requested_ = false;
+  std::optional<wire::BlobReceiver> download_;
+  int failed_downloads_ = 0;
+  std::optional<Job> job_;  ///< ready to be taken
+  bool job_running_ = false;
+  std::stop_source job_stop_;
+  std::optional<Finished> finished_;
+  std::vector<wire::Message> outbox_;
+  std::vector<wire::Verdict> verdicts_;
+  bool done_ = false;
+};
+
+}  // namespace drystone::client

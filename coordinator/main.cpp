@@ -1,0 +1,109 @@
+// drystone-coordinator: the server of a federation.
+
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+
+#include "coordinator/console.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/run_folder.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/program.h"
+#include "core/progress.h"
+#include "wire/zmq_transport.h"
+
+namespace {
+
+using namespace drystone;
+using namespace std::chrono_literals;
+
+constexpr const char* kAbout =
+    "Runs the rounds of a federation: asks clients, checks and stacks their updates, publishes "
+    "each\n"
+    "new version. State is kept in the state folder: start it again after a crash and it goes on\n"
+    "where it was, with no accepted update lost.\n\n"
+    "The configuration names, under [security], the address to bind, the coordinator's keys and "
+    "the\n"
+    "roster of clients, and under [federation] layout and initial; `drystone provision` makes all.";
+
+// How long it stays after the last request, so that clients can fetch the final version.
+constexpr auto kFarewell = 2s;
+
+struct Options {
+  core::CommonOptions common;
+  std::filesystem::path file;
+  std::filesystem::path state;
+  std::vector<std::string> overrides;
+};
+
+void check(const core::Config& config) {
+  const auto need = [&](bool given, const char* key, const char* remedy) {
+    if (!given)
+      throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
+  };
+  constexpr const char* kProvision = "`drystone provision` writes it";
+  need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://*:5570\"");
+  need(!config.security.identity.empty(), "security.identity", kProvision);
+  need(!config.security.allow.empty(), "security.allow", kProvision);
+  need(!config.federation.layout.empty(), "federation.layout", kProvision);
+  need(!config.federation.initial.empty(), "federation.initial", kProvision);
+  need(!config.model.sha256.empty(), "model.sha256", kProvision);
+}
+
+int serve(const core::Config& config, const std::filesystem::path& state,
+          const std::stop_token& stop) {
+  const crypto::Identity identity = crypto::load_identity(config.security.identity);
+  const crypto::Roster roster = crypto::load_roster(config.security.allow);
+  wire::ZmqServer transport(config.security.coordinator, identity, roster);
+  core::ProgressBoard board;
+  coordinator::Console console(board);
+  std::filesystem::create_directories(config.output.dir);
+  coordinator::MetricsRecorder recorder(config.output.dir);
+  const core::SystemClock clock;
+  coordinator::Coordinator coordinator(
+      {.config = config,
+       .roster = roster,
+       .layout = aggregation::read_layout(config.federation.layout),
+       .initial = config.federation.initial,
+       .state_dir = state},
+      identity, transport, clock, {&console, &recorder});
+  core::log_info("listening", {{"address", std::string_view(transport.address())},
+                               {"clients", static_cast<std::int64_t>(roster.clients.size())}});
+  while (!coordinator.is_over() && !stop.stop_requested()) coordinator.step(200ms);
+  coordinator::write_run_folder({.dir = config.output.dir,
+                                 .config = config,
+                                 .roster = roster,
+                                 .coordinator = identity.public_part.signing,
+                                 .base_model = config.model.path.string()},
+                                coordinator);
+  if (!coordinator.is_over()) return core::kDone;  // stopped: run_program turns it into 130 or 143
+  if (const auto failure = coordinator.failure()) throw core::Error(*failure);
+  std::puts(coordinator::results_table(coordinator.report()).c_str());
+  auto until = clock.now() + kFarewell;
+  while (clock.now() < until && !stop.stop_requested()) {
+    if (coordinator.step(100ms)) until = clock.now() + kFarewell;
+  }
+  return core::kDone;
+}
+
+int run(int argc, const char* const* argv, const std::stop_token& stop) {
+  CLI::App app(kAbout, "drystone-coordinator");
+  Options options;
+  core::add_common_options(app, options.common);
+  app.add_option("CONFIG", options.file, "coordinator.toml")->required();
+  app.add_option("--state", options.state, "State folder (default: output.dir/state)");
+  app.add_option("--set", options.overrides, "KEY=VALUE that replaces a key of the file");
+  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  core::init_log(core::parse_log_level(options.common.log_level));
+  const core::Config config = core::load_config(options.file, options.overrides);
+  check(config);
+  return serve(config, options.state.empty() ? config.output.dir / "state" : options.state, stop);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
+}

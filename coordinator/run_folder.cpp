@@ -1,0 +1,151 @@
+#include "coordinator/run_folder.h"
+
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+
+#include "aggregation/accumulator.h"
+#include "coordinator/version_record.h"
+#include "core/check.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "tensors/factor_set_io.h"
+#include "tensors/peft_io.h"
+
+namespace drystone::coordinator {
+
+namespace fs = std::filesystem;
+
+MetricsRecorder::MetricsRecorder(const fs::path& dir) : file_(dir / "metrics.jsonl") {}
+
+namespace {
+
+std::int64_t number(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+}  // namespace
+
+void MetricsRecorder::on_joined(const std::string& client, const wire::Hello& hello) {
+  file_.write("joined",
+              {{"client", client}, {"device", hello.device}, {"software", hello.software}});
+}
+
+void MetricsRecorder::on_planned(const wire::RoundPlan& plan) {
+  file_.write("planned", {{"round", number(plan.round)},
+                          {"attempt", number(plan.attempt)},
+                          {"version", number(plan.base_version)},
+                          {"asked", number(plan.cohort.size())}});
+}
+
+void MetricsRecorder::on_accepted(const wire::UpdateManifest& manifest, double seconds) {
+  file_.write("update", {{"round", number(manifest.round)},
+                         {"client", manifest.client},
+                         {"method", manifest.method},
+                         {"loss", manifest.train_loss},
+                         {"examples", number(manifest.num_examples)},
+                         {"steps", number(manifest.num_steps)},
+                         {"tokens", number(manifest.num_tokens)},
+                         {"bytes", number(manifest.payload_bytes)},
+                         {"seconds", seconds}});
+}
+
+void MetricsRecorder::on_refused(const std::string& client, const core::Failure& failure) {
+  file_.write(
+      "refused",
+      {{"client", client}, {"reason", core::name(failure.code)}, {"detail", failure.detail}});
+}
+
+void MetricsRecorder::on_abandoned(std::uint64_t round, const std::string& reason) {
+  file_.write("abandoned", {{"round", number(round)}, {"reason", reason}});
+}
+
+void MetricsRecorder::on_published(const RoundReport& round) {
+  file_.write("published", {{"round", number(round.round)},
+                            {"version", number(round.version)},
+                            {"accepted", number(round.accepted)},
+                            {"loss", round.train_loss},
+                            {"bytes_up", number(round.bytes_up)},
+                            {"bytes_down", number(round.bytes_down)},
+                            {"stack_rank", round.stack_rank},
+                            {"compact_rank", round.compact_rank},
+                            {"seconds", round.seconds}});
+}
+
+void MetricsRecorder::on_evaluated(std::uint64_t version, const Metrics& metrics) {
+  std::vector<core::MetricField> fields = {{"version", number(version)}};
+  for (const auto& [name, value] : metrics) fields.push_back({name, value});
+  file_.write("evaluated", fields);
+}
+
+namespace {
+
+fs::path version_dir(const fs::path& dir, std::uint64_t version) {
+  char name[24];
+  std::snprintf(name, sizeof name, "%04llu", static_cast<unsigned long long>(version));
+  return dir / "versions" / name;
+}
+
+// A second name for the blob where the file system allows it, else a copy.
+void place(const fs::path& blob, const fs::path& target) {
+  std::error_code error;
+  if (fs::exists(target)) return;
+  fs::create_hard_link(blob, target, error);
+  if (error) fs::copy_file(blob, target);
+}
+
+void write_version(const RunFolder& folder, Store& store, std::uint64_t version) {
+  const fs::path dir = version_dir(folder.dir, version);
+  fs::create_directories(dir / "updates");
+  const VersionRecord record = make_record(store, folder.roster, folder.coordinator, version);
+  core::write_file_atomic(dir / "version.json", core::as_bytes(to_json(record)));
+  const auto manifest = wire::decode_version(record.manifest.bytes);
+  core::ensure(manifest.has_value(), "run folder: unreadable manifest");
+  place(store.blobs().path(manifest->payload), dir / "factors.safetensors");
+  for (const RecordedUpdate& update : record.updates) {
+    const auto claim = wire::decode_update(update.manifest.bytes);
+    core::ensure(claim.has_value(), "run folder: unreadable update");
+    if (!store.blobs().contains(claim->payload)) continue;  // output.keep_updates = false
+    place(store.blobs().path(claim->payload), dir / "updates" / (update.client + ".safetensors"));
+  }
+}
+
+void write_global(const RunFolder& folder, std::uint64_t newest) {
+  aggregation::Accumulator total;
+  for (std::uint64_t version = 0; version <= newest; ++version) {
+    const fs::path dir = version_dir(folder.dir, version);
+    const VersionRecord record =
+        record_from_json(core::read_text_file(dir / "version.json", 1 << 30));
+    const auto manifest = wire::decode_version(record.manifest.bytes);
+    core::ensure(manifest.has_value(), "run folder: unreadable manifest");
+    total.apply(tensors::read_factor_set(dir / "factors.safetensors"),
+                manifest->mode == wire::PublishMode::Add ? aggregation::Publish::Add
+                                                         : aggregation::Publish::Replace);
+  }
+  const tensors::FactorSet global = total.total();
+  const fs::path dir = folder.dir / "global";
+  fs::create_directories(dir);
+  if (!global.modules.empty()) {
+    tensors::write_peft(dir, global, {.base_model = folder.base_model, .task_type = "SEQ_CLS"});
+  }
+  if (!folder.config.data.labels.empty()) {
+    const nlohmann::json labels = folder.config.data.labels;
+    core::write_file_atomic(dir / "labels.json", core::as_bytes(labels.dump() + "\n"));
+  }
+}
+
+}  // namespace
+
+void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
+  fs::create_directories(folder.dir);
+  const auto write_text = [&](const char* name, const std::string& text) {
+    core::write_file_atomic(folder.dir / name, core::as_bytes(text));
+  };
+  write_text("config.toml", core::to_toml(folder.config));
+  write_text("report.json", to_json(coordinator.report()));
+  const std::uint64_t newest = coordinator.store().load().version;
+  for (std::uint64_t version = 0; version <= newest; ++version) {
+    write_version(folder, coordinator.store(), version);
+  }
+  write_global(folder, newest);
+}
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,44 @@
+#pragma once
+// The run folder that a federation leaves behind (contract: run folder).
+
+#include <filesystem>
+#include <string>
+
+#include "coordinator/coordinator.h"
+#include "core/metrics.h"
+
+namespace drystone::coordinator {
+
+/// Appends every event to DIR/metrics.jsonl as it happens.
+class MetricsRecorder final : public Observer {
+ public:
+  /// @throws core::IoError  the file cannot be opened
+  explicit MetricsRecorder(const std::filesystem::path& dir);
+
+  void on_joined(const std::string& client, const wire::Hello& hello) override;
+  void on_planned(const wire::RoundPlan& plan) override;
+  void on_accepted(const wire::UpdateManifest& manifest, double seconds) override;
+  void on_refused(const std::string& client, const core::Failure& failure) override;
+  void on_abandoned(std::uint64_t round, const std::string& reason) override;
+  void on_published(const RoundReport& round) override;
+  void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
+
+ private:
+  core::MetricsWriter file_;
+};
+
+/// What a run was made of, beside the coordinator's own state.
+struct RunFolder {
+  std::filesystem::path dir;
+  core::Config config;  ///< resolved
+  crypto::Roster roster;
+  crypto::PublicKey coordinator{};  ///< Ed25519
+  std::string base_model;           ///< as it goes into adapter_config.json
+};
+
+/// Writes config.toml, report.json, versions/NNNN (payload, record, the clients' payloads where they
+/// were kept) and global/ (PEFT form, and head.safetensors). May be called again at any time.
+/// @throws core::IoError
+void write_run_folder(const RunFolder& folder, Coordinator& coordinator);
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,221 @@
+#include "simulation/simulator.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "client/federated_data.h"
+#include "client/job.h"
+#include "client/session.h"
+#include "coordinator/run_folder.h"
+#include "core/check.h"
+#include "core/client_list.h"
+#include "core/worker_pool.h"
+#include "data/label_map.h"
+#include "simulation/shared_state_keeper.h"
+#include "tensors/factor_set_io.h"
+#include "wire/inproc_transport.h"
+
+namespace drystone::simulation {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kTestExamples = "test";
+
+crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
+  const std::string root = "drystone-simulation/" + std::to_string(seed);
+  return crypto::derive_identity(name, core::as_bytes(root));
+}
+
+std::size_t num_workers(const core::Config& config) {
+  if (config.simulation.workers > 0) return static_cast<std::size_t>(config.simulation.workers);
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+struct VirtualClient {
+  VirtualClient(client::JobSettings job_settings, crypto::Identity own_identity,
+                client::SessionSettings session_settings, client::StateKeeper& states,
+                const std::filesystem::path& blob_dir, client::GlobalStatePtr pristine,
+                std::unique_ptr<wire::ClientTransport> own_transport)
+      : settings(std::move(job_settings)),
+        identity(std::move(own_identity)),
+        blobs(blob_dir),
+        session(std::move(session_settings), identity, states, blobs, std::move(pristine)),
+        transport(std::move(own_transport)) {}
+
+  client::JobSettings settings;
+  crypto::Identity identity;
+  wire::BlobStore blobs;
+  client::Session session;
+  std::unique_ptr<wire::ClientTransport> transport;
+};
+
+class Simulation {
+ public:
+  Simulation(core::Config config, const SimulationOptions& options,
+             std::vector<coordinator::Observer*> observers);
+  SimulationOutcome run();
+
+ private:
+  void load_model_and_data();
+  void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training);
+  coordinator::CoordinatorSetup coordinator_setup();
+  bool pump(VirtualClient& member);
+  void compute(VirtualClient& member, client::Job job);
+  void stop_jobs();
+
+  core::Config config_;
+  const SimulationOptions& options_;
+  std::vector<coordinator::Observer*> observers_;
+  std::vector<core::ListedClient> listed_;
+  std::unique_ptr<client::Workbench> workbench_;
+  crypto::Identity coordinator_identity_;
+  crypto::Roster roster_;
+  wire::InprocHub hub_;
+  std::unique_ptr<wire::ServerTransport> server_;
+  core::SystemClock clock_;
+  SharedStateKeeper states_;
+  std::unique_ptr<coordinator::Coordinator> coordinator_;
+  std::vector<std::unique_ptr<VirtualClient>> members_;
+  core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
+  core::WorkerPool workers_;                      ///< last: its threads use everything above
+};
+
+Simulation::Simulation(core::Config config, const SimulationOptions& options,
+                       std::vector<coordinator::Observer*> observers)
+    : config_(std::move(config)),
+      options_(options),
+      observers_(std::move(observers)),
+      listed_(core::list_clients(config_)),
+      coordinator_identity_(virtual_identity("coordinator", config_.seed)),
+      server_(hub_.server()),
+      workers_(num_workers(config_)) {
+  load_model_and_data();
+  for (const core::ListedClient& listed : listed_) {
+    add_client(listed.name, crypto::Role::Train, listed.training);
+  }
+  if (!config_.data.test.empty()) {
+    add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training);
+  }
+  coordinator_ = std::make_unique<coordinator::Coordinator>(
+      coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
+}
+
+void Simulation::load_model_and_data() {
+  const client::Records train = client::load_train(config_);
+  if (config_.model.task == "classification") {
+    config_.data.labels = data::resolve_labels(config_.data).names();
+  }
+  workbench_ = std::make_unique<client::Workbench>(client::WorkbenchConfig{
+      .model = config_.model, .labels = config_.data.labels, .device = options_.device});
+  config_.model.sha256 = workbench_->base_sha256();
+  std::vector<std::string> names;
+  for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
+  for (const auto& [name, shard] : client::split(config_, train, names)) {
+    workbench_->add_examples(name, shard);
+  }
+  if (!config_.data.test.empty()) {
+    workbench_->add_examples(kTestExamples, client::load_test(config_));
+  }
+}
+
+void Simulation::add_client(const std::string& name, crypto::Role role,
+                            const core::TrainingConfig& training) {
+  crypto::Identity identity = virtual_identity(name, config_.seed);
+  roster_.clients[name] = {
+      .identity = identity.public_part, .role = role, .max_rank = training.rank, .max_examples = 0};
+  const std::uint64_t num_examples =
+      role == crypto::Role::Train ? static_cast<std::uint64_t>(workbench_->num_examples(name)) : 0;
+  client::SessionSettings settings{.client = name,
+                                   .method = training.method,
+                                   .coordinator_signing = coordinator_identity_.public_part.signing,
+                                   .hello = {.software = "drystone simulation",
+                                             .base_sha256 = config_.model.sha256,
+                                             .device = workbench_->device(),
+                                             .num_examples = num_examples},
+                                   .keep_blobs = false};
+  members_.push_back(std::make_unique<VirtualClient>(
+      client::JobSettings{.client = name, .training = training, .test = kTestExamples},
+      std::move(identity), std::move(settings), states_,
+      options_.run_dir / "state" / "clients" / name, workbench_->pristine(), hub_.connect(name)));
+}
+
+coordinator::CoordinatorSetup Simulation::coordinator_setup() {
+  const std::filesystem::path state = options_.run_dir / "state";
+  const std::filesystem::path initial = state / "initial.safetensors";
+  std::filesystem::create_directories(state);
+  tensors::write_factor_set(initial, {.modules = {}, .dense = workbench_->pristine()->dense()});
+  std::vector<core::TrainingConfig> trainings;
+  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
+  return {.config = config_,
+          .roster = roster_,
+          .layout = workbench_->layout(trainings),
+          .initial = initial,
+          .state_dir = state};
+}
+
+SimulationOutcome Simulation::run() {
+  for (auto& member : members_) member->session.on_connected();
+  while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
+    bool any = coordinator_->step(0ms);
+    for (auto& member : members_) any = pump(*member) || any;
+    while (const auto notice = notices_.try_receive()) (*notice)();
+    workers_.run_finished(any ? 0ms : 2ms);
+  }
+  stop_jobs();
+  coordinator::write_run_folder({.dir = options_.run_dir,
+                                 .config = config_,
+                                 .roster = roster_,
+                                 .coordinator = coordinator_identity_.public_part.signing,
+                                 .base_model = config_.model.path.string()},
+                                *coordinator_);
+  return {.report = coordinator_->report(),
+          .stopped = !coordinator_->is_over(),
+          .failure = coordinator_->failure()};
+}
+
+// Everything that this client can do without waiting.
+bool Simulation::pump(VirtualClient& member) {
+  bool any = false;
+  while (auto message = member.transport->receive(0ms)) {
+    core::ensure(message->has_value(), "simulation: the coordinator sent an unreadable message");
+    member.session.on_message(std::move(**message));
+    any = true;
+  }
+  for (wire::Message& message : member.session.take_messages()) {
+    member.transport->send(std::move(message));
+    any = true;
+  }
+  if (auto job = member.session.take_job()) compute(member, std::move(*job));
+  member.session.take_verdicts();
+  return any;
+}
+
+void Simulation::compute(VirtualClient& member, client::Job job) {
+  const auto show = [this, &member](wire::Progress progress) {
+    notices_.send([this, &member, progress] {
+      for (auto* observer : observers_) observer->on_progress(member.settings.client, progress);
+    });
+  };
+  workers_.post(
+      [this, &member, show, job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
+        auto result = std::make_shared<client::JobResult>(
+            client::run_job(*workbench_, member.settings, std::move(job), show));
+        return [&member, result] { client::deliver(member.session, std::move(*result)); };
+      });
+}
+
+void Simulation::stop_jobs() {
+  for (auto& member : members_) member->session.cancel_job();
+}
+
+}  // namespace
+
+SimulationOutcome simulate(core::Config config, const SimulationOptions& options,
+                           std::vector<coordinator::Observer*> observers) {
+  return Simulation(std::move(config), options, std::move(observers)).run();
+}
+
+}  // namespace drystone::simulation

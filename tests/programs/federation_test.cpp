@@ -1,0 +1,147 @@
+// The deployed programs as real processes over CURVE on loopback: equal to the simulator bit for
+// bit, and to themselves when any of them is killed.
+
+#include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <nlohmann/json.hpp>
+#include <sys/socket.h>
+
+#include "tests/programs/process.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+using test::Process;
+using test::TinyFederation;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A port that was free a moment ago.
+std::string free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address);
+  socklen_t size = sizeof address;
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(socket);
+  return std::to_string(ntohs(address.sin_port));
+}
+
+std::string head_of(const fs::path& run) {
+  return nlohmann::json::parse(std::ifstream(run / "report.json")).at("head");
+}
+
+class Deployment {
+ public:
+  explicit Deployment(const TinyFederation& tiny) : tiny_(tiny), parties_(tiny.path() / "parties") {
+    const std::string address = "tcp://127.0.0.1:" + free_port();
+    Process provision("drystone",
+                      {"provision", tiny.config_file(), "--out", parties_, "--address", address,
+                       "--bind", address},
+                      tiny.path() / "provision.log");
+    REQUIRE_MESSAGE(provision.wait() == 0, provision.output());
+  }
+
+  Process start_coordinator() const {
+    return {"drystone-coordinator",
+            {parties_ / "coordinator" / "coordinator.toml", "--device", "cpu"},
+            tiny_.path() / "coordinator.log"};
+  }
+  Process start_client(const std::string& name) const {
+    return {"drystone-client",
+            {parties_ / name / "client.toml", "--device", "cpu"},
+            tiny_.path() / (name + ".log")};
+  }
+  fs::path run() const { return parties_ / "coordinator" / "run"; }
+  const fs::path& parties() const { return parties_; }
+
+ private:
+  const TinyFederation& tiny_;
+  fs::path parties_;
+};
+
+const std::vector<std::string> kParties = {"client-1", "client-2", "client-3", "client-4",
+                                           "evaluator"};
+
+std::string simulated_head(const TinyFederation& tiny) {
+  Process simulate("drystone", {"simulate", tiny.config_file(), "--device", "cpu"},
+                   tiny.path() / "simulate.log");
+  REQUIRE_MESSAGE(simulate.wait() == 0, simulate.output());
+  return head_of(tiny.path() / "run");
+}
+
+}  // namespace
+
+TEST_CASE("programs: deployed and simulated give the same head, and verify holds") {
+  const TinyFederation tiny;
+  const Deployment deployment(tiny);
+  Process coordinator = deployment.start_coordinator();
+  std::vector<Process> clients;
+  for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
+  REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
+  for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
+  CHECK(head_of(deployment.run()) == simulated_head(tiny));
+  Process verify("drystone", {"inspect", deployment.run(), "--verify"}, tiny.path() / "verify.log");
+  CHECK_MESSAGE(verify.wait() == 0, verify.output());
+  CHECK(verify.output().find("recomputed bit for bit") != std::string::npos);
+}
+
+TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {
+  const TinyFederation tiny;
+  const Deployment deployment(tiny);
+  std::vector<Process> clients;
+  for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
+  {
+    Process first = deployment.start_coordinator();
+    REQUIRE_MESSAGE(first.says("update accepted"), first.output());
+    first.kill();
+  }
+  clients.front().kill();
+  clients.front() = deployment.start_client(kParties.front());
+  Process second = deployment.start_coordinator();
+  REQUIRE_MESSAGE(second.wait() == 0, second.output());
+  for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
+  CHECK(head_of(deployment.run()) == simulated_head(tiny));
+}
+
+TEST_CASE("programs: a client whose key is not in the roster is told so; the others go on") {
+  const TinyFederation tiny;
+  const Deployment deployment(tiny);
+  const fs::path stranger = tiny.path() / "parties" / "stranger";
+  fs::copy(deployment.parties() / "client-1", stranger, fs::copy_options::recursive);
+  fs::remove(stranger / "keys" / "client-1.key");
+  fs::remove(stranger / "keys" / "client-1.pub");
+  Process keys("drystone", {"keys", "new", "client-1", "--out", stranger / "keys"},
+               tiny.path() / "keys.log");
+  REQUIRE_MESSAGE(keys.wait() == 0, keys.output());
+  Process coordinator = deployment.start_coordinator();
+  Process refused = deployment.start_client("stranger");
+  CHECK(refused.wait() == 1);
+  CHECK(refused.output().find("refuses this key") != std::string::npos);
+  std::vector<Process> clients;
+  for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
+  CHECK_MESSAGE(coordinator.wait() == 0, coordinator.output());
+}
+
+TEST_CASE("programs: SIGTERM saves the state, exits with 143, and --resume goes on") {
+  const TinyFederation tiny;
+  const std::string expected = simulated_head(tiny);
+  const fs::path out = tiny.path() / "stopped";
+  const std::vector<std::string> arguments = {"simulate", tiny.config_file(), "--out",
+                                              out,        "--device",         "cpu"};
+  Process stopped("drystone", arguments, tiny.path() / "stopped.log");
+  REQUIRE_MESSAGE(stopped.says("update accepted"), stopped.output());
+  stopped.signal(SIGTERM);
+  const int status = stopped.wait();
+  CHECK((status == 143 || status == 0));  // 0: it was already done
+  Process again("drystone", arguments, tiny.path() / "again.log");
+  CHECK(again.wait() == 2);
+  CHECK(again.output().find("--resume") != std::string::npos);
+  std::vector<std::string> resume = arguments;
+  resume.emplace_back("--resume");
+  Process resumed("drystone", resume, tiny.path() / "resumed.log");
+  CHECK_MESSAGE(resumed.wait() == 0, resumed.output());
+  CHECK(head_of(out) == expected);
+}

@@ -1,0 +1,76 @@
+// What a person types wrong: one line that names it and the remedy, and status 2.
+
+#include <algorithm>
+
+#include <doctest/doctest.h>
+
+#include "tests/programs/process.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+using test::Process;
+
+namespace {
+
+struct Case {
+  std::string program;
+  std::vector<std::string> arguments;
+  std::vector<std::string> pieces;  ///< of the error line
+};
+
+}  // namespace
+
+TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
+  const test::TinyFederation tiny;
+  const std::string config = tiny.config_file();
+  const std::vector<Case> cases = {
+      {"drystone", {"simulat", config}, {"drystone: error: ", "simulate"}},
+      {"drystone", {"simulate"}, {"CONFIG"}},
+      {"drystone", {"simulate", config, "--set", "training.rnak=3"}, {"training.rnak", "rank"}},
+      {"drystone",
+       {"simulate", config, "--set", "training.method=\"kasa2\""},
+       {"kasa2", "lora, rslora"}},
+      {"drystone",
+       {"simulate", config, "--set", "training.target_modules=[\"quary\"]"},
+       {"quary", "query"}},
+      {"drystone", {"simulate", config, "--set", "model.path=\"nowhere\""}, {"nowhere"}},
+      {"drystone", {"simulate", config, "--set", "data.train=\"none.jsonl\""}, {"none.jsonl"}},
+      {"drystone",
+       {"simulate", config, "--set", "data.label_field=\"topic\""},
+       {"train.jsonl", "topic"}},
+      {"drystone-coordinator", {config}, {"security.coordinator", "missing"}},
+      {"drystone-client", {config}, {"security.coordinator", "missing"}},
+  };
+  for (const Case& wrong : cases) {
+    CAPTURE(wrong.arguments.back());
+    Process process(wrong.program, wrong.arguments, tiny.path() / "usage.log");
+    CHECK(process.wait() == 2);
+    const std::string output = process.output();
+    CAPTURE(output);
+    CHECK(std::count(output.begin(), output.end(), '\n') == 1);
+    CHECK(output.starts_with("drystone: error: "));
+    for (const std::string& piece : wrong.pieces) CHECK(output.find(piece) != std::string::npos);
+    std::filesystem::remove(tiny.path() / "usage.log");
+    std::filesystem::remove_all(tiny.path() / "run");
+  }
+}
+
+TEST_CASE("programs: every command explains itself and tells its version") {
+  const test::TinyFederation tiny;
+  for (const std::string program : {"drystone", "drystone-coordinator", "drystone-client"}) {
+    CAPTURE(program);
+    Process help(program, {"--help"}, tiny.path() / (program + ".help"));
+    CHECK(help.wait() == 0);
+    CHECK(help.output().find("--device") != std::string::npos);
+    Process version(program, {"--version"}, tiny.path() / (program + ".version"));
+    CHECK(version.wait() == 0);
+    CHECK(version.output().find("0.1.0") != std::string::npos);
+  }
+  for (const std::string command :
+       {"simulate", "evaluate", "inspect", "merge", "keys", "provision"}) {
+    CAPTURE(command);
+    Process help("drystone", {command, "--help"}, tiny.path() / (command + ".help"));
+    CHECK(help.wait() == 0);
+    CHECK(help.output().find("Usage") != std::string::npos);
+  }
+}

@@ -1,0 +1,176 @@
+#include "simulation/simulator.h"
+
+#include <fstream>
+#include <sstream>
+
+#include <ATen/ops/allclose.h>
+#include <doctest/doctest.h>
+
+#include "cli/verify.h"
+#include "tensors/factor_set_io.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+using test::TinyFederation;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string content(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+simulation::SimulationOutcome run(const TinyFederation& tiny, const std::string& out,
+                                  const std::vector<std::string>& overrides = {},
+                                  std::vector<coordinator::Observer*> observers = {},
+                                  std::stop_token stop = {}) {
+  return simulation::simulate(
+      tiny.config(overrides),
+      {.run_dir = tiny.path() / out, .device = "cpu", .stop = std::move(stop)},
+      std::move(observers));
+}
+
+// Asks for a stop as soon as a version is published.
+class StopAfterFirstVersion final : public coordinator::Observer {
+ public:
+  void on_published(const coordinator::RoundReport&) override { source.request_stop(); }
+  std::stop_source source;
+};
+
+}  // namespace
+
+TEST_CASE("simulate: a federation of mixed ranks and methods, evaluated before and after") {
+  const TinyFederation tiny;
+  const auto outcome = run(tiny, "run");
+  REQUIRE_FALSE(outcome.failure.has_value());
+  CHECK_FALSE(outcome.stopped);
+  const auto& report = outcome.report;
+  REQUIRE(report.rounds.size() == 2);
+  CHECK(report.rounds[0].accepted == 4);
+  CHECK(report.rounds[0].stack_rank == 4 + 2 + 2 + 1);
+  CHECK(report.rounds[0].exactness == "exact");
+  CHECK(report.before.has_value());
+  CHECK(report.after->at("loss") < report.before->at("loss"));
+  for (const char* file : {"config.toml", "report.json", "global/adapter_config.json",
+                           "global/adapter_model.safetensors", "global/head.safetensors",
+                           "global/labels.json", "versions/0002/version.json"}) {
+    CAPTURE(file);
+    CHECK(fs::exists(tiny.path() / "run" / file));
+  }
+}
+
+TEST_CASE("simulate: twice gives the same files, whatever the number of workers") {
+  const TinyFederation tiny;
+  const auto first = run(tiny, "first", {"simulation.workers=1"});
+  const auto second = run(tiny, "second", {"simulation.workers=3"});
+  CHECK(first.report.head == second.report.head);
+  for (const char* file :
+       {"versions/0000/factors.safetensors", "versions/0001/factors.safetensors",
+        "versions/0001/updates/client-3.safetensors", "versions/0001/version.json",
+        "versions/0002/factors.safetensors", "versions/0002/version.json",
+        "global/adapter_model.safetensors", "global/head.safetensors"}) {
+    CAPTURE(file);
+    const std::string expected = content(tiny.path() / "first" / file);
+    CHECK(!expected.empty());
+    CHECK(content(tiny.path() / "second" / file) == expected);
+  }
+}
+
+TEST_CASE("simulate: another seed, another result") {
+  const TinyFederation tiny;
+  CHECK(run(tiny, "a").report.head != run(tiny, "b", {"seed=8"}).report.head);
+}
+
+TEST_CASE("simulate: stopped after a round and resumed ends in the same head") {
+  const TinyFederation tiny;
+  const auto whole = run(tiny, "whole", {"federation.rounds=3"});
+  StopAfterFirstVersion stopper;
+  const auto part =
+      run(tiny, "parts", {"federation.rounds=3"}, {&stopper}, stopper.source.get_token());
+  CHECK(part.stopped);
+  CHECK(part.report.rounds.size() == 1);
+  const auto rest = run(tiny, "parts", {"federation.rounds=3"});
+  CHECK_FALSE(rest.stopped);
+  CHECK(rest.report.head == whole.report.head);
+}
+
+TEST_CASE("simulate: a published version is the weighted sum of the clients' own updates") {
+  const TinyFederation tiny;
+  run(tiny, "run");
+  const fs::path version = tiny.path() / "run" / "versions" / "0001";
+  const auto published = tensors::read_factor_set(version / "factors.safetensors");
+  std::map<std::string, at::Tensor> expected;
+  double total = 0.0;
+  for (const char* client : {"client-1", "client-2", "client-3", "client-4"}) {
+    const auto update =
+        tensors::read_factor_set(version / "updates" / (std::string(client) + ".safetensors"));
+    std::ifstream record(version / "version.json");
+    std::ostringstream text;
+    text << record.rdbuf();
+    const std::string json = text.str();
+    const auto at =
+        json.find("\"num_examples\": ", json.find(std::string("\"client\": \"") + client));
+    const double weight = std::stod(json.substr(at + 16, 12));
+    total += weight;
+    for (const auto& [name, factors] : update.modules) {
+      const at::Tensor delta = factors.product().to(at::kDouble) * weight;
+      expected[name] = expected.contains(name) ? expected[name] + delta : delta;
+    }
+  }
+  CHECK(total == 120.0);
+  REQUIRE(published.modules.size() == expected.size());
+  for (const auto& [name, sum] : expected) {
+    CAPTURE(name);
+    const at::Tensor actual = published.modules.at(name).product().to(at::kDouble);
+    CHECK(at::allclose(actual, sum / total, /*rtol=*/1e-5, /*atol=*/1e-7));
+  }
+}
+
+TEST_CASE("simulate: the averaging baselines run, and fedit refuses unequal ranks") {
+  const TinyFederation tiny;
+  const auto padded = run(tiny, "zero-pad", {"aggregation.rule=\"zero-pad\""});
+  CHECK(padded.report.rounds[1].exactness == "inexact, factors averaged");
+  CHECK(padded.report.after->at("loss") < padded.report.before->at("loss"));
+  CHECK_THROWS_AS(tiny.config({"aggregation.rule=\"fedit\""}), core::ConfigError);
+}
+
+TEST_CASE("simulate: cut compaction carries the rest over, and the run can still be recomputed") {
+  const TinyFederation tiny;
+  const auto outcome = run(tiny, "run", {"aggregation.compaction={rank=2}", "federation.rounds=3"});
+  CHECK(outcome.report.rounds[2].compact_rank == 2);
+  const auto verification = cli::verify_run(tiny.path() / "run");
+  REQUIRE(verification.versions.size() == 4);
+  for (const auto& check : verification.versions) {
+    CAPTURE(check.version);
+    CHECK(check.wrong.value_or("") == "");
+    CHECK((check.version == 0 || check.recomputed));
+  }
+}
+
+TEST_CASE("verify: every kind of tampering with a run folder is found") {
+  const TinyFederation tiny;
+  run(tiny, "run");
+  const fs::path run_dir = tiny.path() / "run";
+  CHECK(cli::verify_run(run_dir).is_sound());
+  const auto flip = [&](const fs::path& file, std::size_t from_end) {
+    // The blob store shares the inode: break the link before changing the copy.
+    const std::string bytes = content(file);
+    fs::remove(file);
+    std::string changed = bytes;
+    changed[changed.size() - from_end] ^= 1;
+    std::ofstream(file, std::ios::binary) << changed;
+    const bool sound = cli::verify_run(run_dir).is_sound();
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+    return sound;
+  };
+  CHECK_FALSE(flip(run_dir / "versions/0001/factors.safetensors", 1));
+  CHECK_FALSE(flip(run_dir / "versions/0001/updates/client-2.safetensors", 1));
+  CHECK(cli::verify_run(run_dir).is_sound());
+  const fs::path config = run_dir / "config.toml";
+  const std::string text = content(config);
+  std::ofstream(config, std::ios::trunc) << text.substr(0, text.find("seed = 7")) << "seed = 8"
+                                         << text.substr(text.find("seed = 7") + 8);
+  CHECK_FALSE(cli::verify_run(run_dir).is_sound());
+}
