@@ -16,7 +16,7 @@ struct Dropout {
 };
 
 /// A mask of `x`'s shape, dtype and device: 0 where dropped, else 1 / (1 − p). Equal seeds and
-/// shapes give equal masks on one kind of device.
+/// shapes give equal masks: on every CPU, and on one kind of GPU. Contiguous.
 at::Tensor dropout_mask(const at::Tensor& x, const Dropout& dropout);
 
 /// x times its mask; x itself when the probability is 0.
