@@ -4,7 +4,6 @@
 #include <tuple>
 
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "adapters/lora.h"
@@ -24,7 +23,7 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
                             const std::optional<at::Tensor>& bias, double scale,
                             const models::Dropout& dropout) {
     const at::Tensor rows = x.reshape({-1, x.size(-1)});
-    const at::Tensor thin = at::mm(models::apply_dropout(rows, dropout), a.t());
+    const at::Tensor thin = models::linear_forward(models::apply_dropout(rows, dropout), a, {});
     at::Tensor y = models::linear_forward(rows, weight, bias.value_or(at::Tensor()));
     y.addmm_(thin, b.t(), /*beta=*/1, /*alpha=*/scale);
     context->save_for_backward({rows, a, b, weight, thin});
@@ -48,12 +47,12 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
     const at::Tensor rows = gradient.reshape({-1, gradient.size(-1)});
 
     variable_list result(7);
-    const at::Tensor thin_gradient = at::mm(rows, b).mul_(scale);
+    const at::Tensor thin_gradient = models::linear_backward_input(rows, b).mul_(scale);
     const at::Tensor mask = dropout.active() ? models::dropout_mask(x, dropout) : at::Tensor();
     if (context->needs_input_grad(0)) {
       at::Tensor dx = models::linear_backward_input(rows, weight);
       if (mask.defined()) {
-        dx.addcmul_(at::mm(thin_gradient, a), mask);
+        dx.addcmul_(models::linear_backward_input(thin_gradient, a), mask);
       } else {
         dx.addmm_(thin_gradient, a);
       }
@@ -62,9 +61,13 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
       result[0] = dx.view(shape);
     }
     if (context->needs_input_grad(1)) {
-      result[1] = at::mm(thin_gradient.t(), mask.defined() ? mask.mul(x) : x);
+      result[1] =
+          models::linear_backward_input(thin_gradient.t(), mask.defined() ? mask.mul(x) : x);
     }
-    if (context->needs_input_grad(2)) result[2] = at::mm(rows.t(), thin).mul_(scale);
+    if (context->needs_input_grad(2)) {
+      // (thinᵀ · rows)ᵀ: the libraries are slow where the inner or the last dimension is thin.
+      result[2] = models::linear_backward_input(thin.t(), rows).mul_(scale).t();
+    }
     return result;
   }
 };
