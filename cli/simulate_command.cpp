@@ -9,6 +9,7 @@
 #include "coordinator/console.h"
 #include "coordinator/run_folder.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/progress.h"
 #include "simulation/simulator.h"
 
@@ -37,6 +38,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
                             "choose another folder by --out");
   }
   fs::create_directories(dir);
+  core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");
   core::ProgressBoard board;
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(dir);

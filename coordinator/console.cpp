@@ -78,12 +78,11 @@ void Console::on_waiting(std::uint64_t present, std::uint64_t quorum) {
 }
 
 void Console::on_published(const RoundReport& round) {
-  core::log_info("version published",
-                 {{"version", static_cast<std::int64_t>(round.version)},
-                  {"stack_rank", round.stack_rank},
-                  {"compact_rank", round.compact_rank},
-                  {"exactness", std::string_view(round.exactness)},
-                  {"seconds", round.seconds}});
+  core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
+                                       {"stack_rank", round.stack_rank},
+                                       {"compact_rank", round.compact_rank},
+                                       {"exactness", std::string_view(round.exactness)},
+                                       {"seconds", round.seconds}});
 }
 
 void Console::on_evaluated(std::uint64_t version, const Metrics& metrics) {
@@ -149,9 +148,11 @@ std::string aligned(const std::vector<Row>& rows) {
 
 std::string results_table(const RunReport& report) {
   const bool classifies = report.before && report.before->contains("accuracy");
-  std::vector<Row> rows = {{"round", "clients", "train loss", "test loss", classifies ? "accuracy" : "score", "up", "down",
+  std::vector<Row> rows = {{"round", "clients", "train loss", "test loss",
+                            classifies ? "accuracy" : "score", "up", "down",
                             "rank (stacked → kept)", "exactness", "time"}};
-  rows.push_back(Row{"before", "", "", loss(report.before), score(report.before), "", "", "", "", ""});
+  rows.push_back(
+      Row{"before", "", "", loss(report.before), score(report.before), "", "", "", "", ""});
   for (const RoundReport& round : report.rounds) {
     rows.push_back({std::to_string(round.round),
                     std::to_string(round.accepted) + "/" + std::to_string(round.asked),

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/metrics.h"
+#include "core/text.h"
 #include "core/worker_pool.h"
 #include "crypto/hash.h"
 #include "tensors/threads.h"
@@ -112,6 +113,7 @@ struct Coordinator::Impl {
   std::map<std::string, Upload> uploads;
   std::map<std::string, std::uint64_t> rejected;  ///< in the open round, by reason
   std::optional<wire::Signed> plan;               ///< of the open round
+  std::set<std::string> devices;                  ///< of the trainers that joined
   core::Instant started;
   core::Instant round_started;
   std::uint64_t round_bytes_received = 0;
@@ -272,6 +274,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
   }
   transport.send(client, wire::Welcome{federation_id(setup.config), machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
+  if (setup.roster.clients.at(client).role == crypto::Role::Train) devices.insert(hello.device);
   notify(&Observer::on_joined, client, hello);
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
@@ -473,18 +476,19 @@ std::optional<std::string> Coordinator::failure() const { return impl_->failure;
 Store& Coordinator::store() { return impl_->store; }
 
 RunReport Coordinator::report() const {
-  RunReport report{.name = impl_->setup.config.name,
-                   .seed = impl_->setup.config.seed,
-                   .config_hash = federation_id(impl_->setup.config),
-                   .head = impl_->store.load().head,
-                   .rounds = impl_->store.rounds(),
-                   .before = {},
-                   .after = {},
-                   .seconds = 0.0,
-                   .bytes_up = 0,
-                   .bytes_down = 0,
-                   .peak_rss_bytes = core::peak_rss_bytes(),
-                   .device = "cpu"};
+  RunReport report{
+      .name = impl_->setup.config.name,
+      .seed = impl_->setup.config.seed,
+      .config_hash = federation_id(impl_->setup.config),
+      .head = impl_->store.load().head,
+      .rounds = impl_->store.rounds(),
+      .before = {},
+      .after = {},
+      .seconds = 0.0,
+      .bytes_up = 0,
+      .bytes_down = 0,
+      .peak_rss_bytes = core::peak_rss_bytes(),
+      .device = core::join(std::vector<std::string>(impl_->devices.begin(), impl_->devices.end()))};
   for (const StoredEvaluation& evaluation : impl_->store.evaluations()) {
     if (evaluation.version == 0) report.before = evaluation.metrics;
     for (RoundReport& round : report.rounds) {

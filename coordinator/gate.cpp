@@ -8,8 +8,8 @@
 
 namespace drystone::coordinator {
 
-using core::refuse;
 using core::Refusal;
+using core::refuse;
 
 namespace {
 constexpr std::size_t kRememberedRounds = 16;
@@ -55,7 +55,8 @@ core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client
     return refuse(Refusal::UnknownClient, "signed as " + manifest->client + ", sent by " + client);
   }
   if (manifest->round != round.plan.round || manifest->attempt != round.plan.attempt) {
-    return refuse(Refusal::RoundClosed, "round " + std::to_string(manifest->round) + " is not open");
+    return refuse(Refusal::RoundClosed,
+                  "round " + std::to_string(manifest->round) + " is not open");
   }
   if (!std::ranges::binary_search(round.plan.cohort, client)) {
     return refuse(Refusal::NotInCohort, "not asked in round " + std::to_string(round.plan.round));

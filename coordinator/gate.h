@@ -7,8 +7,8 @@
 #include <string>
 
 #include "aggregation/layout.h"
-#include "core/expected.h"
 #include "coordinator/round_machine.h"
+#include "core/expected.h"
 #include "crypto/roster.h"
 #include "wire/messages.h"
 

@@ -59,7 +59,6 @@ int serve(const core::Config& config, const std::filesystem::path& state,
   wire::ZmqServer transport(config.security.coordinator, identity, roster);
   core::ProgressBoard board;
   coordinator::Console console(board);
-  std::filesystem::create_directories(config.output.dir);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
   coordinator::Coordinator coordinator(
@@ -96,9 +95,10 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   app.add_option("--state", options.state, "State folder (default: output.dir/state)");
   app.add_option("--set", options.overrides, "KEY=VALUE that replaces a key of the file");
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
-  core::init_log(core::parse_log_level(options.common.log_level));
   const core::Config config = core::load_config(options.file, options.overrides);
   check(config);
+  std::filesystem::create_directories(config.output.dir);
+  core::init_log(core::parse_log_level(options.common.log_level), config.output.dir / "log.txt");
   return serve(config, options.state.empty() ? config.output.dir / "state" : options.state, stop);
 }
 

@@ -23,13 +23,13 @@ struct RoundReport {
   double train_loss = 0.0;                        ///< mean over accepted updates, by weight
   std::uint64_t bytes_up = 0;                     ///< frame bytes while this round was open
   std::uint64_t bytes_down = 0;
-  std::int64_t stack_rank = 0;                    ///< largest over modules
+  std::int64_t stack_rank = 0;  ///< largest over modules
   std::int64_t compact_rank = 0;
   std::string exactness;
   double seconds = 0.0;
   std::uint64_t client_steps = 0;
   std::uint64_t tokens = 0;
-  std::optional<Metrics> eval;                    ///< of the version that this round published
+  std::optional<Metrics> eval;  ///< of the version that this round published
 };
 
 struct RunReport {

@@ -16,7 +16,9 @@ bool contains(const std::vector<std::string>& sorted, const std::string& name) {
 }  // namespace
 
 RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::Instant now)
-    : settings_(std::move(settings)), state_(std::move(state)), deadline_(now + settings_.deadline) {
+    : settings_(std::move(settings)),
+      state_(std::move(state)),
+      deadline_(now + settings_.deadline) {
   core::require(std::ranges::is_sorted(settings_.trainers), "RoundMachine: trainers not sorted");
   core::require(!settings_.trainers.empty(), "RoundMachine: no trainers");
   if (state_.open) {
@@ -143,17 +145,17 @@ void RoundMachine::try_open(core::Instant now, Actions& actions) {
     actions.emplace_back(KeepWaiting{cohort.size(), quorum});
     return;
   }
-  wire::RoundPlan plan{.federation = settings_.federation,
-                       .round = state_.version + 1,
-                       .attempt = attempt_,
-                       .base_version = state_.version,
-                       .base_head = state_.head,
-                       .seed = settings_.seed,
-                       .cohort = cohort,
-                       .start = settings_.start,
-                       .deadline_ms = static_cast<std::uint64_t>(
-                           std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline)
-                               .count())};
+  wire::RoundPlan plan{
+      .federation = settings_.federation,
+      .round = state_.version + 1,
+      .attempt = attempt_,
+      .base_version = state_.version,
+      .base_head = state_.head,
+      .seed = settings_.seed,
+      .cohort = cohort,
+      .start = settings_.start,
+      .deadline_ms = static_cast<std::uint64_t>(
+          std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count())};
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   phase_ = Phase::Collecting;
   deadline_ = now + settings_.deadline;
@@ -193,8 +195,7 @@ void RoundMachine::abandon(core::Instant now, Actions& actions) {
   refused_.clear();
   actions.emplace_back(Abandon{round.plan.round, round.plan.attempt, reason});
   ++attempt_;
-  const bool enough_left =
-      settings_.trainers.size() - excluded_.size() >= quorum_of(cohort_size());
+  const bool enough_left = settings_.trainers.size() - excluded_.size() >= quorum_of(cohort_size());
   if (attempt_ >= settings_.max_attempts || !enough_left) {
     phase_ = Phase::Done;
     actions.emplace_back(Fail{"round " + std::to_string(round.plan.round) + " abandoned " +

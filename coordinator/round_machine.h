@@ -19,13 +19,13 @@
 namespace drystone::coordinator {
 
 struct MachineSettings {
-  std::string federation;            ///< hex id, goes into every plan
+  std::string federation;  ///< hex id, goes into every plan
   std::uint64_t seed = 0;
   std::uint64_t rounds = 1;
-  std::uint64_t cohort = 0;          ///< clients asked per round; 0: all trainers
-  std::uint64_t quorum = 0;          ///< fewest accepted updates; 0: the whole cohort
-  core::Instant deadline{};          ///< for a round, for gathering clients, for the last evaluation
-  std::uint64_t max_attempts = 3;    ///< plans of one round before the federation fails
+  std::uint64_t cohort = 0;        ///< clients asked per round; 0: all trainers
+  std::uint64_t quorum = 0;        ///< fewest accepted updates; 0: the whole cohort
+  core::Instant deadline{};        ///< for a round, for gathering clients, for the last evaluation
+  std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
   std::vector<std::string> trainers;    ///< sorted
   std::vector<std::string> evaluators;  ///< sorted
@@ -54,29 +54,62 @@ struct MachineState {
 };
 
 // ---- events ------------------------------------------------------------------------------------
-struct Joined { std::string client; };
-struct UpdateAccepted { AcceptedUpdate update; };
-struct UpdateRefused { std::string client; core::Refusal reason; };
-struct Published { std::uint64_t version; core::Digest head; };
-struct Evaluated { std::string client; std::uint64_t version; };
+struct Joined {
+  std::string client;
+};
+struct UpdateAccepted {
+  AcceptedUpdate update;
+};
+struct UpdateRefused {
+  std::string client;
+  core::Refusal reason;
+};
+struct Published {
+  std::uint64_t version;
+  core::Digest head;
+};
+struct Evaluated {
+  std::string client;
+  std::uint64_t version;
+};
 struct TimePassed {};
 using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, Evaluated, TimePassed>;
 
 // ---- actions -----------------------------------------------------------------------------------
 /// Persist (and sign) the plan before the SendTasks that follow it.
-struct PersistPlan { wire::RoundPlan plan; };
-struct SendTask { std::string client; };
-struct Aggregate { OpenRound round; };
+struct PersistPlan {
+  wire::RoundPlan plan;
+};
+struct SendTask {
+  std::string client;
+};
+struct Aggregate {
+  OpenRound round;
+};
 /// Too few updates: the round's accepted updates are dropped and it is planned anew.
-struct Abandon { std::uint64_t round; std::uint64_t attempt; std::string reason; };
-struct RequestEvaluation { std::string client; std::uint64_t version; };
+struct Abandon {
+  std::uint64_t round;
+  std::uint64_t attempt;
+  std::string reason;
+};
+struct RequestEvaluation {
+  std::string client;
+  std::uint64_t version;
+};
 /// Gathering took longer than the deadline and there is still no quorum; it goes on.
-struct KeepWaiting { std::uint64_t present; std::uint64_t quorum; };
-struct Finish { std::uint64_t version; };
+struct KeepWaiting {
+  std::uint64_t present;
+  std::uint64_t quorum;
+};
+struct Finish {
+  std::uint64_t version;
+};
 /// The federation cannot go on; `reason` is one line that names round and clients.
-struct Fail { std::string reason; };
-using Action = std::variant<PersistPlan, SendTask, Aggregate, Abandon, RequestEvaluation, KeepWaiting,
-                            Finish, Fail>;
+struct Fail {
+  std::string reason;
+};
+using Action = std::variant<PersistPlan, SendTask, Aggregate, Abandon, RequestEvaluation,
+                            KeepWaiting, Finish, Fail>;
 
 /// One federation's rounds. Not thread-safe. A client that is late, unknown or speaks out of turn
 /// never changes its state (the gate refuses before; events for other rounds are ignored).
@@ -118,12 +151,12 @@ class RoundMachine {
   MachineSettings settings_;
   MachineState state_;
   Phase phase_ = Phase::Gathering;
-  core::Instant deadline_{};               ///< of the current phase
-  std::uint64_t attempt_ = 0;              ///< of the round being planned
+  core::Instant deadline_{};   ///< of the current phase
+  std::uint64_t attempt_ = 0;  ///< of the round being planned
   std::set<std::string> joined_;
-  std::map<std::string, core::Refusal> refused_;   ///< in the open round
-  std::set<std::string> excluded_;         ///< refused in an earlier attempt of this round
-  std::set<std::string> evaluating_;       ///< evaluators that were asked and have not answered
+  std::map<std::string, core::Refusal> refused_;  ///< in the open round
+  std::set<std::string> excluded_;                ///< refused in an earlier attempt of this round
+  std::set<std::string> evaluating_;  ///< evaluators that were asked and have not answered
 };
 
 }  // namespace drystone::coordinator

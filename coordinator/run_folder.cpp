@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aggregation/accumulator.h"
+#include "coordinator/report_html.h"
 #include "coordinator/version_record.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -140,7 +141,9 @@ void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
     core::write_file_atomic(folder.dir / name, core::as_bytes(text));
   };
   write_text("config.toml", core::to_toml(folder.config));
-  write_text("report.json", to_json(coordinator.report()));
+  const RunReport report = coordinator.report();
+  write_text("report.json", to_json(report));
+  write_text("report.html", to_html(report));
   const std::uint64_t newest = coordinator.store().load().version;
   for (std::uint64_t version = 0; version <= newest; ++version) {
     write_version(folder, coordinator.store(), version);

@@ -72,7 +72,9 @@ Store::Store(const std::filesystem::path& dir, const std::string& federation)
     : db_(std::make_unique<Database>(created(dir) / "state.sqlite")), blobs_(dir / "blobs") {
   Statement known(db_->db, "SELECT value FROM meta WHERE key = 'federation'");
   if (!known.step()) {
-    Statement(db_->db, "INSERT INTO meta VALUES('federation', ?)").bind(std::string_view(federation)).run();
+    Statement(db_->db, "INSERT INTO meta VALUES('federation', ?)")
+        .bind(std::string_view(federation))
+        .run();
   } else if (known.text(0) != federation) {
     throw core::ConfigError(dir.string() + ": holds the state of another configuration (" +
                             known.text(0).substr(0, 12) + ", now " + federation.substr(0, 12) +
@@ -164,8 +166,9 @@ void Store::save_evaluation(const StoredEvaluation& evaluation, const wire::Sign
 }
 
 std::vector<wire::Signed> Store::versions(std::uint64_t since, std::uint64_t limit) const {
-  Statement rows(db_->db,
-                 "SELECT manifest, signature FROM versions WHERE version >= ? ORDER BY version LIMIT ?");
+  Statement rows(
+      db_->db,
+      "SELECT manifest, signature FROM versions WHERE version >= ? ORDER BY version LIMIT ?");
   rows.bind(since).bind(limit);
   std::vector<wire::Signed> manifests;
   while (rows.step()) manifests.push_back({rows.blob(0), to_signature(rows.blob(1))});
@@ -221,10 +224,12 @@ core::Digest Store::state_hash() const {
     hash.update(core::as_bytes(sql));
   };
   absorb("SELECT round || '/' || attempt || '/' || is_open || hex(plan) FROM plans ORDER BY round");
-  absorb("SELECT round || '/' || client || hex(manifest) || hex(signature) FROM updates "
-         "ORDER BY round, client");
+  absorb(
+      "SELECT round || '/' || client || hex(manifest) || hex(signature) FROM updates "
+      "ORDER BY round, client");
   absorb("SELECT version || hex(head) || hex(manifest) FROM versions ORDER BY version");
-  absorb("SELECT version || '/' || client || hex(evidence) FROM evaluations ORDER BY version, client");
+  absorb(
+      "SELECT version || '/' || client || hex(evidence) FROM evaluations ORDER BY version, client");
   return hash.finish();
 }
 

@@ -27,8 +27,7 @@ std::array<std::uint8_t, N> fixed(const Json& hex) {
 }
 
 wire::Signed signed_from(const Json& object) {
-  return {core::from_hex(object.at("bytes").get<std::string>()),
-          fixed<64>(object.at("signature"))};
+  return {core::from_hex(object.at("bytes").get<std::string>()), fixed<64>(object.at("signature"))};
 }
 
 // The signed bytes are what counts; these lines only let a person read the file.
@@ -92,7 +91,8 @@ VersionRecord make_record(const Store& store, const crypto::Roster& roster,
   core::ensure(!manifests.empty(), "make_record: no such version");
   const auto manifest = wire::decode_version(manifests.front().bytes);
   core::ensure(manifest.has_value(), "make_record: unreadable manifest");
-  VersionRecord record{.manifest = manifests.front(), .coordinator = coordinator, .plan = {}, .updates = {}};
+  VersionRecord record{
+      .manifest = manifests.front(), .coordinator = coordinator, .plan = {}, .updates = {}};
   if (version == 0) return record;
   record.plan = store.plan(manifest->round);
   for (const StoredUpdate& stored : store.updates(manifest->round)) {

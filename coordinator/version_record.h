@@ -14,14 +14,14 @@ namespace drystone::coordinator {
 /// One accepted update: its manifest as signed, and by whom.
 struct RecordedUpdate {
   std::string client;
-  wire::Signed manifest;         ///< signed in the context of the plan's transcript
+  wire::Signed manifest;  ///< signed in the context of the plan's transcript
   crypto::PublicKey signer{};
 };
 
 struct VersionRecord {
-  wire::Signed manifest;         ///< wire::VersionManifest
+  wire::Signed manifest;  ///< wire::VersionManifest
   crypto::PublicKey coordinator{};
-  wire::Signed plan;             ///< empty bytes for version 0
+  wire::Signed plan;                    ///< empty bytes for version 0
   std::vector<RecordedUpdate> updates;  ///< in the order of the Merkle leaves
 };
 

@@ -41,7 +41,8 @@ TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
   const auto manifest = wire::decode_version(store.versions(1, 1).front().bytes);
   const auto version = tensors::read_factor_set(store.blobs().path(manifest->payload));
   // Σ p_k B_k A_k with p = 1/2 each: (2 · 0.25 · 0.5 + 4 · 0.25 · 0.5) / 2
-  CHECK(version.modules.at("layer.0.query").product().max().item<float>() == doctest::Approx(0.375));
+  CHECK(version.modules.at("layer.0.query").product().max().item<float>() ==
+        doctest::Approx(0.375));
   CHECK(version.dense.at("classifier.weight").max().item<float>() == doctest::Approx(0.25));
 }
 

@@ -56,7 +56,9 @@ struct Attack {
   }
 
   void check_payload(const core::Bytes& payload, Refusal reason) {
-    check(federation.upload("client-1", federation.offer("client-1", claim(payload), task), payload), reason);
+    check(
+        federation.upload("client-1", federation.offer("client-1", claim(payload), task), payload),
+        reason);
   }
 };
 
@@ -67,9 +69,10 @@ core::Bytes honest_payload() { return tensors::to_bytes(small_update(2, 0.25)); 
 TEST_CASE("gate: a signature by another key") {
   Attack attack;
   auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
-  offer.update.signature =
-      crypto::sign(identity("stranger"), "update", wire::transcript(attack.task.plan.bytes), offer.update.bytes);
-  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::BadSignature);
+  offer.update.signature = crypto::sign(
+      identity("stranger"), "update", wire::transcript(attack.task.plan.bytes), offer.update.bytes);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()),
+               Refusal::BadSignature);
 }
 
 TEST_CASE("gate: a signature over another round's transcript") {
@@ -77,14 +80,16 @@ TEST_CASE("gate: a signature over another round's transcript") {
   auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
   offer.update.signature = crypto::sign(attack.federation.identity_of("client-1"), "update",
                                         core::Digest{}, offer.update.bytes);
-  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::BadSignature);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()),
+               Refusal::BadSignature);
 }
 
 TEST_CASE("gate: one client's signed update sent by another") {
   Attack attack;
   auto claim = attack.federation.manifest("client-2", honest_payload(), attack.plan);
   const auto offer = attack.federation.offer("client-1", claim, attack.task);
-  attack.check(attack.federation.upload("client-1", offer, honest_payload()), Refusal::UnknownClient);
+  attack.check(attack.federation.upload("client-1", offer, honest_payload()),
+               Refusal::UnknownClient);
 }
 
 TEST_CASE("gate: a replay is refused and counts nothing twice") {
@@ -96,7 +101,8 @@ TEST_CASE("gate: a replay is refused and counts nothing twice") {
   const auto task = federation.next<wire::Task>("client-1").value();
   const auto plan = wire::decode_plan(task.plan.bytes).value();
   const core::Bytes payload = honest_payload();
-  const auto offer = federation.offer("client-1", federation.manifest("client-1", payload, plan), task);
+  const auto offer =
+      federation.offer("client-1", federation.manifest("client-1", payload, plan), task);
   CHECK(federation.upload("client-1", offer, payload)->accepted);
   const auto before = federation.coordinator().store().state_hash();
   CHECK(federation.upload("client-1", offer, payload)->refusal == Refusal::Replay);
@@ -126,7 +132,8 @@ TEST_CASE("gate: a rank above the quota hidden in one module, the total within b
 }
 
 TEST_CASE("gate: NaN and infinity in factors and in dense parts") {
-  for (const double bad : {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
     Attack factors;
     tensors::FactorSet update = small_update(2, 0.25);
     update.modules["layer.0.value"].a[1][7] = bad;
@@ -159,7 +166,8 @@ TEST_CASE("gate: a hidden overflow in one side of a pair") {
 
 TEST_CASE("gate: bytes other than those signed") {
   Attack attack;
-  const auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
+  const auto offer =
+      attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);
   core::Bytes other = honest_payload();
   other.back() ^= 1;
   attack.check(attack.federation.upload("client-1", offer, other), Refusal::PayloadMismatch);
@@ -180,7 +188,8 @@ TEST_CASE("gate: a claim of ten gigabytes costs nothing") {
   Attack attack;
   auto claim = attack.claim(honest_payload());
   claim.payload_bytes = 10'000'000'000;
-  attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+  attack.check(attack.federation.upload(
+                   "client-1", attack.federation.offer("client-1", claim, attack.task), {}),
                Refusal::TooLarge);
 }
 
@@ -189,14 +198,16 @@ TEST_CASE("gate: another base version, no examples, more examples than the contr
     Attack attack;
     auto claim = attack.claim(honest_payload());
     claim.base_version = 7;
-    attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+    attack.check(attack.federation.upload(
+                     "client-1", attack.federation.offer("client-1", claim, attack.task), {}),
                  Refusal::WrongBase);
   }
   for (const std::uint64_t examples : {0ULL, 101ULL}) {
     Attack attack;
     auto claim = attack.claim(honest_payload());
     claim.num_examples = examples;
-    attack.check(attack.federation.upload("client-1", attack.federation.offer("client-1", claim, attack.task), {}),
+    attack.check(attack.federation.upload(
+                     "client-1", attack.federation.offer("client-1", claim, attack.task), {}),
                  Refusal::ExamplesAboveCap);
   }
 }

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "coordinator/report_html.h"
 #include "core/error.h"
 
 using namespace drystone::coordinator;
@@ -33,12 +34,30 @@ TEST_CASE("report: the contract's fields, NaN as null") {
   report.rounds[0].train_loss = std::numeric_limits<double>::quiet_NaN();
   report.rounds[0].eval = Metrics{{"accuracy", 0.5}};
   const std::string text = to_json(report);
-  for (const char* field : {"\"name\"", "\"seed\"", "\"config_hash\"", "\"head\"", "\"rounds\"", "\"before\"",
-                            "\"after\"", "\"totals\"", "\"peak_rss_bytes\"", "\"device\"", "\"stack_rank\"",
-                            "\"client_steps\"", "\"exactness\"", "\"train_loss\": null", "\"accuracy\": 0.5"}) {
+  for (const char* field :
+       {"\"name\"", "\"seed\"", "\"config_hash\"", "\"head\"", "\"rounds\"", "\"before\"",
+        "\"after\"", "\"totals\"", "\"peak_rss_bytes\"", "\"device\"", "\"stack_rank\"",
+        "\"client_steps\"", "\"exactness\"", "\"train_loss\": null", "\"accuracy\": 0.5"}) {
     CAPTURE(field);
     CHECK(text.find(field) != std::string::npos);
   }
+}
+
+TEST_CASE("report: the page stands alone, escapes names and draws the score") {
+  RunReport report{.name = "<news> & more", .seed = 7, .config_hash = "ab", .device = "cpu"};
+  report.before = Metrics{{"accuracy", 0.1}, {"loss", 3.0}};
+  for (std::uint64_t round = 1; round <= 2; ++round) {
+    report.rounds.push_back({.round = round, .version = round, .exactness = "exact"});
+    report.rounds.back().eval =
+        Metrics{{"accuracy", 0.2 * static_cast<double>(round)}, {"loss", 2.0}};
+  }
+  const std::string page = to_html(report);
+  CHECK(page.find("&lt;news&gt; &amp; more") != std::string::npos);
+  CHECK(page.find("<news>") == std::string::npos);
+  CHECK(page.find("<polyline") != std::string::npos);
+  CHECK(page.find("0.4000") != std::string::npos);
+  CHECK(page.find("http") == std::string::npos);
+  CHECK(page.find("<script") == std::string::npos);
 }
 
 TEST_CASE("report: an unreadable row is an error of its own") {

@@ -29,7 +29,9 @@ std::vector<T> only(const std::vector<Action>& actions) {
   return found;
 }
 
-UpdateAccepted update_of(const std::string& client) { return {{.client = client, .num_examples = 1}}; }
+UpdateAccepted update_of(const std::string& client) {
+  return {{.client = client, .num_examples = 1}};
+}
 
 std::vector<Action> join_all(RoundMachine& machine, const MachineSettings& s) {
   std::vector<Action> all;
@@ -69,8 +71,10 @@ TEST_CASE("round machine: a whole federation, evaluated at the end") {
   machine.handle(update_of("client-1"), 3s);
   machine.handle(update_of("client-2"), 3s);
   CHECK(only<Finish>(machine.handle(Published{2, {}}, 4s)).empty());
-  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 0}, 5s)).front().version == 1);
-  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 1}, 5s)).front().version == 2);
+  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 0}, 5s)).front().version ==
+        1);
+  CHECK(only<RequestEvaluation>(machine.handle(Evaluated{"evaluator", 1}, 5s)).front().version ==
+        2);
   CHECK(only<Finish>(machine.handle(Evaluated{"evaluator", 2}, 6s)).size() == 1);
   CHECK(machine.is_finished());
 }
@@ -88,7 +92,8 @@ TEST_CASE("round machine: the deadline closes a round that has its quorum") {
   CHECK(only<Aggregate>(actions).front().round.accepted.size() == 2);
 }
 
-TEST_CASE("round machine: below the quorum the round is abandoned and planned anew without the refused") {
+TEST_CASE(
+    "round machine: below the quorum the round is abandoned and planned anew without the refused") {
   auto s = settings(4, 1);
   s.quorum = 3;
   RoundMachine machine(s, {}, 0s);
