@@ -12,8 +12,9 @@
 
 namespace drystone::adapters {
 
-/// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once with
-/// respect to x, a and b; never with respect to weight and bias. Keeps x and the thin drop(x)·Aᵀ.
+/// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once
+/// with respect to x, a and b; never with respect to weight and bias. Keeps x and the thin
+/// drop(x)·Aᵀ.
 /// @param x       [..., in]
 /// @param weight  [out, in], frozen
 /// @param bias    [out], frozen, or undefined

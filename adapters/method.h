@@ -111,8 +111,8 @@ struct Method {
   std::unique_ptr<Adapter> (*make)(models::Model&, const AdapterSpec&, const AdapterStart&);
 };
 
-/// The linears that `target_modules` means, in forward order: {"all-linear"} is every one; otherwise
-/// a name matches when it equals a target or ends with "." + target (PEFT's rule).
+/// The linears that `target_modules` means, in forward order: {"all-linear"} is every one;
+/// otherwise a name matches when it equals a target or ends with "." + target (PEFT's rule).
 /// @throws core::ConfigError  a target without a match; the message lists what exists
 std::vector<models::Linear*> match_linears(models::Model& model,
                                            const std::vector<std::string>& target_modules);

@@ -17,7 +17,8 @@ std::span<const Method> methods();
 const Method& find_method(std::string_view name);
 
 /// Checks a specification without a model.
-/// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known one)
+/// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known
+///                            one)
 void validate(const AdapterSpec& spec);
 
 /// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears

@@ -1,6 +1,6 @@
 #pragma once
-// Averages of factors, entry by entry: the baselines that stacking is measured against, and the right
-// rule for dense parts.
+// Averages of factors, entry by entry: the baselines that stacking is measured against, and the
+// right rule for dense parts.
 
 #include <span>
 
@@ -18,8 +18,8 @@ namespace drystone::aggregation {
 /// @throws core::InvalidArgument  as stack(), or unequal ranks
 tensors::Factors average(std::span<const WeightedFactors> clients);
 
-/// The same on factors padded with zeros to the largest rank. Rows that few clients have are averaged
-/// with the others' zeros and shrink: the known weakness of the method, kept on purpose.
+/// The same on factors padded with zeros to the largest rank. Rows that few clients have are
+/// averaged with the others' zeros and shrink: the known weakness of the method, kept on purpose.
 tensors::Factors average_zero_padded(std::span<const WeightedFactors> clients);
 
 /// Σ share_k · tensor_k, float32, summed in float64 in the order given.

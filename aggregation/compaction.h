@@ -1,7 +1,7 @@
 #pragma once
 // The smallest factors with the same product: QR of both stacked factors and an SVD of the small
-// core between them (as FLoRIST, 2025, arXiv:2506.09199, with two QRs for its two thin SVDs), and the
-// part that is cut, for error feedback.
+// core between them (as FLoRIST, 2025, arXiv:2506.09199, with two QRs for its two thin SVDs), and
+// the part that is cut, for error feedback.
 
 #include <cstdint>
 #include <vector>
@@ -22,9 +22,10 @@ struct Compaction {
 /// @throws core::ConfigError  an unknown kind, tolerance outside (0, 1), rank < 1
 Compaction compaction_of(const core::AggregationConfig& config);
 
-/// What Lossless (and Rank, at most) cuts: singular values whose root sum of squares is at most this
-/// share of the product's Frobenius norm. It is 2⁻²³, the spacing of float32 at 1: less than writing
-/// the factors in float32 changes the product by, so what goes is only ranks that rounding made up.
+/// What Lossless (and Rank, at most) cuts: singular values whose root sum of squares is at most
+/// this share of the product's Frobenius norm. It is 2⁻²³, the spacing of float32 at 1: less than
+/// writing the factors in float32 changes the product by, so what goes is only ranks that rounding
+/// made up.
 inline constexpr double kLosslessTolerance = 1.1920928955078125e-7;
 
 struct CompactionReport {
@@ -49,8 +50,8 @@ struct Compacted {
 /// @return       contiguous factors of rank max(1, t), t = fewest columns that `compaction` allows.
 ///               Signs are fixed: the entry of largest size of each column of B is positive.
 /// Equal inputs give equal bits on one machine with one number of threads (tensors/threads.h).
-/// Costs about 8·(out + in)·R² + 30·R³ flops; where R ≥ min(out, in) the [out, in] product is formed
-/// and decomposed instead. CompactionKind::None copies.
+/// Costs about 8·(out + in)·R² + 30·R³ flops; where R ≥ min(out, in) the [out, in] product is
+/// formed and decomposed instead. CompactionKind::None copies.
 /// @throws core::InvalidArgument  not a pair of factors, or a number that is not finite
 Compacted compact(const tensors::Factors& stack, const Compaction& compaction,
                   at::ScalarType dtype = at::kFloat);

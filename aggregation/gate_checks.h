@@ -1,6 +1,6 @@
 #pragma once
-// What an arriving payload must satisfy before it may touch an aggregate (steps 4 to 6 of the gate),
-// in order of cost. Pure: same bytes, same answer, no state.
+// What an arriving payload must satisfy before it may touch an aggregate (steps 4 to 6 of the
+// gate), in order of cost. Pure: same bytes, same answer, no state.
 
 #include <cstdint>
 
@@ -27,8 +27,8 @@ inline constexpr double kMaxBalancedNorm = 65504.0;
 core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const AdapterLayout& plan,
                                   int64_t max_rank);
 
-/// Every float32 of `values` is finite. Refuses with NotFinite and the position of the first that is
-/// not. `values` need not be aligned. Runs at the speed of memory.
+/// Every float32 of `values` is finite. Refuses with NotFinite and the position of the first that
+/// is not. `values` need not be aligned. Runs at the speed of memory.
 /// @throws core::InvalidArgument  length not a multiple of 4
 core::Expected<void> check_finite(core::ByteView values);
 
@@ -37,8 +37,8 @@ core::Expected<void> check_finite(core::ByteView values);
 core::Expected<void> check_gauge(const tensors::Factors& factors);
 
 /// All of them on a whole payload, cheapest first: header, plan, finiteness, gauge. A payload that
-/// passes has exactly the bytes that its shapes need. Nothing is allocated in proportion to what the
-/// payload claims. Works on mapped memory. The claim of a length is bounded before: layout.h,
+/// passes has exactly the bytes that its shapes need. Nothing is allocated in proportion to what
+/// the payload claims. Works on mapped memory. The claim of a length is bounded before: layout.h,
 /// max_payload_bytes.
 /// Refuses with TooLarge, MalformedFrame, PayloadMismatch, PlanMismatch, RankAboveQuota, NotFinite
 /// or BadGauge; the detail names the module. The digest and signature are the caller's to check.

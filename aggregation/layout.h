@@ -1,5 +1,6 @@
 #pragma once
-// The shape that every update and version of a federation has: fixed by the base model and the plan.
+// The shape that every update and version of a federation has: fixed by the base model and the
+// plan.
 
 #include <cstdint>
 #include <filesystem>

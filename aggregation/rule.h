@@ -26,8 +26,8 @@ struct AcceptedUpdate {
 
 /// The files of one aggregation. None of the outputs is fsynced; both are complete or absent.
 struct AggregationJob {
-  /// In any order: the sums run in the order of client names, so that the result is the same bits in
-  /// whatever order the updates arrived.
+  /// In any order: the sums run in the order of client names, so that the result is the same bits
+  /// in whatever order the updates arrived.
   std::vector<AcceptedUpdate> updates;
   std::filesystem::path carry_in;   ///< what the last round cut; empty: nothing
   std::filesystem::path output;     ///< the factors to publish
@@ -56,8 +56,8 @@ class AggregationRule {
   virtual Publish publish() const = 0;
   /// Goes through the modules one at a time on mapped files: memory is about one module's stack,
   /// however many clients and modules there are.
-  /// @throws core::InvalidArgument  no update, a client twice, updates of different layout, ranks that
-  ///                                the rule cannot combine; names the client and the remedy
+  /// @throws core::InvalidArgument  no update, a client twice, updates of different layout, ranks
+  ///                                that the rule cannot combine; names the client and the remedy
   /// @throws core::IoError          a file cannot be read or written
   virtual AggregationReport aggregate(const AggregationJob& job) const = 0;
 };

@@ -21,7 +21,8 @@ struct WeightedFactors {
 /// The weight is folded into A only; the result has rank R = Σ_k r_k over the clients with w_k > 0.
 /// Costs O((in + out) · R) time and memory; no [out, in] matrix is formed.
 /// @param clients  one entry per client, all for the same module, float32; not modified
-/// @return         B [out, R] and A [R, in], float32, contiguous, fresh storage, no autograd history
+/// @return         B [out, R] and A [R, in], float32, contiguous, fresh storage, no autograd
+///                 history
 /// @throws core::InvalidArgument  no clients, unequal modules, a weight that is negative or not
 ///                                finite, or all weights zero
 /// Reentrant: reads only its argument.
@@ -37,7 +38,8 @@ struct ScaledFactors {
 /// One thread at a time.
 class StackBuffer {
  public:
-  /// `dtype` is float32, or float64: scales are then applied without rounding, which compaction uses.
+  /// `dtype` is float32, or float64: scales are then applied without rounding, which compaction
+  /// uses.
   explicit StackBuffer(at::ScalarType dtype = at::kFloat) : dtype_(dtype) {}
 
   /// B · A = Σ scale_i · B_i · A_i in the order given; terms of scale 0 are left out.

@@ -7,8 +7,8 @@
 
 namespace drystone::aggregation {
 
-/// Publishes Σ p_k · B_k · A_k per module. What compaction cuts is added to the next round's stack, so
-/// that the sum over rounds stays exact: cut means delayed, not lost.
+/// Publishes Σ p_k · B_k · A_k per module. What compaction cuts is added to the next round's stack,
+/// so that the sum over rounds stays exact: cut means delayed, not lost.
 class StackingRule final : public AggregationRule {
  public:
   StackingRule(Weighting weighting, Compaction compaction)

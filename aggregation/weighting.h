@@ -13,9 +13,9 @@ enum class Weighting { Examples, Uniform };
 /// "examples" or "uniform". @throws core::ConfigError  anything else
 Weighting weighting_of(const std::string& name);
 
-/// p_k ≥ 0 with Σ p_k = 1, over the accepted updates only: whoever is not in the list (late, refused,
-/// dropped) has no share and the others' shares grow. A client without examples gets 0, also under
-/// Uniform.
+/// p_k ≥ 0 with Σ p_k = 1, over the accepted updates only: whoever is not in the list (late,
+/// refused, dropped) has no share and the others' shares grow. A client without examples gets 0,
+/// also under Uniform.
 /// @throws core::InvalidArgument  no client, or none with examples
 std::vector<double> shares(Weighting weighting, std::span<const std::uint64_t> num_examples);
 

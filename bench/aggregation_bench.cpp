@@ -1,5 +1,5 @@
-// What the coordinator computes for one square module: stacking, and lossless compaction of the stack.
-// Arguments: width of the module, clients, rank of each.
+// What the coordinator computes for one square module: stacking, and lossless compaction of the
+// stack. Arguments: width of the module, clients, rank of each.
 
 #include <cstdint>
 #include <stdexcept>

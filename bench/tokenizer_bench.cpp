@@ -1,5 +1,5 @@
-// Encodes the texts of a JSON-lines file: prints the ids (--ids), or the least CPU time of five runs as
-// one JSON object. tokenizer_bench.py compares both with Hugging Face's tokenizers.
+// Encodes the texts of a JSON-lines file: prints the ids (--ids), or the least CPU time of five
+// runs as one JSON object. tokenizer_bench.py compares both with Hugging Face's tokenizers.
 //
 //     tokenizer_bench MODEL_FOLDER FILE MAX_LENGTH [--ids]
 

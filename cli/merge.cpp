@@ -44,7 +44,8 @@ class Merger {
   std::map<std::string, std::string> names_;  ///< name in the full model → name in the checkpoint
 };
 
-// A bare encoder's checkpoint says "encoder.layer.0…" where the adapter says "bert.encoder.layer.0…".
+// A bare encoder's checkpoint says "encoder.layer.0…" where the adapter says
+// "bert.encoder.layer.0…".
 void Merger::add_missing_prefix() {
   const std::string& module = adapter_.modules.begin()->first;
   if (names_.contains(module + ".weight")) return;

@@ -17,8 +17,8 @@ struct ProvisionOptions {
 };
 
 /// Writes OUT/coordinator, OUT/client-N and OUT/evaluator: configuration, keys, the roster, the
-/// party's share of the data, and for the coordinator what an update may contain (layout.json) and the
-/// head that everybody starts from (initial.safetensors).
+/// party's share of the data, and for the coordinator what an update may contain (layout.json) and
+/// the head that everybody starts from (initial.safetensors).
 /// @return the folders made
 /// @throws core::ConfigError, core::IoError
 std::vector<std::filesystem::path> provision(core::Config config, const ProvisionOptions& options);

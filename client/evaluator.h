@@ -42,7 +42,8 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
 std::map<std::string, double> classification_metrics(const at::Tensor& logits,
                                                      const at::Tensor& labels);
 
-/// mse = loss; Pearson's and Spearman's (average ranks) correlation, NaN where one side is constant.
+/// mse = loss; Pearson's and Spearman's (average ranks) correlation, NaN where one side is
+/// constant.
 /// @param predictions  [n] or [n, 1]  @param targets  [n]
 std::map<std::string, double> regression_metrics(const at::Tensor& predictions,
                                                  const at::Tensor& targets);

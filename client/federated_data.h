@@ -1,5 +1,6 @@
 #pragma once
-// The data of a federation as its configuration describes it: split among the clients, and a test set.
+// The data of a federation as its configuration describes it: split among the clients, and a test
+// set.
 
 #include <filesystem>
 #include <map>
@@ -22,7 +23,8 @@ Records load_train(const core::Config& config);
 /// data.test, cut to data.max_test_examples by a keyed draw.
 Records load_test(const core::Config& config);
 
-/// `train` split among `clients` by data.partition, keyed by the seed; a shard keeps the file's order.
+/// `train` split among `clients` by data.partition, keyed by the seed; a shard keeps the file's
+/// order.
 /// @param config  with data.labels filled in (data::resolve_labels) for classification
 /// @throws core::ConfigError  fewer examples than clients, a partition that does not fit
 std::map<std::string, Records> split(const core::Config& config, const Records& train,

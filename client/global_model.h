@@ -14,14 +14,16 @@
 
 namespace drystone::client {
 
-/// One version of the global model. Immutable: `apply` makes a new snapshot that shares every tensor
-/// which the published factors do not touch, so snapshots are cheap to keep and any number of model
-/// instances and threads may read one at the same time. The pristine weights are never written to.
+/// One version of the global model. Immutable: `apply` makes a new snapshot that shares every
+/// tensor which the published factors do not touch, so snapshots are cheap to keep and any number
+/// of model instances and threads may read one at the same time. The pristine weights are never
+/// written to.
 ///
-/// Add (stacking):      W_v = W_{v−1} + B·A, folded in version order into a fresh fp32 copy. The order
-///                      is part of the definition: the bits do not depend on how a client caught up.
-/// Replace (averaging): (B, A) take the place of every module published before. They are kept beside
-///                      W: adapters continue from them, and W is the pristine base.
+/// Add (stacking):      W_v = W_{v−1} + B·A, folded in version order into a fresh fp32 copy. The
+///                      order is part of the definition: the bits do not depend on how a client
+///                      caught up.
+/// Replace (averaging): (B, A) take the place of every module published before. They are kept
+///                      beside W: adapters continue from them, and W is the pristine base.
 /// Dense parts:         version 0 sets them, later versions add their differences, in fp32.
 class GlobalState {
  public:
@@ -47,8 +49,8 @@ class GlobalState {
   /// W that training starts from: [out, in], not to be written to. @throws core::InvalidArgument
   const at::Tensor& weight(const std::string& module) const;
 
-  /// Sets the model's weights and dense parts to what training starts from (start factors left out).
-  /// The handles are shared: replace a dense handle before changing its numbers.
+  /// Sets the model's weights and dense parts to what training starts from (start factors left
+  /// out). The handles are shared: replace a dense handle before changing its numbers.
   void install_for_training(models::Model& model) const;
   /// Sets them to the whole published function: W + B·A where start factors exist.
   void install_for_evaluation(models::Model& model) const;

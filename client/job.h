@@ -26,7 +26,8 @@ struct JobResult {
   std::optional<Evaluation> evaluated;
 };
 
-/// Computes on the calling thread with `training.threads` threads. @throws core::Error from training
+/// Computes on the calling thread with `training.threads` threads. @throws core::Error from
+/// training
 JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
                   const ProgressHook& on_progress);
 

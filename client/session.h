@@ -27,7 +27,8 @@ namespace drystone::client {
 class StateKeeper {
  public:
   virtual ~StateKeeper() = default;
-  /// @throws core::IoError  the payload is unreadable; core::InvalidArgument  it does not fit the model
+  /// @throws core::IoError  the payload is unreadable; core::InvalidArgument  it does not fit the
+  ///                        model
   virtual GlobalStatePtr apply(const GlobalStatePtr& state, const wire::VersionManifest& manifest,
                                const std::filesystem::path& payload) = 0;
 };

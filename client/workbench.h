@@ -36,13 +36,13 @@ struct TrainRequest {
 };
 
 /// Loads the base once; every training or evaluation gets its own model instance, made on demand,
-/// whose frozen weights are the shared ones. `train` and `evaluate` are const and may run in several
-/// threads at the same time with the same bits as one after the other; everything else belongs to
-/// the owner and must be done first.
+/// whose frozen weights are the shared ones. `train` and `evaluate` are const and may run in
+/// several threads at the same time with the same bits as one after the other; everything else
+/// belongs to the owner and must be done first.
 class Workbench {
  public:
-  /// @throws core::ConfigError  no usable model or tokenizer at the path, unknown task or device, or
-  ///                            a base that is not the pinned one (model.sha256)
+  /// @throws core::ConfigError  no usable model or tokenizer at the path, unknown task or device,
+  ///                            or a base that is not the pinned one (model.sha256)
   explicit Workbench(WorkbenchConfig config);
   ~Workbench();
   Workbench(const Workbench&) = delete;
@@ -55,8 +55,8 @@ class Workbench {
   /// @throws core::InvalidArgument  no such name
   std::int64_t num_examples(const std::string& name) const;
 
-  /// SHA-256 (hex) over the base checkpoint's files (config.json, then the weights), hashed when the
-  /// workbench was made.
+  /// SHA-256 (hex) over the base checkpoint's files (config.json, then the weights), hashed when
+  /// the workbench was made.
   const std::string& base_sha256() const;
   /// "cpu", "cuda:0".
   std::string device() const;

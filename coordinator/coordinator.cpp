@@ -143,7 +143,8 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
   tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
 }
 
-// What the store holds; a fresh one first gets version 0: the dense parts that everybody starts from.
+// What the store holds; a fresh one first gets version 0: the dense parts that everybody starts
+// from.
 MachineState Coordinator::Impl::initial_state() {
   if (store.versions(0, 1).empty()) publish_initial();
   return store.load();

@@ -31,7 +31,8 @@ struct CoordinatorSetup {
 class Coordinator {
  public:
   /// @param identity, transport, clock, observers  outlive the coordinator
-  /// @throws core::ConfigError, core::IoError  see Store; a layout or initial file that does not fit
+  /// @throws core::ConfigError, core::IoError  see Store; a layout or initial file that does not
+  /// fit
   Coordinator(CoordinatorSetup setup, const crypto::Identity& identity,
               wire::ServerTransport& transport, const core::Clock& clock,
               std::vector<Observer*> observers = {});

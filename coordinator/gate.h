@@ -25,8 +25,9 @@ class Gate {
   void open(const wire::RoundPlan& plan, core::ByteView plan_bytes);
   void close();
 
-  /// Steps 2–4 and 7, without the payload: identity and role, signature over T_r, open round, asked,
-  /// not seen, base version, a claimed size that the plan and the client's quota allow, examples.
+  /// Steps 2–4 and 7, without the payload: identity and role, signature over T_r, open round,
+  /// asked, not seen, base version, a claimed size that the plan and the client's quota allow,
+  /// examples.
   core::Expected<wire::UpdateManifest> check_offer(const std::string& client,
                                                    const wire::Signed& offer,
                                                    const OpenRound& round) const;

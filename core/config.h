@@ -143,7 +143,8 @@ struct Config {
 /// "training.rank=8" or, for the second [[clients]] entry, "clients.1.rank=8".
 /// Relative paths are resolved against the file's folder, those in overrides against the current
 /// one; afterwards all paths are absolute. Whether they exist is for the programs to check.
-/// @throws ConfigError  `FILE:LINE: key: what is wrong; what to do`; an unknown key names the nearest
+/// @throws ConfigError  `FILE:LINE: key: what is wrong; what to do`; an unknown key names the
+///                      nearest
 Config load_config(const std::filesystem::path& file,
                    const std::vector<std::string>& overrides = {});
 
@@ -158,8 +159,8 @@ std::int64_t num_clients(const Config& config);
 std::string to_toml(const Config& config);
 
 /// Canonical text of what determines the result: everything but paths, field names of data files,
-/// addresses, the deadline, workers and output. Equal for a simulated and a deployed run of the same federation; its SHA-256
-/// is the config hash in reports and in every round's transcript.
+/// addresses, the deadline, workers and output. Equal for a simulated and a deployed run of the
+/// same federation; its SHA-256 is the config hash in reports and in every round's transcript.
 std::string semantic_text(const Config& config);
 
 }  // namespace drystone::core

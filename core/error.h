@@ -1,6 +1,6 @@
 #pragma once
-// Exceptions for caller's bugs, broken environments and bad configuration. What a healthy federation
-// meets on an ordinary day is a value instead: see core/expected.h.
+// Exceptions for caller's bugs, broken environments and bad configuration. What a healthy
+// federation meets on an ordinary day is a value instead: see core/expected.h.
 
 #include <stdexcept>
 #include <string>

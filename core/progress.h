@@ -1,5 +1,6 @@
 #pragma once
-// Progress of several things at once: bars that move in place on a terminal, sparse lines elsewhere.
+// Progress of several things at once: bars that move in place on a terminal, sparse lines
+// elsewhere.
 
 #include <cstdint>
 #include <memory>

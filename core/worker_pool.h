@@ -10,8 +10,8 @@
 
 namespace drystone::core {
 
-/// Runs tasks in the order posted. A task returns what shall be done with its result; the owner runs
-/// these continuations by run_finished() on its own thread, so neither side needs a lock. An
+/// Runs tasks in the order posted. A task returns what shall be done with its result; the owner
+/// runs these continuations by run_finished() on its own thread, so neither side needs a lock. An
 /// exception in a task is rethrown there.
 class WorkerPool {
  public:

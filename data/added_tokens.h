@@ -1,5 +1,6 @@
 #pragma once
-// Tokens that are cut out of the text before the model sees it: [SEP], <|user|>, user-defined words.
+// Tokens that are cut out of the text before the model sees it: [SEP], <|user|>, user-defined
+// words.
 
 #include <array>
 #include <cstddef>
@@ -34,8 +35,8 @@ class AddedTokens {
 
   bool empty() const { return tokens_.empty(); }
 
-  /// Calls `on_text(std::string_view)` and `on_token(TokenId)` from left to right over `text`; either
-  /// returns whether to go on. @return whether the end was reached
+  /// Calls `on_text(std::string_view)` and `on_token(TokenId)` from left to right over `text`;
+  /// either returns whether to go on. @return whether the end was reached
   template <typename OnText, typename OnToken>
   bool split(std::string_view text, OnText&& on_text, OnToken&& on_token) const {
     std::size_t done = 0;

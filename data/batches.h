@@ -35,9 +35,10 @@ struct BatchOptions {
 };
 
 /// Batches for training. Each epoch visits every example once: shuffled, cut into megabatches (32
-/// batches, fewer on small data so that an epoch has four), each of them sorted by length and cut into
-/// batches, the batches shuffled. So rows of a batch have similar lengths and little is padding. The
-/// epoch's one incomplete batch is kept. The order depends on the key and the lengths only.
+/// batches, fewer on small data so that an epoch has four), each of them sorted by length and cut
+/// into batches, the batches shuffled. So rows of a batch have similar lengths and little is
+/// padding. The epoch's one incomplete batch is kept. The order depends on the key and the lengths
+/// only.
 class TrainingBatches {
  public:
   /// `dataset` must outlive the object.

@@ -1,6 +1,6 @@
 #pragma once
-// BERT's text clean-up as Hugging Face's `BertNormalizer` does it: drop control characters, space out
-// CJK ideographs, strip accents, lower-case.
+// BERT's text clean-up as Hugging Face's `BertNormalizer` does it: drop control characters, space
+// out CJK ideographs, strip accents, lower-case.
 
 #include <array>
 #include <cstdint>

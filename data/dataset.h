@@ -60,8 +60,8 @@ struct LoadedDataset {
 };
 
 /// Reads and encodes a data file, holding one text at a time.
-/// @throws core::ConfigError  `FILE:LINE: …` for a record without a fitting label or with ids outside
-///                            the vocabulary, and for a file without records
+/// @throws core::ConfigError  `FILE:LINE: …` for a record without a fitting label or with ids
+///                            outside the vocabulary, and for a file without records
 /// @throws as RecordReader
 LoadedDataset load_dataset(const std::filesystem::path& file, const Tokenizer& tokenizer,
                            const LoadOptions& options);

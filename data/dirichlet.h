@@ -8,8 +8,8 @@
 
 namespace drystone::data {
 
-/// Logarithm of a Gamma(shape, 1) draw (Marsaglia and Tsang, 2000). In logarithms, because draws for
-/// a small shape lie below the smallest double. `shape` > 0.
+/// Logarithm of a Gamma(shape, 1) draw (Marsaglia and Tsang, 2000). In logarithms, because draws
+/// for a small shape lie below the smallest double. `shape` > 0.
 double log_gamma_draw(double shape, core::SplitMix64& random);
 
 /// `size` shares that add up to one. `size` > 0, `concentration` > 0.

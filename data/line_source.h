@@ -14,7 +14,8 @@ class LineSource {
   /// @throws core::IoError  the file cannot be opened
   explicit LineSource(const std::filesystem::path& file);
 
-  /// Reads up to the next line feed, which is left out; a byte-order mark before the first line too.
+  /// Reads up to the next line feed, which is left out; a byte-order mark before the first line
+  /// too.
   /// @return false at the end of the file
   /// @throws core::IoError      a read failed or a gzip stream is damaged
   /// @throws core::ConfigError  not UTF-8, or a line longer than kMaxRecordBytes

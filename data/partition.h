@@ -21,16 +21,16 @@ using Partition = std::vector<std::vector<std::size_t>>;
 Partition partition_iid(std::size_t num_examples, std::size_t num_clients,
                         core::SplitMix64& random);
 
-/// Label skew (Hsu et al., 2019, arXiv:1909.06335, as Yurochkin et al., 2019, arXiv:1905.12022, draw
-/// it): for each class the clients' shares are one draw from a symmetric Dirichlet distribution. The
-/// smaller `concentration`, the fewer classes a client sees. A client that got nothing takes one
-/// example from the largest.
+/// Label skew (Hsu et al., 2019, arXiv:1909.06335, as Yurochkin et al., 2019, arXiv:1905.12022,
+/// draw it): for each class the clients' shares are one draw from a symmetric Dirichlet
+/// distribution. The smaller `concentration`, the fewer classes a client sees. A client that got
+/// nothing takes one example from the largest.
 /// @throws core::ConfigError  concentration not finite and > 0
 Partition partition_dirichlet(std::span<const std::int64_t> labels, std::size_t num_clients,
                               double concentration, core::SplitMix64& random);
 
-/// Pathological skew (McMahan et al., 2017, arXiv:1602.05629): sorted by label, cut into equal shards,
-/// `shards_per_client` of which each client gets at random.
+/// Pathological skew (McMahan et al., 2017, arXiv:1602.05629): sorted by label, cut into equal
+/// shards, `shards_per_client` of which each client gets at random.
 /// @throws core::ConfigError  fewer examples than shards
 Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num_clients,
                            std::size_t shards_per_client, core::SplitMix64& random);
@@ -53,8 +53,8 @@ struct PartitionInput {
 Partition partition(const core::DataConfig& config, const PartitionInput& input,
                     std::size_t num_clients, std::uint64_t seed);
 
-/// `count` of the numbers below `total`, ascending, drawn without replacement; all of them if `count`
-/// is 0 or not below `total`. Used for DataConfig::max_test_examples.
+/// `count` of the numbers below `total`, ascending, drawn without replacement; all of them if
+/// `count` is 0 or not below `total`. Used for DataConfig::max_test_examples.
 std::vector<std::size_t> random_subset(std::size_t total, std::size_t count,
                                        const core::StreamKey& key);
 

@@ -15,8 +15,8 @@ namespace drystone::data {
 /// may follow:
 ///   .jsonl .ndjson .json  one JSON object a line; `input_ids` (integers) may stand for the text, a
 ///                         scalar `labels` for the label; blank lines are skipped
-///   .csv                  RFC 4180 with a header line: "quoted ""fields""", line breaks inside quotes
-///   .tsv                  a header line, no quoting: every tab parts two fields
+///   .csv                  RFC 4180 with a header line: "quoted ""fields""", line breaks inside
+///   quotes .tsv                  a header line, no quoting: every tab parts two fields
 /// Text must be UTF-8 (a byte-order mark is skipped). The label may be missing.
 class RecordReader {
  public:

@@ -33,8 +33,8 @@ struct WordPieceSpec {
 
 class WordPieceTokenizer final : public Tokenizer {
  public:
-  /// @throws core::InvalidArgument  negative or duplicate ids, or an unknown token that is not in the
-  ///                                vocabulary
+  /// @throws core::InvalidArgument  negative or duplicate ids, or an unknown token that is not in
+  ///                                the vocabulary
   explicit WordPieceTokenizer(WordPieceSpec spec);
 
   void encode_into(std::string_view text, std::int64_t max_length, bool add_special,

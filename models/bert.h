@@ -60,14 +60,15 @@ struct BertLayer {
   std::vector<Linear*> linears();
 };
 
-/// transformers' BertForSequenceClassification: encoder, pooler (tanh of a linear layer on the first
-/// token), dropout, classifier. Token types are all zero.
+/// transformers' BertForSequenceClassification: encoder, pooler (tanh of a linear layer on the
+/// first token), dropout, classifier. Token types are all zero.
 ///
 /// - linears() are the ones that PEFT would adapt, the pooler's among them ("all-linear", "dense").
 ///   Their weights are frozen, the pooler's too; only adapters and the head train.
 /// - A pooler or head that the checkpoint lacks is drawn from normal(0, initializer_range), bias 0,
 ///   keyed by (seed, "head/<name>").
-/// - Padding is never computed on, and of the last layer only what the first token needs: the values
+/// - Padding is never computed on, and of the last layer only what the first token needs: the
+/// values
 ///   and gradients are those of the full computation, to rounding.
 /// - No autograd record is made below the first layer that has an adapter (or a linear weight that
 ///   requires a gradient).

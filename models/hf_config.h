@@ -12,7 +12,8 @@
 namespace drystone::models {
 
 /// Typed access to config.json. Every error is a core::ConfigError `FILE: key: what is wrong; what
-/// to do`. A key that holds null counts as absent. Copies are cheap; any number of threads may read.
+/// to do`. A key that holds null counts as absent. Copies are cheap; any number of threads may
+/// read.
 class HfConfig {
  public:
   /// Reads `folder`/config.json. @throws core::ConfigError  no such file, or not a JSON object

@@ -32,8 +32,8 @@ struct Base {
   std::vector<std::filesystem::path> files;  ///< that hold the weights: what a hash covers
 };
 
-/// @throws core::ConfigError  config.json is missing, wrong or of an unsupported family (the message
-///                            lists those that work), or the weights are a pickle
+/// @throws core::ConfigError  config.json is missing, wrong or of an unsupported family (the
+///                            message lists those that work), or the weights are a pickle
 /// @throws core::IoError      the weights are missing or broken
 Base load_base(const ModelSpec& spec);
 

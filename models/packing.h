@@ -28,8 +28,8 @@ struct Packing {
   at::Tensor unpad(const at::Tensor& padded) const;
 };
 
-/// @throws core::InvalidArgument  wrong shapes or types, an empty row, or padding that is not on the
-///                                right
+/// @throws core::InvalidArgument  wrong shapes or types, an empty row, or padding that is not on
+///                                the right
 Packing pack(const Batch& batch);
 
 }  // namespace drystone::models

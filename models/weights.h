@@ -20,9 +20,9 @@ struct LoadedWeights {
   std::vector<std::filesystem::path> files;  ///< in the order of their names: what a hash covers
 };
 
-/// Reads model.safetensors or the shards of model.safetensors.index.json. Floating tensors that have
-/// `dtype` already are read-only views of the mapped file (no copy; processes share the pages);
-/// others are converted. Integer tensors stay as they are.
+/// Reads model.safetensors or the shards of model.safetensors.index.json. Floating tensors that
+/// have `dtype` already are read-only views of the mapped file (no copy; processes share the
+/// pages); others are converted. Integer tensors stay as they are.
 /// @throws core::ConfigError  the folder has PyTorch's pickle format only
 /// @throws core::IoError      no checkpoint, or a broken one; names the file
 LoadedWeights load_weights(const std::filesystem::path& folder, at::ScalarType dtype = at::kFloat);

@@ -25,8 +25,8 @@ struct SimulationOutcome {
   std::optional<std::string> failure;
 };
 
-/// Runs until the federation is over and writes the run folder. Equal to the deployed federation of the same configuration,
-/// bit for bit on the same kind of device.
+/// Runs until the federation is over and writes the run folder. Equal to the deployed federation of
+/// the same configuration, bit for bit on the same kind of device.
 /// @throws core::ConfigError, core::IoError  before the first round
 SimulationOutcome simulate(core::Config config, const SimulationOptions& options,
                            std::vector<coordinator::Observer*> observers = {});

@@ -27,7 +27,8 @@ constexpr std::string_view kA = ".lora_A.weight";
 constexpr std::string_view kB = ".lora_B.weight";
 constexpr std::uint64_t kMaxConfigBytes = 16 << 20;
 
-/// A pattern that PEFT's get_pattern_key, which searches from any dot on, matches to this name only.
+/// A pattern that PEFT's get_pattern_key, which searches from any dot on, matches to this name
+/// only.
 std::string anchored(std::string_view module) {
   std::string pattern = "^";
   for (const char c : module) {

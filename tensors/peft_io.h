@@ -17,7 +17,8 @@ struct PeftFolder {
 /// scale 1 (lora_alpha = r; modules of another rank by rank_pattern and alpha_pattern, anchored to
 /// their full names), dense parts as modules_to_save; and head.safetensors with the dense parts
 /// alone, when there are any.
-/// @param adapter  factors relative to the base, at least one module; dense parts as absolute values
+/// @param adapter  factors relative to the base, at least one module; dense parts as absolute
+///                 values
 /// @throws core::InvalidArgument  no module   @throws core::IoError
 void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
                 const PeftFolder& about = {});

@@ -9,9 +9,9 @@
 
 namespace drystone::wire {
 
-/// Files named by the SHA-256 of their content: DIR/<hex>, unfinished ones DIR/partial/<hex>. A file
-/// under its final name is whole and on the disk, whenever the power fails: content is fsynced before
-/// the rename, the folder after it. One thread at a time.
+/// Files named by the SHA-256 of their content: DIR/<hex>, unfinished ones DIR/partial/<hex>. A
+/// file under its final name is whole and on the disk, whenever the power fails: content is fsynced
+/// before the rename, the folder after it. One thread at a time.
 class BlobStore {
  public:
   /// Creates DIR and DIR/partial where missing. @throws core::IoError

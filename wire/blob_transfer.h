@@ -31,8 +31,8 @@ class BlobReceiver {
   /// Takes the chunk that answers the oldest outstanding Want, exactly; any other is refused
   /// (MalformedFrame) and changes nothing. When the last one is in, the hash is checked: a mismatch
   /// deletes the partial file and refuses with PayloadMismatch. If part of it came from an earlier
-  /// receiver, that part may be at fault (a torn write) and not the peer: then the blob is asked for
-  /// once more from its beginning instead.
+  /// receiver, that part may be at fault (a torn write) and not the peer: then the blob is asked
+  /// for once more from its beginning instead.
   /// @throws core::IoError  the disk failed
   core::Expected<void> accept(const Chunk& chunk);
   bool is_complete() const;

@@ -1,6 +1,6 @@
 #pragma once
-// Internal to wire's codec (.cpp files only): canonical bytes from a Cap'n Proto message, and reading
-// one from hostile bytes. The one home of kj exceptions.
+// Internal to wire's codec (.cpp files only): canonical bytes from a Cap'n Proto message, and
+// reading one from hostile bytes. The one home of kj exceptions.
 
 #include <exception>
 #include <string>
@@ -34,8 +34,8 @@ core::Bytes canonical_bytes(Reader reader, std::uint64_t max_bytes, std::string_
   return to_bytes(capnp::canonicalize(reader), max_bytes, what);
 }
 
-/// One word-aligned copy of a frame (Cap'n Proto 0.9 has no unaligned reader) and a reader on it that
-/// follows no more words than the frame could honestly need.
+/// One word-aligned copy of a frame (Cap'n Proto 0.9 has no unaligned reader) and a reader on it
+/// that follows no more words than the frame could honestly need.
 class FrameReader {
  public:
   /// @throws Malformed  empty, not whole words, or longer than `max_bytes`: before any allocation

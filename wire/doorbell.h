@@ -3,7 +3,8 @@
 
 namespace drystone::wire {
 
-/// A counter in the kernel (eventfd) that poll can wait for, so that no socket is shared by threads.
+/// A counter in the kernel (eventfd) that poll can wait for, so that no socket is shared by
+/// threads.
 class Doorbell {
  public:
   /// @throws core::IoError  no file descriptor left

@@ -18,11 +18,11 @@ class InprocHub {
 
   /// The server end: one a hub at a time. What clients sent before it exists waits for it.
   std::unique_ptr<ServerTransport> server();
-  /// A client end that the server knows under `name`; takes the place of an earlier end of the name,
-  /// which then hears nothing more.
+  /// A client end that the server knows under `name`; takes the place of an earlier end of the
+  /// name, which then hears nothing more.
   std::unique_ptr<ClientTransport> connect(const std::string& name);
-  /// Breaks and renews the connection of `name`, if there is one: what is under way to the client is
-  /// lost, and its connections() rises. For fault plans; any thread.
+  /// Breaks and renews the connection of `name`, if there is one: what is under way to the client
+  /// is lost, and its connections() rises. For fault plans; any thread.
   void reconnect(const std::string& name);
 
  private:

@@ -89,8 +89,9 @@ core::Bytes encode(const RoundPlan& plan);
 core::Bytes encode(const UpdateManifest& manifest);
 core::Bytes encode(const VersionManifest& manifest);
 core::Bytes encode(const EvaluationManifest& manifest);
-/// Encodings are canonical: equal structs give equal bytes. Decoders refuse (MalformedFrame, TooLarge,
-/// NotFinite) anything that is not a complete, in-range message in exactly its canonical form.
+/// Encodings are canonical: equal structs give equal bytes. Decoders refuse (MalformedFrame,
+/// TooLarge, NotFinite) anything that is not a complete, in-range message in exactly its canonical
+/// form.
 /// @throws core::InvalidArgument  encode: more than kMaxSignedBytes; other ranges are the reader's
 core::Expected<RoundPlan> decode_plan(core::ByteView bytes);
 core::Expected<UpdateManifest> decode_update(core::ByteView bytes);
@@ -181,8 +182,9 @@ struct Frames {
   core::Bytes data;  ///< empty unless the message is a Chunk
 };
 
-/// A Chunk's data is moved, not copied. The `detail` of Verdict and Refused is made printable and cut
-/// to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a Chunk without data
+/// A Chunk's data is moved, not copied. The `detail` of Verdict and Refused is made printable and
+/// cut to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a Chunk without
+/// data
 Frames encode(Message message);
 /// Refuses (MalformedFrame, TooLarge, NotFinite) whatever is not a well-formed message within
 /// wire/limits.h. Allocates no more than a small multiple of the frames' own size.

@@ -54,7 +54,8 @@ class ThreadOwner {
   std::thread::id owner_ = std::this_thread::get_id();
 };
 
-/// Lets one event through in each interval, so that a flood of them does not become a flood of lines.
+/// Lets one event through in each interval, so that a flood of them does not become a flood of
+/// lines.
 class RateLimit {
  public:
   bool allows(std::chrono::steady_clock::time_point now);

@@ -1,6 +1,7 @@
 #pragma once
-// The network: ROUTER at the coordinator, DEALER at clients, CURVE both ways, and a ZAP handler that
-// lets in the roster's keys only. An end may be used only on the thread that made it, but for wake().
+// The network: ROUTER at the coordinator, DEALER at clients, CURVE both ways, and a ZAP handler
+// that lets in the roster's keys only. An end may be used only on the thread that made it, but for
+// wake().
 
 #include <memory>
 #include <string>

@@ -26,7 +26,8 @@ inline at::Tensor keyed_normal(std::uint64_t seed, at::IntArrayRef shape, double
   return values;
 }
 
-/// logits = W_h · relu(L2(relu(L1(mean embedding)))) + b_h, with dropout on the mean while training.
+/// logits = W_h · relu(L2(relu(L1(mean embedding)))) + b_h, with dropout on the mean while
+/// training.
 class ToyModel final : public models::Model {
  public:
   static constexpr std::int64_t kVocabulary = 20;

@@ -17,8 +17,8 @@
 namespace drystone::aggregation {
 namespace {
 
-// Factors are written in float32: each entry is off by at most 2⁻²⁴ of itself, a product of balanced
-// factors by little more than 2⁻²³ of Σσ ≤ √rank · ‖product‖.
+// Factors are written in float32: each entry is off by at most 2⁻²⁴ of itself, a product of
+// balanced factors by little more than 2⁻²³ of Σσ ≤ √rank · ‖product‖.
 constexpr double kRounding = 8 * test::kFloatEpsilon;
 
 constexpr Compaction kLossless = {.kind = CompactionKind::Lossless};
@@ -51,7 +51,8 @@ TEST_CASE("compact: ranks that repeat others are dropped, also when float32 scal
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     CAPTURE(seed);
     const auto one = random_stack(seed, 40, 30, 4);
-    // The same A under two weights: exactly parallel only before float32 rounds 0.3 · A and 0.7 · A.
+    // The same A under two weights: exactly parallel only before float32 rounds 0.3 · A and 0.7 ·
+    // A.
     const std::vector<ScaledFactors> terms = {
         {one, 0.3}, {{.b = random_stack(seed + 100, 40, 30, 4).b, .a = one.a}, 0.7}};
     StackBuffer buffer(at::kDouble);

@@ -9,11 +9,10 @@
 #include <string>
 #include <vector>
 
-#include <unistd.h>
-
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <unistd.h>
 
 #include "coordinator/coordinator.h"
 #include "crypto/hash.h"
@@ -78,11 +77,14 @@ class Federation {
   core::Config& config() { return config_; }
   core::ManualClock& clock() { return clock_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
-  const crypto::Identity& identity_of(const std::string& client) const { return identities_.at(client); }
+  const crypto::Identity& identity_of(const std::string& client) const {
+    return identities_.at(client);
+  }
 
   /// Starts, or after a crash() starts again, on the same state folder.
   void start(std::vector<coordinator::Observer*> observers = {}) {
-    tensors::write_factor_set(initial_, {.modules = {}, .dense = {{"classifier.weight", at::zeros({3, 8})}}});
+    tensors::write_factor_set(initial_,
+                              {.modules = {}, .dense = {{"classifier.weight", at::zeros({3, 8})}}});
     hub_ = std::make_unique<wire::InprocHub>();
     server_ = hub_->server();
     coordinator_ = std::make_unique<coordinator::Coordinator>(
@@ -111,7 +113,8 @@ class Federation {
   }
 
   void hello(const std::string& name) {
-    client(name).send(wire::Hello{.software = "test", .base_sha256 = config_.model.sha256, .device = "cpu"});
+    client(name).send(
+        wire::Hello{.software = "test", .base_sha256 = config_.model.sha256, .device = "cpu"});
     settle();
   }
 

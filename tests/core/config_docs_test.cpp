@@ -1,4 +1,5 @@
-// docs/configuration.md tells the truth: its example loads, its keys and defaults are the real ones.
+// docs/configuration.md tells the truth: its example loads, its keys and defaults are the real
+// ones.
 #include <map>
 #include <set>
 #include <sstream>

@@ -148,8 +148,8 @@ TEST_CASE("configuration: values out of range") {
       {"[data]\nconcentration = 0.0",
        "bad.toml:2: data.concentration: must be > 0.0, not 0.0; write e.g. concentration = 0.5"},
       {"[federation]\ndeadline = \"10 minutes\"",
-       R"(bad.toml:2: federation.deadline: "10 minutes" is not a duration; write a positive number )"
-       R"(with the unit ms, s, min or h, e.g. deadline = "10min")"},
+       R"(bad.toml:2: federation.deadline: "10 minutes" is not a duration; write a positive )"
+       R"(number with the unit ms, s, min or h, e.g. deadline = "10min")"},
       {"[aggregation]\ncompaction = {tolerance = 1.5}",
        "bad.toml:2: aggregation.compaction.tolerance: must be > 0.0 and < 1.0, not 1.5; write e.g. "
        "tolerance = 0.001"},

@@ -1,5 +1,5 @@
-// Stands in for libFuzzer where the compiler has none: seeded mutations of the target's own inputs, or
-// the files that are named (to replay what libFuzzer found).
+// Stands in for libFuzzer where the compiler has none: seeded mutations of the target's own inputs,
+// or the files that are named (to replay what libFuzzer found).
 
 #include <cstdio>
 #include <filesystem>

@@ -29,7 +29,8 @@ inline models::Batch batch_of(const tensors::SafetensorsFile& expected, const st
                                                          : at::Tensor()};
 }
 
-/// Makes every linear weight and the head's tensors leaves of their own; returns them by tensor name.
+/// Makes every linear weight and the head's tensors leaves of their own; returns them by tensor
+/// name.
 inline models::Weights unfreeze(models::Model& model) {
   models::Weights leaves;
   const auto leaf = [&](const std::string& name, at::Tensor& tensor) {

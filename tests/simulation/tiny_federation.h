@@ -1,6 +1,6 @@
 #pragma once
-// A federation that trains in a second: the two-layer BERT of tests/models/fixtures on made-up texts
-// whose label is decided by one of their words.
+// A federation that trains in a second: the two-layer BERT of tests/models/fixtures on made-up
+// texts whose label is decided by one of their words.
 
 #include <filesystem>
 #include <fstream>

@@ -20,7 +20,8 @@ using test::AllocationMeter;
 
 namespace {
 
-/// A std::string or a Signed is larger than the pointers that it stands for; complaints cost a little.
+/// A std::string or a Signed is larger than the pointers that it stands for; complaints cost a
+/// little.
 std::uint64_t allowed_bytes(std::size_t frame) { return 8 * frame + 65'536; }
 
 /// Decodes as an envelope and, when that works, checks that the message is one that can be sent.
@@ -37,7 +38,8 @@ bool is_envelope(Bytes header) {
   return true;
 }
 
-/// As above for one kind of signed bytes, which must also be the canonical encoding of what they say.
+/// As above for one kind of signed bytes, which must also be the canonical encoding of what they
+/// say.
 template <auto kDecode>
 bool is_signed(const Bytes& bytes) {
   const AllocationMeter meter;
