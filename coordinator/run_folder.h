@@ -36,14 +36,9 @@ struct RunFolder {
   std::string base_model;           ///< as it goes into adapter_config.json
 };
 
-<<<<<<< Updated upstream
 /// Writes config.toml, report.json, report.html, versions/NNNN (payload, record, the clients'
 /// payloads where they were kept) and global/ (PEFT form, and head.safetensors). May be called
 /// again at any time.
-=======
-/// Writes config.toml, report.json, versions/NNNN (payload, record, the clients' payloads where
-/// they were kept) and global/ (PEFT form, and head.safetensors). May be called again at any time.
->>>>>>> Stashed changes
 /// @throws core::IoError
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator);
 
