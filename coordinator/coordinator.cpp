@@ -1,13 +1,15 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
-#include <set>
+#include <utility>
 
 #include "coordinator/aggregate_round.h"
 #include "coordinator/gate.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/metrics.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
@@ -86,8 +88,13 @@ struct Coordinator::Impl {
   template <typename Unexpected>
   void on(const std::string& client, const Unexpected& message);
 
+  void begin(const std::string& client);
+  void begin_waiting(const core::Digest& payload);
+  void ask_for_more(const std::string& client);
   void check_upload(const std::string& client);
   void accept(const std::string& client, const core::Expected<void>& verdict);
+  void drop_uploads();
+  void release(const core::Digest& payload);
   void publish(const AggregatedRound& result, const OpenRound& round);
   MachineState initial_state();
   void publish_initial();
@@ -98,7 +105,9 @@ struct Coordinator::Impl {
     wire::UpdateManifest manifest;
     wire::Signed offer;
     double seconds = 0.0;
-    std::optional<wire::BlobReceiver> receiver;  ///< empty once the payload is in the store
+    /// Empty while another client sends the very same bytes, and once they are in the store.
+    std::optional<wire::BlobReceiver> receiver;
+    bool is_judged = false;  ///< the payload is here and its check is under way
   };
 
   CoordinatorSetup setup;
@@ -111,6 +120,7 @@ struct Coordinator::Impl {
   Gate gate;
   RoundAggregator aggregator;
   std::map<std::string, Upload> uploads;
+  std::map<core::Digest, std::size_t> judging;    ///< checks under way, by payload
   std::map<std::string, std::uint64_t> rejected;  ///< in the open round, by reason
   std::optional<wire::Signed> plan;               ///< of the open round
   std::set<std::string> devices;                  ///< of the trainers that joined
@@ -151,7 +161,9 @@ MachineState Coordinator::Impl::initial_state() {
 }
 
 void Coordinator::Impl::publish_initial() {
-  const core::Digest payload = store.blobs().adopt(setup.initial);
+  // A copy: the file is the operator's, and a crash from here on must find it again.
+  const core::Digest payload =
+      store.blobs().put(core::read_file(setup.initial, std::numeric_limits<std::int64_t>::max()));
   wire::VersionManifest manifest{.version = 0,
                                  .round = 0,
                                  .mode = wire::PublishMode::Add,
@@ -202,7 +214,6 @@ void Coordinator::Impl::on(const PersistPlan& action) {
   store.save_plan(action.plan, *plan);
   gate.open(action.plan, plan->bytes);
   rejected.clear();
-  uploads.clear();
   notify(&Observer::on_planned, action.plan);
 }
 
@@ -212,7 +223,8 @@ void Coordinator::Impl::on(const SendTask& action) {
 
 void Coordinator::Impl::on(const Aggregate& action) {
   gate.close();
-  uploads.clear();
+  drop_uploads();
+  store.blobs().remove_partials();
   compute.post([this, round = action.round] {
     AggregatedRound result = aggregator.aggregate(round, store.blobs());
     return [this, round, result = std::move(result)] { publish(result, round); };
@@ -221,11 +233,10 @@ void Coordinator::Impl::on(const Aggregate& action) {
 
 void Coordinator::Impl::on(const Abandon& action) {
   gate.close();
-  uploads.clear();
-  for (const StoredUpdate& stored : store.updates(action.round)) {
-    store.blobs().remove(stored.update.payload);
-  }
-  store.abandon(action.round);
+  const std::vector<StoredUpdate> dropped = store.updates(action.round);
+  store.abandon(action.round);  // before the files go: no row may outlive its payload
+  drop_uploads();
+  for (const StoredUpdate& stored : dropped) release(stored.update.payload);
   notify(&Observer::on_abandoned, action.round, action.reason);
 }
 
@@ -295,58 +306,141 @@ void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) 
     const std::uint64_t round =
         machine.collecting() != nullptr ? machine.collecting()->plan.round : 0;
     transport.send(client, wire::Verdict{round, false, failure_.code, failure_.detail});
+    // Late, but there: a round that was abandoned for want of its answer may ask it again.
+    if (failure_.code == Refusal::RoundClosed) tell_machine(Joined{client});
   };
   if (machine.collecting() == nullptr) return decline({Refusal::RoundClosed, "no round is open"});
   auto manifest = gate.check_offer(client, offer.update, *machine.collecting());
   if (!manifest) return decline(manifest.error());
-  uploads.erase(client);
-  Upload& upload = uploads[client];
-  upload = {.manifest = std::move(*manifest),
-            .offer = offer.update,
-            .seconds = offer.seconds,
-            .receiver = {}};
-  if (store.blobs().contains(upload.manifest.payload)) return check_upload(client);
-  upload.receiver.emplace(store.blobs(), upload.manifest.payload, upload.manifest.payload_bytes);
-  for (wire::Want& want : upload.receiver->next_wants()) transport.send(client, want);
+  const auto found = uploads.find(client);
+  if (found != uploads.end() && found->second.is_judged) return;  // the verdict is on its way
+  const bool goes_on = found != uploads.end() && found->second.receiver &&
+                       found->second.manifest.payload == manifest->payload &&
+                       found->second.manifest.payload_bytes == manifest->payload_bytes;
+  Upload upload{.manifest = std::move(*manifest),
+                .offer = offer.update,
+                .seconds = offer.seconds,
+                .receiver = {}};
+  if (goes_on) {  // the same again, after a reconnect: what was asked for may be lost
+    upload.receiver = std::move(found->second.receiver);
+    upload.receiver->reset_window();
+    found->second = std::move(upload);
+    return ask_for_more(client);
+  }
+  if (auto replaced = uploads.extract(client)) {
+    const core::Digest payload = replaced.mapped().manifest.payload;
+    replaced.mapped().receiver.reset();
+    release(payload);
+    begin_waiting(payload);
+  }
+  uploads.emplace(client, std::move(upload));
+  begin(client);
+}
+
+// Asks for the payload unless it is here, or on its way from another client: two receivers must
+// not write to one partial file.
+void Coordinator::Impl::begin(const std::string& client) {
+  Upload& upload = uploads.at(client);
+  const core::Digest& payload = upload.manifest.payload;
+  const std::uint64_t claimed = upload.manifest.payload_bytes;
+  if (store.blobs().contains(payload)) {
+    if (store.blobs().size(payload) == claimed) return check_upload(client);
+    return accept(
+        client, core::refuse(Refusal::PayloadMismatch, "claims " + std::to_string(claimed) +
+                                                           " bytes for a payload of another size"));
+  }
+  const bool is_on_its_way = std::ranges::any_of(uploads, [&](const auto& entry) {
+    return entry.second.receiver && entry.second.manifest.payload == payload;
+  });
+  if (is_on_its_way) return;
+  upload.receiver.emplace(store.blobs(), payload, claimed);
+  ask_for_more(client);
+}
+
+// Those who waited for another client's transfer of `payload`, which has ended.
+void Coordinator::Impl::begin_waiting(const core::Digest& payload) {
+  std::vector<std::string> waiting;
+  for (const auto& [client, upload] : uploads) {
+    if (upload.manifest.payload == payload && !upload.receiver && !upload.is_judged) {
+      waiting.push_back(client);
+    }
+  }
+  for (const std::string& client : waiting) {
+    if (uploads.contains(client)) begin(client);
+  }
+}
+
+void Coordinator::Impl::ask_for_more(const std::string& client) {
+  wire::BlobReceiver& receiver = *uploads.at(client).receiver;
+  if (receiver.is_complete()) return check_upload(client);
+  for (wire::Want& want : receiver.next_wants()) transport.send(client, want);
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Chunk& chunk) {
   const auto found = uploads.find(client);
-  if (found == uploads.end() || !found->second.receiver) {
+  if (found == uploads.end()) {
     return refuse(client, {Refusal::MalformedFrame, "a chunk that was not asked for"});
   }
-  wire::BlobReceiver& receiver = *found->second.receiver;
-  if (const auto taken = receiver.accept(chunk); !taken) {
+  const Upload& upload = found->second;
+  const bool is_stale = !upload.receiver || chunk.blob != upload.manifest.payload ||
+                        chunk.offset < upload.receiver->num_received();
+  if (is_stale) return;  // asked for twice, around a reconnect, or for an offer since replaced
+  if (const auto taken = found->second.receiver->accept(chunk); !taken) {
     return accept(client, tl::make_unexpected(taken.error()));
   }
-  if (receiver.is_complete()) return check_upload(client);
-  for (wire::Want& want : receiver.next_wants()) transport.send(client, want);
+  ask_for_more(client);
 }
 
 void Coordinator::Impl::check_upload(const std::string& client) {
   Upload& upload = uploads.at(client);
   upload.receiver.reset();
-  compute.post([this, client, manifest = upload.manifest,
-                path = store.blobs().path(upload.manifest.payload)] {
+  upload.is_judged = true;
+  const core::Digest payload = upload.manifest.payload;
+  ++judging[payload];
+  compute.post([this, client, manifest = upload.manifest, path = store.blobs().path(payload)] {
     const auto verdict = gate.check_payload(manifest, path);
-    return [this, client, manifest, verdict] {
+    return [this, client, payload = manifest.payload, verdict] {
+      if (--judging[payload] == 0) judging.erase(payload);
       const auto found = uploads.find(client);
-      if (found == uploads.end() || found->second.manifest.payload != manifest.payload) return;
+      const bool is_current = found != uploads.end() && found->second.is_judged &&
+                              found->second.manifest.payload == payload;
+      if (!is_current) return release(payload);  // the round closed meanwhile
       accept(client, verdict);
     };
   });
+  begin_waiting(payload);
+}
+
+// Forgets what is neither accepted nor refused. Of an abandoned round, the beginnings of payloads
+// stay, so that the next attempt takes them up.
+void Coordinator::Impl::drop_uploads() {
+  const auto dropped = std::exchange(uploads, {});
+  for (const auto& [client, upload] : dropped) {
+    if (!upload.receiver) release(upload.manifest.payload);
+  }
+}
+
+// Deletes a payload unless somebody else's upload, an accepted update or a version is made of the
+// same bytes. One that is being checked comes back here afterwards.
+void Coordinator::Impl::release(const core::Digest& payload) {
+  const bool is_uploaded = std::ranges::any_of(
+      uploads, [&](const auto& entry) { return entry.second.manifest.payload == payload; });
+  if (is_uploaded || judging.contains(payload)) return;
+  if (store.needs(payload, setup.config.output.keep_updates)) return;
+  store.blobs().remove(payload);
 }
 
 // The last step of the gate: durable first, then the machine, then the client hears of it.
 void Coordinator::Impl::accept(const std::string& client, const core::Expected<void>& verdict) {
   auto node = uploads.extract(client);
-  const Upload& upload = node.mapped();
+  Upload& upload = node.mapped();
   const std::uint64_t round = upload.manifest.round;
   if (!verdict) {
     ++rejected[core::name(verdict.error().code)];
     notify(&Observer::on_refused, client, verdict.error());
-    if (store.blobs().contains(upload.manifest.payload))
-      store.blobs().remove(upload.manifest.payload);
+    upload.receiver.reset();
+    release(upload.manifest.payload);
+    begin_waiting(upload.manifest.payload);
     transport.send(client,
                    wire::Verdict{round, false, verdict.error().code, verdict.error().detail});
     return tell_machine(UpdateRefused{client, verdict.error().code});
@@ -371,6 +465,14 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
   }
   auto manifest = wire::decode_evaluation(report.evaluation.bytes);
   if (!manifest) return refuse(client, manifest.error());
+  if (manifest->client != client) {
+    return refuse(
+        client, {Refusal::UnknownClient, "signed as " + manifest->client + ", sent by " + client});
+  }
+  if (machine.is_evaluated(manifest->version, client)) {
+    return refuse(client, {Refusal::Replay, "version " + std::to_string(manifest->version) +
+                                                " is evaluated already"});
+  }
   const auto versions = store.versions(manifest->version, 1);
   const auto version = versions.empty() ? core::refuse(Refusal::WrongBase, "")
                                         : wire::decode_version(versions.front().bytes);
@@ -390,6 +492,10 @@ void Coordinator::Impl::on(const std::string& client, const wire::Progress& prog
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Want& want) {
+  if (!store.is_published(want.blob)) {  // one client's update is no other client's business
+    return refuse(client, {Refusal::PayloadMismatch,
+                           "no published payload " + core::to_hex(want.blob).substr(0, 12)});
+  }
   auto chunk = wire::answer(store.blobs(), want);
   if (!chunk) return refuse(client, chunk.error());
   transport.send(client, std::move(*chunk));
@@ -421,7 +527,7 @@ void Coordinator::Impl::publish(const AggregatedRound& result, const OpenRound& 
   store.publish(manifest, sign("version", wire::encode(manifest)), report);
   aggregator.forget_carry(round.plan.base_version);
   if (!setup.config.output.keep_updates) {
-    for (const auto& [client, update] : round.accepted) store.blobs().remove(update.payload);
+    for (const auto& [client, update] : round.accepted) release(update.payload);
   }
   notify(&Observer::on_published, report);
   tell_machine(Published{manifest.version, manifest.head});

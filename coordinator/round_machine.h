@@ -124,6 +124,9 @@ class RoundMachine {
   /// The round that collects updates; nullptr while gathering, aggregating or done.
   const OpenRound* collecting() const;
   std::uint64_t version() const { return state_.version; }
+  bool is_evaluated(std::uint64_t version, const std::string& evaluator) const {
+    return state_.evaluated.contains({version, evaluator});
+  }
   bool is_finished() const { return phase_ == Phase::Done; }
 
  private:

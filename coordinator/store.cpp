@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS updates(
   num_examples INTEGER NOT NULL, manifest BLOB NOT NULL, signature BLOB NOT NULL,
   seconds REAL NOT NULL, PRIMARY KEY(round, client)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS versions(
-  version INTEGER PRIMARY KEY, head BLOB NOT NULL, manifest BLOB NOT NULL,
+  version INTEGER PRIMARY KEY, head BLOB NOT NULL, payload BLOB NOT NULL, manifest BLOB NOT NULL,
   signature BLOB NOT NULL, report TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS evaluations(
   version INTEGER NOT NULL, client TEXT NOT NULL, evidence BLOB NOT NULL, signature BLOB NOT NULL,
@@ -145,9 +145,10 @@ void Store::abandon(std::uint64_t round) {
 void Store::publish(const wire::VersionManifest& manifest, const wire::Signed& signed_manifest,
                     const RoundReport& report) {
   Transaction transaction(db_->db);
-  Statement(db_->db, "INSERT INTO versions VALUES(?, ?, ?, ?, ?)")
+  Statement(db_->db, "INSERT INTO versions VALUES(?, ?, ?, ?, ?, ?)")
       .bind(manifest.version)
       .bind(core::ByteView(manifest.head))
+      .bind(core::ByteView(manifest.payload))
       .bind(core::ByteView(signed_manifest.bytes))
       .bind(core::ByteView(signed_manifest.signature))
       .bind(std::string_view(to_json(report)))
@@ -179,6 +180,19 @@ wire::Signed Store::plan(std::uint64_t round) const {
   Statement row(db_->db, "SELECT plan, signature FROM plans WHERE round = ?");
   core::ensure(row.bind(round).step(), "store: no such round");
   return {row.blob(0), to_signature(row.blob(1))};
+}
+
+bool Store::is_published(const core::Digest& payload) const {
+  Statement row(db_->db, "SELECT 1 FROM versions WHERE payload = ?");
+  return row.bind(core::ByteView(payload)).step();
+}
+
+bool Store::needs(const core::Digest& payload, bool keep_updates) const {
+  if (is_published(payload)) return true;
+  Statement row(
+      db_->db,
+      "SELECT 1 FROM updates JOIN plans USING(round) WHERE payload = ? AND (is_open OR ?)");
+  return row.bind(core::ByteView(payload)).bind(std::uint64_t{keep_updates}).step();
 }
 
 std::vector<StoredUpdate> Store::updates(std::uint64_t round) const {

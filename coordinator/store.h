@@ -57,6 +57,11 @@ class Store {
   /// The signed plan of a round that has one.
   wire::Signed plan(std::uint64_t round) const;
   std::vector<StoredUpdate> updates(std::uint64_t round) const;
+  /// Whether a version consists of this payload.
+  bool is_published(const core::Digest& payload) const;
+  /// Whether this payload must stay: of a version, of an update accepted in the open round, or, with
+  /// `keep_updates`, of any accepted update.
+  bool needs(const core::Digest& payload, bool keep_updates) const;
   std::vector<RoundReport> rounds() const;
   std::vector<StoredEvaluation> evaluations() const;
 

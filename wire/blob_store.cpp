@@ -69,9 +69,21 @@ std::uint64_t BlobStore::size(const core::Digest& blob) const {
   return File::open_for_reading(path(blob)).size();
 }
 
+void BlobStore::remove_partials() {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "partial", error)) {
+    if (!error) fs::remove(entry.path(), error);
+  }
+  if (error) {
+    throw core::IoError((dir_ / "partial").string() + ": cannot be emptied (" + error.message() +
+                        ")");
+  }
+}
+
 void BlobStore::remove(const core::Digest& blob) {
   std::error_code error;
-  if (fs::remove(path(blob), error)) core::sync_folder(dir_);
+  fs::remove(partial_path(blob), error);
+  if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
   if (error) {
     throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + ")");
   }

@@ -30,8 +30,11 @@ class BlobStore {
                                    std::uint64_t length) const;
   /// @throws core::IoError  unknown blob
   std::uint64_t size(const core::Digest& blob) const;
-  /// Does nothing for an unknown blob. @throws core::IoError
+  /// Whole or unfinished; does nothing for an unknown blob. @throws core::IoError
   void remove(const core::Digest& blob);
+
+  /// Deletes every unfinished blob. No BlobReceiver may be at work. @throws core::IoError
+  void remove_partials();
 
   /// Where an unfinished blob grows.
   std::filesystem::path partial_path(const core::Digest& blob) const;

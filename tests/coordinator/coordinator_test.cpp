@@ -124,3 +124,49 @@ TEST_CASE("coordinator: another configuration on the same state folder is refuse
   federation.config().seed = 99;
   CHECK_THROWS_AS(federation.start(), core::ConfigError);
 }
+
+TEST_CASE("coordinator: the initial file stays where it was") {
+  const TempDir dir;
+  Federation federation(dir.path());
+  federation.start();
+  CHECK(fs::exists(dir.path() / "initial.safetensors"));
+}
+
+TEST_CASE("coordinator: a client that answers an abandoned round late is asked again") {
+  const TempDir dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  const auto late = federation.next<wire::Task>("client-2").value();
+  const auto task = federation.next<wire::Task>("client-1").value();
+  CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
+  federation.clock().advance(61s);
+  federation.settle();  // abandoned; client-2 is connected all the while and says no Hello
+  const auto verdict = federation.take_part("client-2", late, 2, 0.25);
+  CHECK(verdict->refusal == core::Refusal::RoundClosed);
+  federation.settle();
+  CHECK(federation.next<wire::Task>("client-2").has_value());
+}
+
+TEST_CASE("coordinator: an evaluator's figures count once and are its own") {
+  const TempDir dir;
+  Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
+  federation.start();
+  federation.hello("evaluator");
+  auto& store = federation.coordinator().store();
+  const auto head = wire::decode_version(store.versions(0, 1).front().bytes)->head;
+  const auto report = [&](const std::string& signer, double accuracy) {
+    core::Bytes bytes =
+        wire::encode(wire::EvaluationManifest{0, signer, 100, {{"accuracy", accuracy}}});
+    const auto signature =
+        crypto::sign(federation.identity_of("evaluator"), "evaluation", head, bytes);
+    federation.client("evaluator").send(wire::Report{{bytes, signature}, 1.0});
+    federation.settle();
+    return federation.next<wire::Refused>("evaluator");
+  };
+  CHECK(report("client-1", 0.9)->refusal == core::Refusal::UnknownClient);
+  CHECK_FALSE(report("evaluator", 0.5).has_value());
+  CHECK(report("evaluator", 0.9)->refusal == core::Refusal::Replay);
+  CHECK(federation.coordinator().report().before->at("accuracy") == 0.5);
+}

@@ -8,6 +8,7 @@
 
 #include "core/seed.h"
 #include "tests/coordinator/harness.h"
+#include "wire/durable_file.h"
 
 using namespace drystone;
 using namespace drystone::test;
@@ -225,4 +226,129 @@ TEST_CASE("gate: random bytes in place of a signed manifest") {
     CHECK(verdict->refusal == Refusal::BadSignature);
     CHECK(attack.federation.coordinator().store().state_hash() == attack.before);
   }
+}
+
+namespace {
+
+// Answers the Wants that are there for `name` from `payload`.
+void answer_wants(Federation& federation, const std::string& name, const core::Bytes& payload) {
+  while (const auto want = federation.next<wire::Want>(name)) {
+    federation.client(name).send(Federation::chunk(*want, payload));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("gate: a copy of an accepted payload, refused, leaves the accepted one alone") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  const core::Bytes payload = honest_payload();
+  const auto own = federation.next<wire::Task>("client-2").value();
+  CHECK(federation.take_part("client-2", own, 2, 0.25)->accepted);
+  auto claim = attack.claim(payload);
+  claim.payload_bytes -= 1;  // refused once the bytes are looked at
+  const auto offer = federation.offer("client-1", claim, attack.task);
+  CHECK(federation.upload("client-1", offer, payload)->refusal == Refusal::PayloadMismatch);
+  CHECK(federation.coordinator().store().blobs().contains(crypto::sha256(payload)));
+  const auto last = federation.next<wire::Task>("client-3").value();
+  CHECK(federation.take_part("client-3", last, 2, 0.5)->accepted);
+  federation.settle();
+  CHECK(federation.coordinator().is_over());
+}
+
+TEST_CASE("gate: offering a published version as an update does not delete the version") {
+  Attack attack;
+  auto& store = attack.federation.coordinator().store();
+  const auto version = wire::decode_version(store.versions(0, 1).front().bytes).value();
+  auto claim = attack.claim(honest_payload());
+  claim.payload = version.payload;
+  claim.payload_bytes = version.payload_bytes;
+  const auto offer = attack.federation.offer("client-1", claim, attack.task);
+  const auto verdict = attack.federation.upload("client-1", offer, {});
+  CHECK(store.blobs().contains(version.payload));
+  attack.check(verdict, Refusal::PlanMismatch);
+}
+
+TEST_CASE("gate: the same bad payload offered over and over is judged once, and stops nobody") {
+  Attack attack;
+  const core::Bytes bad = tensors::to_bytes(small_update(5, 0.25));
+  auto claim = attack.claim(bad);
+  claim.payload_bytes = bad.size();
+  const auto offer = attack.federation.offer("client-1", claim, attack.task);
+  attack.federation.client("client-1").send(offer);
+  attack.federation.settle();
+  answer_wants(attack.federation, "client-1", bad);
+  for (int i = 0; i < 20; ++i) attack.federation.client("client-1").send(offer);
+  attack.federation.settle();
+  const auto verdict = attack.federation.next<wire::Verdict>("client-1");
+  CHECK_FALSE(attack.federation.coordinator().store().blobs().contains(claim.payload));
+  attack.check(verdict, Refusal::RankAboveQuota);
+}
+
+TEST_CASE("gate: two clients send the same bytes at a time, one of them others in the end") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  const core::Bytes payload = honest_payload();
+  federation.client("client-1")
+      .send(federation.offer("client-1", attack.claim(payload), attack.task));
+  federation.settle();
+  const auto want = federation.next<wire::Want>("client-1").value();
+  const auto own = federation.next<wire::Task>("client-2").value();
+  federation.client("client-2")
+      .send(
+          federation.offer("client-2", federation.manifest("client-2", payload, attack.plan), own));
+  federation.settle();
+  CHECK_FALSE(federation.next<wire::Want>("client-2").has_value());  // one writer a file
+  core::Bytes other = payload;
+  other.back() ^= 1;
+  federation.client("client-1").send(Federation::chunk(want, other));
+  federation.settle();
+  CHECK(federation.next<wire::Verdict>("client-1")->refusal == Refusal::PayloadMismatch);
+  answer_wants(federation, "client-2", payload);
+  federation.settle();
+  CHECK(federation.next<wire::Verdict>("client-2")->accepted);
+  auto& blobs = federation.coordinator().store().blobs();
+  CHECK(wire::hash_file(blobs.path(crypto::sha256(payload))) == crypto::sha256(payload));
+}
+
+TEST_CASE("gate: offers that are never honoured leave no files") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  std::vector<core::Digest> payloads;
+  for (int i = 0; i < 10; ++i) {
+    const core::Bytes payload = tensors::to_bytes(small_update(2, 0.25 + i));
+    payloads.push_back(crypto::sha256(payload));
+    federation.client("client-1")
+        .send(federation.offer("client-1", attack.claim(payload), attack.task));
+    federation.settle();
+  }
+  auto& blobs = federation.coordinator().store().blobs();
+  for (int i = 0; i < 9; ++i) {
+    CHECK_FALSE(std::filesystem::exists(blobs.partial_path(payloads[static_cast<std::size_t>(i)])));
+  }
+  CHECK(std::filesystem::exists(blobs.partial_path(payloads.back())));
+}
+
+TEST_CASE("gate: a chunk that comes twice, as after a reconnect, changes nothing") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  const core::Bytes payload = honest_payload();
+  const auto offer = federation.offer("client-1", attack.claim(payload), attack.task);
+  federation.client("client-1").send(offer);
+  federation.client("client-1").send(offer);
+  federation.settle();
+  answer_wants(federation, "client-1", payload);
+  federation.settle();
+  CHECK(federation.next<wire::Verdict>("client-1")->accepted);
+}
+
+TEST_CASE("gate: nobody fetches another client's update") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  const auto own = federation.next<wire::Task>("client-2").value();
+  CHECK(federation.take_part("client-2", own, 2, 0.25)->accepted);
+  federation.client("client-3")
+      .send(wire::Want{.blob = crypto::sha256(honest_payload()), .offset = 0, .length = 8});
+  federation.settle();
+  CHECK(federation.next<wire::Refused>("client-3")->refusal == Refusal::PayloadMismatch);
 }
