@@ -173,12 +173,17 @@ bool Session::fetch(const wire::VersionManifest& manifest) {
     return true;
   }
   if (!download_) download_.emplace(blobs_, manifest.payload, manifest.payload_bytes);
+  if (download_->is_complete()) {  // all of it was there: a crash came before its last step
+    download_.reset();
+    return true;
+  }
   for (wire::Want& want : download_->next_wants()) send(want);
   return false;
 }
 
 void Session::on(const wire::Chunk& message) {
   if (!download_ || catalog_.empty() || message.blob != catalog_.front().payload) return;
+  if (message.offset < download_->num_received()) return;  // asked for twice, around a reconnect
   if (const auto accepted = download_->accept(message); !accepted) {
     const std::string& detail = accepted.error().detail;
     if (++failed_downloads_ == kMaxFailedDownloads)
@@ -213,6 +218,9 @@ void Session::on_trained(const TrainJob& job, std::optional<LocalResult> result)
                                    .train_loss = result->train_loss,
                                    .method = settings_.method},
                       .seconds = result->seconds};
+    if (finished_ && finished_->manifest.payload != finished.manifest.payload) {
+      blobs_.remove(finished_->manifest.payload);  // of a round that closed without it
+    }
     finished_ = std::move(finished);
   }
   if (goal_) advance();
@@ -238,6 +246,8 @@ void Session::on(const wire::Want& message) {
 void Session::on(const wire::Verdict& message) {
   verdicts_.push_back(message);
   if (!finished_ || finished_->manifest.round != message.round) return;
+  // Of an abandoned attempt; the next one, whose plan may be here already, wants the same result.
+  if (!message.accepted && message.refusal == core::Refusal::RoundClosed) return;
   blobs_.remove(finished_->manifest.payload);
   finished_.reset();
   goal_.reset();
