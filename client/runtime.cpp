@@ -40,6 +40,9 @@ class Runtime {
  public:
   Runtime(const core::Config& config, const std::string& device, core::ProgressBoard& board,
           std::stop_token stop);
+  ~Runtime() { session_.cancel_job(); }  // so that the worker ends soon, however this one ended
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
   RunEnd run();
 
  private:
@@ -99,7 +102,6 @@ RunEnd Runtime::run() {
                                 {"coordinator", std::string_view(config_.security.coordinator)},
                                 {"device", std::string_view(session_settings().hello.device)}});
   while (!session_.is_done() && !stop_.stop_requested()) pump();
-  session_.cancel_job();
   return session_.is_done() ? RunEnd::Done : RunEnd::Stopped;
 }
 

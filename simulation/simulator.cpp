@@ -56,6 +56,9 @@ class Simulation {
  public:
   Simulation(core::Config config, const SimulationOptions& options,
              std::vector<coordinator::Observer*> observers);
+  ~Simulation() { stop_jobs(); }  // so that the workers end soon, however this one ended
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
   SimulationOutcome run();
 
  private:
