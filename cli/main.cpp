@@ -29,10 +29,9 @@ constexpr Row kCommands[] = {
     {"simulate", "Run a whole federation in one process", cli::add_simulate},
     {"evaluate", "Measure a model, with or without an adapter, on labelled data",
      cli::add_evaluate},
-    {"inspect", "Show an adapter, a run folder or a state folder; check its signatures",
-     cli::add_inspect},
+    {"inspect", "Show an adapter or a run folder; check a run's signatures", cli::add_inspect},
     {"merge", "Fold an adapter into a Hugging Face checkpoint", cli::add_merge},
-    {"keys", "Make and show identities", cli::add_keys},
+    {"keys", "Make identities: a secret and a public key each", cli::add_keys},
     {"provision", "Make one folder a party, ready to copy to its machine", cli::add_provision},
 };
 
