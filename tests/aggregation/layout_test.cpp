@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::aggregation {
 namespace {
@@ -20,7 +20,7 @@ AdapterLayout sample() {
 }
 
 TEST_CASE("layout: text and files come back equal; equal layouts give equal text") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   CHECK(layout_from_json(to_json(sample())) == sample());
   CHECK(layout_from_json(to_json({})) == AdapterLayout{});
   write_layout(folder / "layout.json", sample());
@@ -29,7 +29,7 @@ TEST_CASE("layout: text and files come back equal; equal layouts give equal text
 }
 
 TEST_CASE("layout: refuses what it would not write") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   for (const char* text :
        {"", "[]", "{}", R"({"modules":{}})", R"({"modules":[],"dense":{}})",
         R"({"modules":{},"dense":{},"x":1})", R"({"modules":{"m":[1]},"dense":{}})",

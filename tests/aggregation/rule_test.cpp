@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
 #include "tests/aggregation/random_updates.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::aggregation {
 namespace {
@@ -70,7 +70,7 @@ class Round {
   std::filesystem::path file(const std::string& name) const { return folder_ / name; }
 
  private:
-  test::TempDir folder_;
+  test::TemporaryFolder folder_;
   AggregationJob job_;
   std::vector<tensors::FactorSet> updates_;
 };
@@ -187,7 +187,7 @@ TEST_CASE("flora: truncation with carry loses nothing over the rounds") {
     config.rank = 3;
     at::Tensor wanted = at::zeros({kOut, kIn}, at::kDouble);
     at::Tensor published = at::zeros({kOut, kIn}, at::kDouble);
-    const test::TempDir carries;
+    const test::TemporaryFolder carries;
     double last_gap = 0.0;
     for (std::uint64_t number = 1; number <= 8; ++number) {
       Round round;

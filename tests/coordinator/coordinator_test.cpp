@@ -25,7 +25,7 @@ core::Digest run_to_the_end(Federation& federation) {
 }  // namespace
 
 TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path());
   federation.start();
   federation.hello("client-1");
@@ -49,7 +49,7 @@ TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
 TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same head") {
   core::Digest expected;
   {
-    const TempDir dir;
+    const TemporaryFolder dir;
     Federation federation(dir.path());
     federation.start();
     federation.hello("client-1");
@@ -58,7 +58,7 @@ TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same 
   }
   for (int when = 0; when < 6; ++when) {
     CAPTURE(when);
-    const TempDir dir;
+    const TemporaryFolder dir;
     Federation federation(dir.path());
     federation.start();
     const auto crash_if = [&](int point) {
@@ -87,7 +87,7 @@ TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same 
 }
 
 TEST_CASE("coordinator: an evaluator's figures reach the report") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
   federation.start();
   federation.hello("evaluator");
@@ -117,7 +117,7 @@ TEST_CASE("coordinator: an evaluator's figures reach the report") {
 }
 
 TEST_CASE("coordinator: another configuration on the same state folder is refused") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path());
   federation.start();
   federation.crash();
@@ -126,14 +126,14 @@ TEST_CASE("coordinator: another configuration on the same state folder is refuse
 }
 
 TEST_CASE("coordinator: the initial file stays where it was") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path());
   federation.start();
   CHECK(fs::exists(dir.path() / "initial.safetensors"));
 }
 
 TEST_CASE("coordinator: a client that answers an abandoned round late is asked again") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
   federation.start();
   federation.hello("client-1");
@@ -150,7 +150,7 @@ TEST_CASE("coordinator: a client that answers an abandoned round late is asked a
 }
 
 TEST_CASE("coordinator: an evaluator's figures count once and are its own") {
-  const TempDir dir;
+  const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
   federation.start();
   federation.hello("evaluator");

@@ -17,7 +17,7 @@ using core::Refusal;
 namespace {
 
 struct Attack {
-  TempDir dir;
+  TemporaryFolder dir;
   Federation federation{dir.path(), 3, 1};
   wire::Task task;
   wire::RoundPlan plan;
@@ -94,7 +94,7 @@ TEST_CASE("gate: one client's signed update sent by another") {
 }
 
 TEST_CASE("gate: a replay is refused and counts nothing twice") {
-  TempDir dir;
+  TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
   federation.start();
   federation.hello("client-1");

@@ -17,28 +17,13 @@
 #include "coordinator/coordinator.h"
 #include "crypto/hash.h"
 #include "tensors/factor_set_io.h"
+#include "tests/temporary_folder.h"
 #include "wire/inproc_transport.h"
 
 namespace drystone::test {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-/// A folder of its own that goes away with the test.
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (fs::temp_directory_path() / "drystone-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TempDir() { fs::remove_all(path_); }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 inline aggregation::AdapterLayout small_layout() {
   return {.modules = {{"layer.0.query", {12, 8}}, {"layer.0.value", {12, 8}}},

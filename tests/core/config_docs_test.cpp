@@ -9,7 +9,7 @@
 
 #include "core/config.h"
 #include "core/files.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 

@@ -6,7 +6,7 @@
 
 #include "core/config.h"
 #include "core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 

@@ -7,7 +7,7 @@
 
 #include "core/config.h"
 #include "core/seed.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 using core::Config;

@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 using core::Config;

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 using core::as_bytes;

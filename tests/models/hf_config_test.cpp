@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using drystone::core::ConfigError;
 using drystone::models::HfConfig;

@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 #include "models/weights.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 #include "tests/models/bert_oracle.h"
 
 using namespace drystone;

@@ -9,7 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/temporary_folder.h"
 #include "tests/models/bert_oracle.h"
 
 using namespace drystone;

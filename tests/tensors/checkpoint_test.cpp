@@ -8,19 +8,19 @@
 
 #include "core/error.h"
 #include "tensors/safetensors_writer.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::tensors {
 namespace {
 
-void write_index(const test::TempDir& folder, const std::string& weight_map) {
+void write_index(const test::TemporaryFolder& folder, const std::string& weight_map) {
   std::ofstream(folder / "model.safetensors.index.json")
       << R"({"metadata":{"total_size":8},"weight_map":)" << weight_map << "}";
 }
 
 TEST_CASE("open_checkpoint: a single file and shards read the same") {
-  const test::TempDir single;
-  const test::TempDir sharded;
+  const test::TemporaryFolder single;
+  const test::TemporaryFolder sharded;
   const at::Tensor x = at::full({2}, 1.5);
   const at::Tensor y = at::full({3}, 2.5);
   write_safetensors(single / "model.safetensors", {{"x", x}, {"y", y}});
@@ -40,7 +40,7 @@ TEST_CASE("open_checkpoint: a single file and shards read the same") {
 }
 
 TEST_CASE("open_checkpoint: refuses shards that are missing, foreign or inconsistent") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   CHECK_THROWS_AS(open_checkpoint(folder.path()), core::IoError);
   write_safetensors(folder / "one", {{"x", at::full({2}, 1.0)}});
   write_safetensors(folder / "two", {{"x", at::full({2}, 2.0)}, {"y", at::full({2}, 2.0)}});

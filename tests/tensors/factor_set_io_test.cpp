@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "tensors/random.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::tensors {
 namespace {
@@ -46,7 +46,7 @@ core::Refusal refusal_of(const NamedTensors& tensors, const Metadata& metadata) 
 }
 
 TEST_CASE("factor sets: bytes and files come back equal and are equal to each other") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   const FactorSet factors = sample();
   const core::Bytes bytes = to_bytes(factors);
   write_factor_set(folder / "x", factors);
@@ -57,7 +57,7 @@ TEST_CASE("factor sets: bytes and files come back equal and are equal to each ot
 }
 
 TEST_CASE("factor sets: what was read owns its memory and has no history") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   FactorSet factors = sample();
   for (auto& [name, pair] : factors.modules) pair.a.requires_grad_(true);
   write_factor_set(folder / "x", factors);
@@ -70,7 +70,7 @@ TEST_CASE("factor sets: what was read owns its memory and has no history") {
 }
 
 TEST_CASE("FactorSetFile: shapes without tensors, modules one at a time") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   const FactorSet factors = sample();
   write_factor_set(folder / "x", factors);
   const FactorSetFile file(folder / "x");
@@ -107,7 +107,7 @@ TEST_CASE("describe: refuses what is no factor set") {
 }
 
 TEST_CASE("FactorSetWriter: refuses disorder and what is no pair") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   FactorSetWriter writer(folder / "x");
   const Factors pair = {.b = at::zeros({5, 2}), .a = at::zeros({2, 7})};
   writer.add_module("m", pair);

@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/seed.h"
 #include "tensors/safetensors_writer.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::tensors {
 namespace {
@@ -74,7 +74,7 @@ TEST_CASE("SafetensorsFile: reads every dtype that Python's safetensors writes")
 }
 
 TEST_CASE("SafetensorsFile: an aligned tensor is a view that outlives the file object") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   write_safetensors(folder / "x", {{"x", at::arange(1000, at::kFloat)}});
   at::Tensor tensor;
   {
@@ -91,7 +91,7 @@ TEST_CASE("SafetensorsFile: an aligned tensor is a view that outlives the file o
 }
 
 TEST_CASE("SafetensorsFile: a misaligned tensor is copied, not misread") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   {
     const core::Bytes bytes = small_file();  // "c" (int64) lies 29 bytes into the data
     std::ofstream(folder / "x", std::ios::binary) << core::as_text(bytes);
@@ -101,7 +101,7 @@ TEST_CASE("SafetensorsFile: a misaligned tensor is copied, not misread") {
 }
 
 TEST_CASE("SafetensorsFile: errors name the file and the tensor") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   CHECK_THROWS_WITH_AS(SafetensorsFile(folder / "missing"), doctest::Contains("missing"),
                        core::IoError);
   CHECK_THROWS_AS(SafetensorsFile(folder.path()), core::IoError);

@@ -9,7 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/tensors/temp_dir.h"
+#include "tests/temporary_folder.h"
 
 namespace drystone::tensors {
 namespace {
@@ -27,13 +27,13 @@ std::map<std::string, at::Tensor> fixture_tensors() {
 }
 
 TEST_CASE("write_safetensors: byte for byte what Python's safetensors writes") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   write_safetensors(folder / "x", fixture_tensors(), {{"format", "drystone"}});
   CHECK(content(folder / "x") == content(kFixtures / "float32.safetensors"));
 }
 
 TEST_CASE("SafetensorsWriter: streaming, at once and in memory give the same bytes") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   const auto tensors = fixture_tensors();
   write_safetensors(folder / "at_once", tensors);
   {
@@ -49,7 +49,7 @@ TEST_CASE("SafetensorsWriter: streaming, at once and in memory give the same byt
 }
 
 TEST_CASE("SafetensorsWriter: every dtype, strides, empties and scalars come back equal") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   std::map<std::string, at::Tensor> tensors;
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong,
                                      at::kInt, at::kShort, at::kChar, at::kByte, at::kBool}) {
@@ -70,7 +70,7 @@ TEST_CASE("SafetensorsWriter: every dtype, strides, empties and scalars come bac
 }
 
 TEST_CASE("SafetensorsWriter: without finish nothing stands under the name") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   {
     SafetensorsWriter writer(folder / "x");
     writer.add("a", at::zeros({3}));
@@ -79,7 +79,7 @@ TEST_CASE("SafetensorsWriter: without finish nothing stands under the name") {
 }
 
 TEST_CASE("SafetensorsWriter: refuses names twice, reserved or not UTF-8, and other dtypes") {
-  const test::TempDir folder;
+  const test::TemporaryFolder folder;
   SafetensorsWriter writer(folder / "x");
   writer.add("a", at::zeros({3}));
   CHECK_THROWS_AS(writer.add("a", at::zeros({3})), core::InvalidArgument);
