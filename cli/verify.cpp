@@ -1,6 +1,7 @@
 #include "cli/verify.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "aggregation/rule.h"
 #include "coordinator/version_record.h"
@@ -49,6 +50,7 @@ class Verifier {
  private:
   void check_manifest(const coordinator::VersionRecord& record,
                       const wire::VersionManifest& manifest, const fs::path& dir);
+  void check_plan(const wire::Signed& signed_plan, const wire::VersionManifest& manifest);
   std::vector<wire::UpdateManifest> check_updates(const coordinator::VersionRecord& record,
                                                   const wire::VersionManifest& manifest);
   bool recompute(const std::vector<wire::UpdateManifest>& claims,
@@ -102,15 +104,20 @@ void Verifier::check_manifest(const coordinator::VersionRecord& record,
        "factors.safetensors is not what was published");
 }
 
+void Verifier::check_plan(const wire::Signed& signed_plan, const wire::VersionManifest& manifest) {
+  hold(crypto::verify(*coordinator_, "plan", kNoContext, signed_plan.bytes, signed_plan.signature),
+       "the round's plan is not signed by the coordinator");
+  const auto plan = wire::decode_plan(signed_plan.bytes);
+  hold(plan.has_value() && plan->round == manifest.round &&
+           plan->base_head == manifest.previous_head,
+       "the plan is of another round");
+}
+
 std::vector<wire::UpdateManifest> Verifier::check_updates(const coordinator::VersionRecord& record,
                                                           const wire::VersionManifest& manifest) {
   std::vector<core::Bytes> leaves;
   std::vector<wire::UpdateManifest> claims;
-  if (!record.plan.bytes.empty()) {
-    hold(
-        crypto::verify(*coordinator_, "plan", kNoContext, record.plan.bytes, record.plan.signature),
-        "the round's plan is not signed by the coordinator");
-  }
+  if (manifest.version > 0) check_plan(record.plan, manifest);
   const core::Digest transcript = wire::transcript(record.plan.bytes);
   for (const coordinator::RecordedUpdate& update : record.updates) {
     hold(crypto::verify(update.signer, "update", transcript, update.manifest.bytes,
@@ -122,8 +129,9 @@ std::vector<wire::UpdateManifest> Verifier::check_updates(const coordinator::Ver
     leaves.push_back(update.manifest.bytes);
     claims.push_back(std::move(*claim));
   }
-  hold(std::ranges::is_sorted(claims, {}, &wire::UpdateManifest::client),
-       "updates are out of order");
+  hold(std::ranges::adjacent_find(claims, std::ranges::greater_equal(),
+                                  &wire::UpdateManifest::client) == claims.end(),
+       "updates are out of order, or a client counts twice");
   hold(crypto::merkle_root(leaves) == manifest.round_root,
        "the updates do not hash to the round's root");
   return claims;
