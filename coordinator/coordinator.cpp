@@ -576,6 +576,8 @@ Coordinator::~Coordinator() = default;
 
 bool Coordinator::step(std::chrono::milliseconds max_wait) { return impl_->step(max_wait); }
 
+bool Coordinator::is_busy() const { return impl_->compute.num_pending() > 0; }
+
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
 std::optional<std::string> Coordinator::failure() const { return impl_->failure; }

@@ -45,6 +45,8 @@ class Coordinator {
   bool step(std::chrono::milliseconds max_wait);
 
   bool is_over() const;
+  /// Whether a check or an aggregation is under way in the background.
+  bool is_busy() const;
   /// Why the federation failed; std::nullopt while it runs or after it finished.
   std::optional<std::string> failure() const;
   /// Tells every client that comes from now on that the federation is over; step() still answers.

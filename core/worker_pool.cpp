@@ -19,6 +19,7 @@ bool WorkerPool::run_finished(std::chrono::milliseconds wait) {
   auto continuation = finished_.receive_for(wait);
   const bool any = continuation.has_value();
   while (continuation) {
+    --num_pending_;
     (*continuation)();
     continuation = finished_.try_receive();
   }

@@ -29,7 +29,12 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  void post(Task task) { tasks_.send(std::move(task)); }
+  void post(Task task) {
+    ++num_pending_;
+    tasks_.send(std::move(task));
+  }
+  /// Tasks whose continuation has not run yet. Owner's thread only, as post and run_finished.
+  std::size_t num_pending() const { return num_pending_; }
   /// Waits at most `wait` for a first continuation. @return whether there was any
   bool run_finished(std::chrono::milliseconds wait = {});
 
@@ -39,6 +44,7 @@ class WorkerPool {
   Hooks hooks_;
   Channel<Task> tasks_;
   Channel<Continuation> finished_;
+  std::size_t num_pending_ = 0;
   std::vector<std::jthread> threads_;  // last: starts when everything else is there
 };
 

@@ -94,7 +94,8 @@ class Federation {
 
   /// Lets the coordinator work until nothing happens any more.
   void settle() {
-    for (int quiet = 0; quiet < 5;) quiet = coordinator_->step(2ms) ? 0 : quiet + 1;
+    int quiet = 0;
+    while (quiet < 3 || coordinator_->is_busy()) quiet = coordinator_->step(2ms) ? 0 : quiet + 1;
   }
 
   void hello(const std::string& name) {
