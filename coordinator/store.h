@@ -59,8 +59,8 @@ class Store {
   std::vector<StoredUpdate> updates(std::uint64_t round) const;
   /// Whether a version consists of this payload.
   bool is_published(const core::Digest& payload) const;
-  /// Whether this payload must stay: of a version, of an update accepted in the open round, or, with
-  /// `keep_updates`, of any accepted update.
+  /// Whether this payload must stay: it is a version's, an update's that the open round accepted,
+  /// or, with `keep_updates`, any accepted update's.
   bool needs(const core::Digest& payload, bool keep_updates) const;
   std::vector<RoundReport> rounds() const;
   std::vector<StoredEvaluation> evaluations() const;

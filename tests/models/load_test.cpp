@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 #include "models/weights.h"
-#include "tests/temporary_folder.h"
 #include "tests/models/bert_oracle.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 using models::Base;

@@ -9,8 +9,8 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/temporary_folder.h"
 #include "tests/models/bert_oracle.h"
+#include "tests/temporary_folder.h"
 
 using namespace drystone;
 using models::WeightReader;
