@@ -1,7 +1,7 @@
 // Encodes the texts of a JSON-lines file: prints the ids (--ids), or the least CPU time of five
 // runs as one JSON object. tokenizer_bench.py compares both with Hugging Face's tokenizers.
 //
-//     tokenizer_bench MODEL_FOLDER FILE MAX_LENGTH [--ids]
+//     tokenizer_timer MODEL_FOLDER FILE MAX_LENGTH [--ids]
 
 #include <algorithm>
 #include <cstdio>
@@ -51,7 +51,7 @@ void print_speed(const Tokenizer& tokenizer, const std::vector<Record>& records,
 
 int main(int argc, char** argv) {
   if (argc < 4) {
-    std::fprintf(stderr, "usage: tokenizer_bench MODEL_FOLDER FILE MAX_LENGTH [--ids]\n");
+    std::fprintf(stderr, "usage: tokenizer_timer MODEL_FOLDER FILE MAX_LENGTH [--ids]\n");
     return 2;
   }
   try {
@@ -62,7 +62,7 @@ int main(int argc, char** argv) {
     (wants_ids ? print_ids : print_speed)(*tokenizer, records, max_length);
     return 0;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "tokenizer_bench: error: %s\n", error.what());
+    std::fprintf(stderr, "tokenizer_timer: error: %s\n", error.what());
     return 1;
   }
 }

@@ -1,8 +1,8 @@
 """Compares Drystone's tokenizer with Hugging Face's `tokenizers` on one thread: first that all ids
 are equal, then the CPU time. The table goes to docs/measurements.md.
 
-    cmake -S . -B build -DDRYSTONE_BUILD_BENCH=ON && cmake --build build --target tokenizer_bench
-    .venv/bin/python bench/tokenizer_bench.py build/tokenizer_bench MODEL_FOLDER FILE.jsonl...
+    cmake --preset ci -DDRYSTONE_BUILD_BENCH=ON && cmake --build build --target tokenizer_timer
+    .venv/bin/python bench/tokenizer_bench.py build/bench/tokenizer_timer MODEL_FOLDER FILE.jsonl...
 
 --random N adds N random strings over all of Unicode, --code-points every code point there is.
 """

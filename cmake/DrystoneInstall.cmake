@@ -6,9 +6,6 @@ set(drystone_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/drystone)
 
 set(drystone_libraries drystone_options)
 foreach(folder IN LISTS DRYSTONE_FOLDERS)
-  if(NOT TARGET drystone_${folder})
-    continue()
-  endif()
   list(APPEND drystone_libraries drystone_${folder})
   set_target_properties(drystone_${folder} PROPERTIES EXPORT_NAME ${folder})
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/drystone

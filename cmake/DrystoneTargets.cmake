@@ -65,11 +65,12 @@ function(drystone_test folder)
   endforeach()
 endfunction()
 
-# drystone_bench(<name>_bench [TORCH] SOURCES … DEPS …): lands in bench/, belongs to drystone_benches.
+# drystone_bench(<name> [TORCH] SOURCES … DEPS …): lands in bench/ and belongs to drystone_benches;
+# `./dev bench` runs those that are called <name>_bench.
 function(drystone_bench name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PRIVATE drystone_options benchmark::benchmark ${arg_DEPS})
+  target_link_libraries(${name} PRIVATE drystone_options ${arg_DEPS})
   if(arg_TORCH)
     drystone_use_torch(${name} PRIVATE)
   endif()
