@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -32,6 +33,7 @@ class Process {
     pid_ = ::fork();
     if (pid_ == 0) {
       const int file = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0644);
+      ::unsetenv("OMP_NUM_THREADS");  // as users start it
       ::dup2(file, 1);
       ::dup2(file, 2);
       ::execv(path.c_str(), argv.data());
