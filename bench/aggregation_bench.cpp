@@ -1,5 +1,5 @@
-// What the coordinator does in a round, at the shapes of a 7B model: stacking, compaction, the gate,
-// and a whole rule from files. docs/measurements.md has figures and the peers' beside them.
+// What the coordinator does in a round, at the shapes of a 7B model: stacking, compaction,
+// the gate, and a whole rule from files. docs/measurements.md has the figures beside the peers'.
 
 #include <cstdint>
 #include <cstring>
