@@ -6,6 +6,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
+#include "core/check.h"
+
 namespace drystone::client {
 
 namespace {
@@ -27,15 +29,29 @@ at::Tensor pad_mask(const data::EncodedBatch& batch) {
   return mask;
 }
 
+at::Tensor labels_of(const data::EncodedBatch& batch, models::Task task) {
+  switch (task) {
+    case models::Task::Classification: return to_tensor(batch.labels, {batch.rows}, at::kLong);
+    case models::Task::Regression: return to_tensor(batch.targets, {batch.rows}, at::kFloat);
+    case models::Task::CausalLm:
+      return to_tensor(batch.token_labels, {batch.rows, batch.tokens}, at::kLong);
+  }
+  core::ensure(false, "to_tensors: unknown task");
+  return {};
+}
+
 }  // namespace
 
 models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device) {
-  const at::Tensor labels = task == models::Task::Classification
-                                ? to_tensor(batch.labels, {batch.rows}, at::kLong)
-                                : to_tensor(batch.targets, {batch.rows}, at::kFloat);
-  return {.input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),
-          .pad_mask = pad_mask(batch).to(device),
-          .labels = labels.to(device)};
+  models::Batch result{
+      .input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),
+      .pad_mask = pad_mask(batch).to(device),
+      .labels = labels_of(batch, task).to(device),
+      .segments = {}};
+  if (!batch.segments.empty()) {
+    result.segments = to_tensor(batch.segments, {batch.rows, batch.tokens}, at::kLong).to(device);
+  }
+  return result;
 }
 
 }  // namespace drystone::client

@@ -9,6 +9,7 @@ namespace drystone::data {
 
 namespace {
 
+constexpr std::int64_t kNoLabel = -100;
 constexpr std::size_t kMegabatch = 32;  // batches
 constexpr std::size_t kMinMegabatches = 4;
 
@@ -33,11 +34,19 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
   batch.labels.clear();
   batch.targets.clear();
   batch.examples.assign(examples.begin(), examples.end());
+  const bool is_sequence = !examples.empty() && !dataset.token_labels(examples.front()).empty();
+  batch.token_labels.assign(is_sequence ? examples.size() * width : 0, kNoLabel);
+  auto row_labels = batch.token_labels.begin();
   auto row = batch.input_ids.begin();
   for (const std::size_t example : examples) {
     const auto ids = dataset.ids(example);
     std::copy(ids.begin(), ids.end(), row);
     row += static_cast<std::ptrdiff_t>(width);
+    if (is_sequence) {
+      const auto token_labels = dataset.token_labels(example);
+      std::copy(token_labels.begin(), token_labels.end(), row_labels);
+      row_labels += static_cast<std::ptrdiff_t>(width);
+    }
     batch.lengths.push_back(static_cast<std::int64_t>(ids.size()));
     batch.labels.push_back(dataset.label(example));
     batch.targets.push_back(dataset.target(example));

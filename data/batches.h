@@ -20,7 +20,12 @@ struct EncodedBatch {
   std::vector<std::int64_t> lengths;    ///< [rows]; what follows in a row is padding
   std::vector<std::int64_t> labels;     ///< [rows] class ids
   std::vector<float> targets;           ///< [rows] regression
-  std::vector<std::size_t> examples;    ///< [rows] numbers of the examples in the data set
+  /// Causal LM: [rows, tokens], −100 at padding; empty for other tasks.
+  std::vector<std::int64_t> token_labels;
+  /// Causal LM with several samples a row: [rows, tokens], number of the sample within its row;
+  /// empty when every row is one sample.
+  std::vector<std::int64_t> segments;
+  std::vector<std::size_t> examples;  ///< [rows] numbers of the examples in the data set
 };
 
 /// Fills `batch` with `examples` in that order, reusing its memory.

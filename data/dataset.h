@@ -33,9 +33,19 @@ class Dataset {
   std::int64_t label(std::size_t example) const { return labels_[example]; }  ///< class id
   float target(std::size_t example) const { return targets_[example]; }       ///< regression
   std::span<const std::int64_t> labels() const { return labels_; }
+  /// Causal LM: one label a token, the token itself or −100 where nothing is to be learnt; empty
+  /// for other tasks.
+  std::span<const TokenId> token_labels(std::size_t example) const {
+    if (token_labels_.empty()) return {};
+    return std::span(token_labels_).subspan(offsets_[example], length(example));
+  }
 
   /// Exactly one of `label` (classification) and `target` (regression) is meant; the other is 0.
   void add(std::span<const TokenId> ids, std::int64_t label, float target);
+
+  /// An example of causal LM; a data set holds examples of one task.
+  /// @throws core::InvalidArgument  lengths differ, or examples of another task are there
+  void add_sequence(std::span<const TokenId> ids, std::span<const TokenId> token_labels);
 
   /// The examples at `indices`, in that order.
   /// @throws core::InvalidArgument  an index >= size()
@@ -43,6 +53,7 @@ class Dataset {
 
  private:
   std::vector<TokenId> ids_;
+  std::vector<TokenId> token_labels_;
   std::vector<std::size_t> offsets_ = {0};
   std::vector<std::int64_t> labels_;
   std::vector<float> targets_;

@@ -81,9 +81,10 @@ at::ScalarType parse_dtype(std::string_view text) {
 
 Task parse_task(std::string_view text) {
   using Word = std::pair<std::string_view, Task>;
-  return parse_word("model.task", text,
-                    std::array<Word, 2>{Word{"classification", Task::Classification},
-                                        Word{"regression", Task::Regression}});
+  return parse_word(
+      "model.task", text,
+      std::array<Word, 3>{Word{"classification", Task::Classification},
+                          Word{"regression", Task::Regression}, Word{"causal-lm", Task::CausalLm}});
 }
 
 }  // namespace drystone::models

@@ -19,7 +19,7 @@ namespace drystone::models {
 struct ModelSpec {
   std::filesystem::path folder;  ///< Hugging Face folder: config.json and safetensors
   Task task = Task::Classification;
-  std::int64_t num_labels = 2;  ///< classes; 1 for regression
+  std::int64_t num_labels = 2;  ///< classes; 1 for regression; unused by causal LM
   std::uint64_t seed = 0;       ///< of what the checkpoint lacks, e.g. a new head
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
@@ -53,7 +53,7 @@ std::vector<std::string> supported_model_types();
 /// "float32", "bfloat16" or "float64". @throws core::ConfigError  another word
 at::ScalarType parse_dtype(std::string_view text);
 
-/// "classification" or "regression". @throws core::ConfigError  another word
+/// "classification", "regression" or "causal-lm". @throws core::ConfigError  another word
 Task parse_task(std::string_view text);
 
 }  // namespace drystone::models

@@ -1,5 +1,7 @@
 #include "models/loss.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mse_loss.h>
 
@@ -7,13 +9,27 @@
 
 namespace drystone::models {
 
+Targets find_targets(const Batch& batch) {
+  const at::Tensor& labels = batch.labels;
+  core::require(labels.defined() && labels.sizes() == batch.input_ids.sizes(),
+                "causal LM: labels must have the shape of input_ids");
+  const std::int64_t width = labels.size(1);
+  const auto next = [width](const at::Tensor& t) { return t.narrow(1, 1, width - 1); };
+  const auto here = [width](const at::Tensor& t) { return t.narrow(1, 0, width - 1); };
+  at::Tensor wanted = next(labels) != kIgnoredLabel;
+  if (batch.pad_mask.defined()) wanted = wanted & next(batch.pad_mask) & here(batch.pad_mask);
+  if (batch.segments.defined()) wanted = wanted & (next(batch.segments) == here(batch.segments));
+  const at::Tensor places = at::constant_pad_nd(wanted, {0, 1}).reshape(-1).nonzero().squeeze(1);
+  return {.positions = places, .labels = labels.reshape(-1).index_select(0, places + 1)};
+}
+
 at::Tensor task_loss(Task task, const at::Tensor& logits, const at::Tensor& labels) {
   core::require(labels.defined(), "loss: the batch has no labels");
   core::require(labels.dim() == 1 && logits.dim() == 2 && labels.size(0) == logits.size(0),
                 "loss: logits must be [rows, labels] and labels [rows]");
   const bool low_precision = logits.element_size() < 4;
   const at::Tensor precise = low_precision ? logits.to(at::kFloat) : logits;
-  if (task == Task::Classification) return at::cross_entropy_loss(precise, labels);
+  if (task != Task::Regression) return at::cross_entropy_loss(precise, labels);
   core::require(logits.size(1) == 1, "loss: regression has one logit a row");
   return at::mse_loss(precise.squeeze(1), labels.to(precise.scalar_type()));
 }

@@ -1,6 +1,7 @@
 #pragma once
 // What the trainer and the evaluator need of a model, whatever its family.
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,7 +13,10 @@
 
 namespace drystone::models {
 
-enum class Task { Classification, Regression };
+enum class Task { Classification, Regression, CausalLm };
+
+/// A label that asks for nothing (Hugging Face's convention).
+inline constexpr std::int64_t kIgnoredLabel = -100;
 
 /// One mini-batch, padded on the right to its longest row.
 struct Batch {
@@ -20,8 +24,14 @@ struct Batch {
   at::Tensor input_ids;
   /// [rows, tokens] bool, true where there is a token; undefined: nothing is padded.
   at::Tensor pad_mask;
-  /// Classification: [rows] int64; regression: [rows] float32; may be undefined.
+  /// Classification: [rows] int64; regression: [rows] float32; causal LM: [rows, tokens] int64, the
+  /// token itself or kIgnoredLabel (position t is predicted at t − 1, by the model); may be
+  /// undefined.
   at::Tensor labels;
+  /// Causal LM, several samples in one row: [rows, tokens] int64, the number of the sample within
+  /// its row, ascending from 0. Positions restart and attention stops at each; nothing is predicted
+  /// across. Undefined: one sample a row.
+  at::Tensor segments;
 };
 
 /// Tensor name as in the checkpoint → tensor (a view of the mapped file, or a copy).
@@ -33,9 +43,12 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  /// Classification [rows, classes]; regression [rows, 1].
+  /// Classification [rows, classes]; regression [rows, 1]. Causal LM: with labels [targets, vocab],
+  /// one row for each label that is predicted, in the order of target_labels(batch); without labels
+  /// [rows, tokens, vocab], zeros at padding.
   virtual at::Tensor logits(const Batch& batch) = 0;
-  /// Mean loss over rows, as Hugging Face computes it: cross entropy or mean squared error.
+  /// Mean loss over rows (causal LM: over targets), as Hugging Face computes it: cross entropy or
+  /// mean squared error.
   virtual at::Tensor loss(const at::Tensor& logits, const Batch& batch) const = 0;
   /// Every linear layer that may carry an adapter, in forward order; heads are not among them.
   virtual std::vector<Linear*> linears() = 0;
