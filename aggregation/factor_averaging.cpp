@@ -10,6 +10,17 @@
 namespace drystone::aggregation {
 namespace {
 
+// The average replaces what every client starts from: one that leaves a module out has no factors
+// to average, and none would mean "back to zero".
+void require_same_modules(const UpdateSet& updates, const std::string& rule,
+                          const std::string& module, const std::vector<WeightedFactors>& clients) {
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    core::require(clients[i].factors.rank() > 0,
+                  rule + ": client '" + updates.client(i) + "' does not adapt '" + module +
+                      "', which others do; give all the same target_modules, or use flora");
+  }
+}
+
 void require_one_rank(const UpdateSet& updates, const std::vector<WeightedFactors>& clients) {
   const int64_t rank = clients.front().factors.rank();
   for (std::size_t i = 1; i < clients.size(); ++i) {
@@ -28,8 +39,9 @@ AggregationReport FactorAveragingRule::aggregate(const AggregationJob& job) cons
   const UpdateSet updates(job.updates, weighting_);
   tensors::FactorSetWriter output(job.output);
   AggregationReport report{.publish = publish(), .exactness = "inexact, factors averaged"};
-  for (const auto& [name, shape] : updates.shapes().modules) {
+  for (const auto& [name, shape] : updates.modules()) {
     const auto clients = updates.module(name);
+    require_same_modules(updates, this->name(), name, clients);
     if (padding_ == Padding::None) require_one_rank(updates, clients);
     const tensors::Factors mean = average_zero_padded(clients);
     output.add_module(name, mean);
@@ -37,7 +49,7 @@ AggregationReport FactorAveragingRule::aggregate(const AggregationJob& job) cons
     report.compact_rank = std::max(report.compact_rank, mean.rank());
     updates.forget_pages();
   }
-  for (const auto& [name, shape] : updates.shapes().dense) {
+  for (const auto& [name, shape] : updates.dense()) {
     output.add_dense(name, updates.mean_dense(name));
   }
   output.finish();

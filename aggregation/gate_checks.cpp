@@ -107,12 +107,13 @@ core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const 
                                                      ", the plan says " + text_of(planned->second));
     }
   }
-  if (shapes.modules.size() != plan.modules.size() || shapes.dense.size() != plan.dense.size()) {
-    return core::refuse(Refusal::PlanMismatch,
-                        "holds " + std::to_string(shapes.modules.size()) + " modules and " +
-                            std::to_string(shapes.dense.size()) + " dense parts, the plan has " +
-                            std::to_string(plan.modules.size()) + " and " +
-                            std::to_string(plan.dense.size()));
+  if (shapes.modules.empty() && !plan.modules.empty()) {
+    return core::refuse(Refusal::PlanMismatch, "holds no module");
+  }
+  if (shapes.dense.size() != plan.dense.size()) {
+    return core::refuse(Refusal::PlanMismatch, "holds " + std::to_string(shapes.dense.size()) +
+                                                   " dense parts, the plan has " +
+                                                   std::to_string(plan.dense.size()));
   }
   return {};
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iomanip>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "aggregation/stacking.h"
@@ -29,13 +30,13 @@ std::string exactness_of(const Compaction& compaction, bool carries) {
 /// What the last round cut, where there was something.
 class Carry {
  public:
-  Carry(const std::filesystem::path& file, const tensors::FactorSetShapes& shapes) {
-    if (file.empty()) return;
-    file_.emplace(file);
-    for (const auto& [name, shape] : file_->shapes().modules) {
-      core::require(shapes.modules.contains(name),
-                    "aggregate: the carried part has a module '" + name + "' that no update has");
-    }
+  explicit Carry(const std::filesystem::path& file) {
+    if (!file.empty()) file_.emplace(file);
+  }
+
+  void add_modules_to(std::set<std::string>& names) const {
+    if (!file_) return;
+    for (const auto& [name, shape] : file_->shapes().modules) names.insert(name);
   }
 
   /// Appends this module's carried part to the terms of the sum.
@@ -71,16 +72,23 @@ class CarryWriter {
 
 AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
   const UpdateSet updates(job.updates, weighting_);
-  const Carry carry(job.carry_in, updates.shapes());
+  const Carry carry(job.carry_in);
+  std::set<std::string> modules;
+  for (const auto& [name, size] : updates.modules()) modules.insert(name);
+  carry.add_modules_to(modules);
   CarryWriter next_carry(job.carry_out);
   tensors::FactorSetWriter output(job.output);
   const bool compacts = compaction_.kind != CompactionKind::None;
   StackBuffer buffer(compacts ? at::kDouble : at::kFloat);
   AggregationReport report{.publish = publish(), .exactness = {}};
 
-  for (const auto& [name, shape] : updates.shapes().modules) {
+  for (const std::string& name : modules) {
     std::vector<ScaledFactors> terms;
-    for (const auto& [factors, share] : updates.module(name)) terms.push_back({factors, share});
+    if (updates.modules().contains(name)) {
+      for (const auto& [factors, share] : updates.module(name)) {
+        if (factors.rank() > 0) terms.push_back({factors, share});
+      }
+    }
     carry.append_to(terms, name);
     const Compacted compacted = compact(buffer.fill(terms), compaction_);
     output.add_module(name, compacted.factors);
@@ -90,7 +98,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
     report.relative_error = std::max(report.relative_error, compacted.report.relative_error);
     updates.forget_pages();
   }
-  for (const auto& [name, shape] : updates.shapes().dense) {
+  for (const auto& [name, shape] : updates.dense()) {
     output.add_dense(name, updates.mean_dense(name));
   }
   next_carry.finish();

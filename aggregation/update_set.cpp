@@ -3,20 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include <ATen/ops/empty.h>
+
 #include "aggregation/averaging.h"
 #include "core/check.h"
 
 namespace drystone::aggregation {
 namespace {
-
-bool same_layout(const tensors::FactorSetShapes& left, const tensors::FactorSetShapes& right) {
-  if (left.dense != right.dense || left.modules.size() != right.modules.size()) return false;
-  return std::equal(left.modules.begin(), left.modules.end(), right.modules.begin(),
-                    [](const auto& a, const auto& b) {
-                      return a.first == b.first && a.second.out == b.second.out &&
-                             a.second.in == b.second.in;
-                    });
-}
 
 std::vector<double> shares_of(Weighting weighting, const std::vector<AcceptedUpdate>& updates) {
   std::vector<std::uint64_t> num_examples;
@@ -38,30 +31,47 @@ UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting)
   shares_ = shares_of(weighting, updates_);
   files_.reserve(updates_.size());
   for (const AcceptedUpdate& update : updates_) files_.emplace_back(update.payload);
-  require_same_layout();
+  collect_modules();
+  require_same_dense();
 }
 
-void UpdateSet::require_same_layout() const {
+void UpdateSet::collect_modules() {
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    for (const auto& [name, shape] : files_[i].shapes().modules) {
+      const ModuleLayout size{.out = shape.out, .in = shape.in};
+      core::require(modules_.try_emplace(name, size).first->second == size,
+                    "aggregate: client '" + updates_[i].client + "' has module '" + name +
+                        "' of another size than the clients before it");
+    }
+  }
+}
+
+void UpdateSet::require_same_dense() const {
   for (std::size_t i = 1; i < files_.size(); ++i) {
-    core::require(same_layout(files_.front().shapes(), files_[i].shapes()),
+    core::require(dense() == files_[i].shapes().dense,
                   "aggregate: clients '" + updates_.front().client + "' and '" +
-                      updates_[i].client + "' have different modules or dense parts");
+                      updates_[i].client + "' have different dense parts");
   }
 }
 
 int64_t UpdateSet::stack_rank(const std::string& module) const {
   int64_t rank = 0;
-  for (std::size_t i = 0; i < files_.size(); ++i) {
-    if (shares_[i] > 0.0) rank += files_[i].shapes().modules.at(module).rank;
+  for (const auto& [factors, share] : this->module(module)) {
+    if (share > 0.0) rank += factors.rank();
   }
   return rank;
 }
 
 std::vector<WeightedFactors> UpdateSet::module(const std::string& name) const {
+  const ModuleLayout& size = modules_.at(name);
   std::vector<WeightedFactors> clients;
   clients.reserve(files_.size());
   for (std::size_t i = 0; i < files_.size(); ++i) {
-    clients.push_back({files_[i].module(name), shares_[i]});
+    const bool is_adapted = files_[i].shapes().modules.contains(name);
+    clients.push_back(
+        {is_adapted ? files_[i].module(name)
+                    : tensors::Factors{.b = at::empty({size.out, 0}), .a = at::empty({0, size.in})},
+         shares_[i]});
   }
   return clients;
 }

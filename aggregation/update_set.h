@@ -2,10 +2,11 @@
 // Internal to aggregation: the accepted updates of a round as mapped files.
 
 #include <cstdint>
-#include <span>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "aggregation/layout.h"
 #include "aggregation/rule.h"
 #include "aggregation/stacking.h"
 #include "aggregation/weighting.h"
@@ -18,16 +19,22 @@ namespace drystone::aggregation {
 class UpdateSet {
  public:
   /// Sorts by client name, so that sums run in one order whatever the order of arrival.
-  /// @throws core::InvalidArgument  no update, a client twice, updates of different layout
+  /// @throws core::InvalidArgument  no update, a client twice, a module of different sizes,
+  ///                                different dense parts
   /// @throws core::IoError          a payload cannot be read
   UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting);
 
-  /// Of every update alike, but for the ranks.
-  const tensors::FactorSetShapes& shapes() const { return files_.front().shapes(); }
+  /// Every module that one of the clients adapts.
+  const std::map<std::string, ModuleLayout>& modules() const { return modules_; }
+  /// Of every update alike.
+  const std::map<std::string, std::vector<int64_t>>& dense() const {
+    return files_.front().shapes().dense;
+  }
   /// Σ of the ranks of one module over the clients that have a share.
   int64_t stack_rank(const std::string& module) const;
 
-  /// One module's factors as views of the files, with the clients' shares.
+  /// One module's factors as views of the files, with the clients' shares; rank 0, the update that
+  /// changes nothing, for a client that does not adapt it.
   std::vector<WeightedFactors> module(const std::string& name) const;
   at::Tensor mean_dense(const std::string& name) const;
   /// Gives the files' pages back after each module.
@@ -35,11 +42,13 @@ class UpdateSet {
   const std::string& client(std::size_t index) const { return updates_[index].client; }
 
  private:
-  void require_same_layout() const;
+  void collect_modules();
+  void require_same_dense() const;
 
   std::vector<AcceptedUpdate> updates_;
   std::vector<tensors::FactorSetFile> files_;
   std::vector<double> shares_;
+  std::map<std::string, ModuleLayout> modules_;
 };
 
 }  // namespace drystone::aggregation

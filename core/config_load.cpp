@@ -217,6 +217,19 @@ void check_cohort(const Config& config) {
   }
 }
 
+// What is averaged replaces every client's factors: all must have the same ones.
+void check_equal_modules(const Config& config) {
+  if (config.aggregation.rule == "flora" || config.clients.empty()) return;
+  const auto& first = config.clients.front().training.target_modules;
+  for (const auto& group : config.clients) {
+    if (group.training.target_modules == first) continue;
+    throw config_error(config, "aggregation.rule",
+                       quote(config.aggregation.rule) +
+                           " averages factors module by module, but [[clients]] have different "
+                           "target_modules; give all the same, or use rule = \"flora\"");
+  }
+}
+
 // Averaging factor by factor has no meaning when the factors have different shapes.
 void check_equal_ranks(const Config& config) {
   if (config.aggregation.rule != "fedit") return;
@@ -254,6 +267,7 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   config.origins = document.take_origins();
   check_cohort(config);
   check_equal_ranks(config);
+  check_equal_modules(config);
   return config;
 }
 

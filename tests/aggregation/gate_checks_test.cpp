@@ -65,7 +65,7 @@ TEST_CASE("check_payload: each way to miss the plan has its refusal") {
   CHECK(refusal_of(update) == Refusal::RankAboveQuota);
 
   update = good_update();
-  update.modules.erase("q");
+  update.modules.clear();
   CHECK(refusal_of(update) == Refusal::PlanMismatch);
   update = good_update();
   update.modules["x"] = update.modules["q"];

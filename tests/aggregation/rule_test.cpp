@@ -66,6 +66,18 @@ class Round {
     }
     return test::weighted_mean_delta(clients);
   }
+  /// Σ examples · ΔW over the clients that adapt the module, in float64.
+  at::Tensor sum(const std::string& module) const {
+    at::Tensor sum;
+    for (std::size_t k = 0; k < updates_.size(); ++k) {
+      const auto found = updates_[k].modules.find(module);
+      if (found == updates_[k].modules.end()) continue;
+      const double weight = static_cast<double>(job_.updates[k].num_examples);
+      const at::Tensor term = test::dense(found->second) * weight;
+      sum = sum.defined() ? sum + term : term;
+    }
+    return sum;
+  }
   AggregationJob& job() { return job_; }
   std::filesystem::path file(const std::string& name) const { return folder_ / name; }
 
@@ -252,6 +264,51 @@ TEST_CASE("zero-pad and fedit: averages that replace, and are labelled inexact")
   CHECK_FALSE(std::filesystem::exists(round.file("out.data")));
 }
 
+TEST_CASE("flora: a client that leaves a module out changes nothing there, and keeps its share") {
+  for (const char* compaction : {"lossless", "none"}) {
+    CAPTURE(compaction);
+    Round round;
+    round.add_random(21, {3, 2});
+    tensors::FactorSet partial;
+    partial.modules["m.k"] = test::random_factors(21, "partial", kOut, kIn, 4);
+    partial.modules["m.v"] = test::random_factors(21, "alone", kOut, kIn, 1);
+    partial.dense["bias"] = at::zeros({5});
+    round.add("client-9", 30, partial);
+    round.run(config_of("flora", compaction));
+    const tensors::FactorSet result = round.result();
+    const double total = 10.0 + 20.0 + 30.0;
+    check_close(test::dense(result.modules.at("m.k")), round.mean("m.k"));
+    check_close(test::dense(result.modules.at("m.v")),
+                test::dense(partial.modules.at("m.v")) * (30.0 / total));
+    check_close(test::dense(result.modules.at("m.q")), round.sum("m.q") / total);
+  }
+}
+
+TEST_CASE("averages refuse a client that leaves a module out") {
+  for (const char* rule : {"fedit", "zero-pad"}) {
+    Round round;
+    round.add_random(22, {2, 2});
+    tensors::FactorSet partial;
+    partial.modules["m.k"] = test::random_factors(22, "partial", kOut, kIn, 2);
+    partial.dense["bias"] = at::zeros({5});
+    round.add("client-9", 30, partial);
+    CHECK_THROWS_WITH_AS(round.run(config_of(rule)), doctest::Contains("'client-9' does not adapt"),
+                         core::InvalidArgument);
+  }
+}
+
+TEST_CASE("flora: what was cut of a module that nobody adapts any more is published") {
+  Round round;
+  round.add_random(23, {2});
+  tensors::FactorSet carried;
+  carried.modules["m.v"] = test::random_factors(23, "carried", kOut, kIn, 3);
+  tensors::write_factor_set(round.file("carry"), carried);
+  round.job().carry_in = round.file("carry");
+  round.run(config_of("flora"));
+  check_close(test::dense(round.result().modules.at("m.v")),
+              test::dense(carried.modules.at("m.v")));
+}
+
 TEST_CASE("rules: uniform weights") {
   core::AggregationConfig config = config_of("flora");
   config.weights = "uniform";
@@ -272,8 +329,14 @@ TEST_CASE("rules: refuse an empty round, a client twice, unlike updates and unre
   round.job().updates.pop_back();
   tensors::FactorSet other;
   other.modules["m.k"] = test::random_factors(1, "k", kOut, kIn, 2);
-  round.add("other", 1, other);
+  round.add("other", 1, other);  // no dense part
   CHECK_THROWS_WITH_AS(round.run(config_of("flora")), doctest::Contains("'other'"),
+                       core::InvalidArgument);
+  other.dense["bias"] = at::zeros({5});
+  other.modules["m.k"] = test::random_factors(1, "k", kOut, kIn + 1, 2);
+  round.job().updates.pop_back();
+  round.add("wide", 1, other);
+  CHECK_THROWS_WITH_AS(round.run(config_of("flora")), doctest::Contains("another size"),
                        core::InvalidArgument);
   round.job().updates.pop_back();
   round.job().updates.push_back({"gone", 1, round.file("gone")});

@@ -31,8 +31,8 @@ class RandomConfig {
     config.federation.deadline = std::chrono::milliseconds(between(1, 10'000'000));
     config.federation.rounds = between(1, 100);
     config.training = training({});
-    if (coin()) fill_clients(config);
     fill(config.aggregation);
+    if (coin()) fill_clients(config);
     if (coin()) config.security.coordinator = "tcp://host:" + std::to_string(between(0, 65535));
     config.federation.layout = path();
     config.federation.initial = path();
@@ -63,6 +63,9 @@ class RandomConfig {
     std::int64_t total = 0;
     for (std::int64_t i = between(1, 4); i > 0; --i) {
       config.clients.push_back({between(1, 5), training(config.training)});
+      if (config.aggregation.rule == "zero-pad") {  // averages need the same modules everywhere
+        config.clients.back().training.target_modules = config.training.target_modules;
+      }
       total += config.clients.back().count;
     }
     config.federation.cohort = between(0, total);
