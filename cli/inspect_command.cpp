@@ -35,8 +35,10 @@ int run(const Options& options) {
 
 Command add_inspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  app.add_option("PATH", options->path,
-                 "A run folder, an adapter folder (PEFT) or a factors file (.safetensors)")
+  app.add_option(
+         "PATH", options->path,
+         "A run folder, a coordinator's state folder, an adapter folder (PEFT) or a factors file "
+         "(.safetensors)")
       ->required();
   app.add_flag(
       "--verify", options->verify,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aggregation/compaction.h"
+#include "coordinator/store.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
@@ -47,16 +48,61 @@ void add_factors(Inspection& inspection, const tensors::FactorSet& factors) {
   }
 }
 
+std::string inspect_state(const fs::path& dir) {
+  const coordinator::Store store(dir);
+  const coordinator::MachineState state = store.load();
+  Json object = {{"federation", store.federation()},
+                 {"version", state.version},
+                 {"head", core::to_hex(state.head)},
+                 {"open_round", nullptr},
+                 {"rounds", Json::array()}};
+  if (state.open) {
+    Json accepted = Json::array();
+    for (const auto& [client, update] : state.open->accepted) accepted.push_back(client);
+    object["open_round"] = {{"round", state.open->plan.round},
+                            {"attempt", state.open->plan.attempt},
+                            {"cohort", state.open->plan.cohort},
+                            {"accepted", accepted}};
+  }
+  for (const coordinator::RoundReport& round : store.rounds()) {
+    object["rounds"].push_back(Json::parse(coordinator::to_json(round)));
+  }
+  return object.dump();
+}
+
+std::string state_text(const Json& state) {
+  std::string text = "  federation " + state.at("federation").get<std::string>() +
+                     "\n  version    " + std::to_string(state.at("version").get<std::uint64_t>()) +
+                     "\n  head       " + state.at("head").get<std::string>() + "\n";
+  if (const Json& open = state.at("open_round"); !open.is_null()) {
+    text += "  open       round " + std::to_string(open.at("round").get<std::uint64_t>()) +
+            ", attempt " + std::to_string(open.at("attempt").get<std::uint64_t>()) + ": " +
+            std::to_string(open.at("accepted").size()) + " of " +
+            std::to_string(open.at("cohort").size()) + " updates accepted\n";
+  }
+  for (const Json& round : state.at("rounds")) {
+    text += "  round " + std::to_string(round.at("round").get<std::uint64_t>()) + "    " +
+            std::to_string(round.at("accepted").get<std::uint64_t>()) + " of " +
+            std::to_string(round.at("asked").get<std::uint64_t>()) + " updates, train loss " +
+            core::format_fixed(round.at("train_loss").get<double>(), 4) + ", " +
+            round.at("exactness").get<std::string>() + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 Inspection inspect(const fs::path& path) {
-  Inspection inspection{.what = {}, .modules = {}, .dense = {}, .report = {}};
+  Inspection inspection{.what = {}, .modules = {}, .dense = {}, .report = {}, .state = {}};
   if (fs::exists(path / "report.json")) {
     inspection.what = "run " + path.string();
     inspection.report = core::read_text_file(path / "report.json", kMaxReportBytes);
     if (fs::exists(path / "global" / "adapter_config.json")) {
       add_factors(inspection, tensors::read_peft(path / "global"));
     }
+  } else if (fs::exists(path / "state.sqlite")) {
+    inspection.what = "state " + path.string();
+    inspection.state = inspect_state(path);
   } else if (fs::exists(path / "adapter_config.json")) {
     inspection.what = "adapter " + path.string();
     add_factors(inspection, tensors::read_peft(path));
@@ -65,8 +111,9 @@ Inspection inspect(const fs::path& path) {
     add_factors(inspection, tensors::read_factor_set(path));
   } else {
     throw core::ConfigError(path.string() +
-                            ": not a run folder (report.json), an adapter folder "
-                            "(adapter_config.json) or a .safetensors file");
+                            ": not a run folder (report.json), a state folder "
+                            "(state.sqlite), an adapter folder (adapter_config.json) or a "
+                            ".safetensors file");
   }
   return inspection;
 }
@@ -79,6 +126,7 @@ std::string to_text(const Inspection& inspection) {
             report.at("head").get<std::string>() + "\n  rounds     " +
             std::to_string(report.at("rounds").size()) + "\n";
   }
+  if (!inspection.state.empty()) text += state_text(Json::parse(inspection.state));
   if (!inspection.modules.empty()) {
     text += "\n  out × in       rank   ‖ΔW‖       σ₁         σ_r        module\n";
   }
@@ -107,6 +155,7 @@ std::string to_json(const Inspection& inspection) {
                                  {"singular", module.singular}});
   }
   if (!inspection.report.empty()) object["report"] = Json::parse(inspection.report);
+  if (!inspection.state.empty()) object["state"] = Json::parse(inspection.state);
   return object.dump(2) + "\n";
 }
 

@@ -21,10 +21,11 @@ struct ModuleInspection {
 };
 
 struct Inspection {
-  std::string what;  ///< "adapter", "factors" or "run", and where
+  std::string what;  ///< "adapter", "factors", "run" or "state", and where
   std::vector<ModuleInspection> modules;
   std::vector<std::string> dense;  ///< "classifier.weight [20, 384]"
   std::string report;              ///< run folder: report.json's text
+  std::string state;               ///< state folder: versions and rounds, as JSON
 };
 
 /// @throws core::ConfigError  nothing that Drystone knows; core::IoError  it cannot be read

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "aggregation/rule.h"
 #include "coordinator/version_record.h"
@@ -50,7 +51,8 @@ class Verifier {
 
  private:
   void check_manifest(const coordinator::VersionRecord& record,
-                      const wire::VersionManifest& manifest, const fs::path& dir);
+                      const wire::VersionManifest& manifest, const core::Digest& previous,
+                      const fs::path& dir);
   void check_plan(const wire::Signed& signed_plan, const wire::VersionManifest& manifest);
   std::vector<wire::UpdateManifest> check_updates(const coordinator::VersionRecord& record,
                                                   const wire::VersionManifest& manifest);
@@ -60,7 +62,7 @@ class Verifier {
   core::Config config_;
   std::unique_ptr<aggregation::AggregationRule> rule_;
   fs::path scratch_;
-  std::uint64_t next_ = 0;
+  std::uint64_t next_ = 0;  ///< number of versions looked at
   core::Digest head_{};
   std::optional<crypto::PublicKey> coordinator_;
   fs::path carry_;  ///< what the version before cut
@@ -68,33 +70,38 @@ class Verifier {
 };
 
 VersionCheck Verifier::check(const fs::path& dir) {
-  VersionCheck result{.version = next_};
+  VersionCheck result{.version = next_++};
   try {
     const auto record =
         coordinator::record_from_json(core::read_text_file(dir / "version.json", kMaxRecordBytes));
     const auto manifest = wire::decode_version(record.manifest.bytes);
     hold(manifest.has_value(), "the version's manifest is unreadable");
-    check_manifest(record, *manifest, dir);
+    const core::Digest previous = std::exchange(head_, manifest->head);  // the chain goes on
+    check_manifest(record, *manifest, previous, dir);
     result.updates = record.updates.size();
     const auto claims = check_updates(record, *manifest);
     if (manifest->version > 0) result.recomputed = recompute(claims, *manifest, dir);
-    head_ = manifest->head;
+    return result;
   } catch (const Wrong& wrong) {
     result.wrong = wrong.what;
+  } catch (const core::Error& error) {  // a record that is missing, cut short or not such a text
+    result.wrong = error.what();
   }
-  ++next_;
+  carry_known_ = false;  // what this version cut is unknown
   return result;
 }
 
 void Verifier::check_manifest(const coordinator::VersionRecord& record,
-                              const wire::VersionManifest& manifest, const fs::path& dir) {
+                              const wire::VersionManifest& manifest, const core::Digest& previous,
+                              const fs::path& dir) {
   if (!coordinator_) coordinator_ = record.coordinator;
   hold(record.coordinator == *coordinator_, "signed by another coordinator than version 0");
   hold(crypto::verify(*coordinator_, "version", kNoContext, record.manifest.bytes,
                       record.manifest.signature),
        "the coordinator's signature does not verify");
-  hold(manifest.version == next_, "is version " + std::to_string(manifest.version));
-  hold(manifest.previous_head == head_, "does not follow the version before: the chain is broken");
+  hold(manifest.version + 1 == next_, "is version " + std::to_string(manifest.version));
+  hold(manifest.previous_head == previous,
+       "does not follow the version before: the chain is broken");
   hold(manifest.head == crypto::chain_head(manifest.previous_head, manifest.round_root,
                                            manifest.payload, manifest.config),
        "the head is not the hash of its parts");

@@ -49,10 +49,11 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   app.add_option("--set", overrides,
                  "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
-  core::init_log(core::parse_log_level(common.log_level));
   core::Config config = core::load_config(file, overrides);
   if (common.threads > 0) config.training.threads = common.threads;
   check(config);
+  std::filesystem::create_directories(config.output.dir);
+  core::init_log(core::parse_log_level(common.log_level), config.output.dir / "log.txt");
   core::ProgressBoard board;
   const auto end = client::run_client(config, common.device, board, stop);
   if (end == client::RunEnd::Done) core::log_info("the federation is over");

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/metrics.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
@@ -25,6 +26,14 @@ using core::Refusal;
 namespace {
 
 constexpr core::Digest kNoContext{};
+constexpr std::uint64_t kToldRefusals = 20;  // a client and round
+
+/// Refusals of a signed offer after which the client has no better one for this round: it has
+/// answered, nobody needs to wait for it.
+bool is_final(Refusal refusal) {
+  return refusal == Refusal::WrongBase || refusal == Refusal::TooLarge ||
+         refusal == Refusal::ExamplesAboveCap;
+}
 
 std::string start_of(const core::AggregationConfig& config) {
   const bool averages = aggregation::make_rule(config)->publish() == aggregation::Publish::Replace;
@@ -67,6 +76,7 @@ struct Coordinator::Impl {
   }
   void tell_machine(const Event& event) { carry_out(machine.handle(event, clock.now())); }
   void refuse(const std::string& client, const core::Failure& failure);
+  bool note_refused(const std::string& client, const core::Failure& failure);
 
   void on(const PersistPlan& action);
   void on(const SendTask& action);
@@ -120,10 +130,11 @@ struct Coordinator::Impl {
   Gate gate;
   RoundAggregator aggregator;
   std::map<std::string, Upload> uploads;
-  std::map<core::Digest, std::size_t> judging;    ///< checks under way, by payload
-  std::map<std::string, std::uint64_t> rejected;  ///< in the open round, by reason
-  std::optional<wire::Signed> plan;               ///< of the open round
-  std::set<std::string> devices;                  ///< of the trainers that joined
+  std::map<core::Digest, std::size_t> judging;       ///< checks under way, by payload
+  std::map<std::string, std::uint64_t> rejected;     ///< in the open round, by reason
+  std::map<std::string, std::uint64_t> num_refused;  ///< in the open round, by client
+  std::optional<wire::Signed> plan;                  ///< of the open round
+  std::set<std::string> devices;                     ///< of the trainers that joined
   core::Instant started;
   core::Instant round_started;
   std::uint64_t round_bytes_received = 0;
@@ -149,6 +160,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       round_started(started),
       compute(1, {.on_thread_start = [] { tensors::use_threads(1); },
                   .on_finished = [this] { transport.wake(); }}) {
+  for (const core::Digest& blob : store.blobs().all()) release(blob);  // what a crash left over
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
 }
@@ -214,6 +226,7 @@ void Coordinator::Impl::on(const PersistPlan& action) {
   store.save_plan(action.plan, *plan);
   gate.open(action.plan, plan->bytes);
   rejected.clear();
+  num_refused.clear();
   notify(&Observer::on_planned, action.plan);
 }
 
@@ -266,9 +279,21 @@ void Coordinator::Impl::receive(const wire::Incoming& incoming) {
   std::visit([&](const auto& message) { on(incoming.client, message); }, *incoming.message);
 }
 
-void Coordinator::Impl::refuse(const std::string& client, const core::Failure& failure_) {
+// Counts every refusal; tells of a client's first ones in a round only: a client that floods fills
+// neither the log nor its own queue.
+bool Coordinator::Impl::note_refused(const std::string& client, const core::Failure& failure_) {
   ++rejected[core::name(failure_.code)];
+  if (++num_refused[client] > kToldRefusals) return false;
   notify(&Observer::on_refused, client, failure_);
+  if (num_refused[client] == kToldRefusals) {
+    core::log_warning("many refusals: the rest of this round is counted, not shown",
+                      {{"client", std::string_view(client)}});
+  }
+  return true;
+}
+
+void Coordinator::Impl::refuse(const std::string& client, const core::Failure& failure_) {
+  if (!note_refused(client, failure_)) return;
   transport.send(client, wire::Refused{failure_.code, failure_.detail});
 }
 
@@ -301,13 +326,13 @@ void Coordinator::Impl::on(const std::string& client, const wire::CatalogRequest
 
 void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) {
   const auto decline = [&](const core::Failure& failure_) {
-    ++rejected[core::name(failure_.code)];
-    notify(&Observer::on_refused, client, failure_);
+    if (!note_refused(client, failure_)) return;
     const std::uint64_t round =
         machine.collecting() != nullptr ? machine.collecting()->plan.round : 0;
     transport.send(client, wire::Verdict{round, false, failure_.code, failure_.detail});
     // Late, but there: a round that was abandoned for want of its answer may ask it again.
     if (failure_.code == Refusal::RoundClosed) tell_machine(Joined{client});
+    if (is_final(failure_.code)) tell_machine(UpdateRefused{client, failure_.code});
   };
   if (machine.collecting() == nullptr) return decline({Refusal::RoundClosed, "no round is open"});
   auto manifest = gate.check_offer(client, offer.update, *machine.collecting());
@@ -436,8 +461,7 @@ void Coordinator::Impl::accept(const std::string& client, const core::Expected<v
   Upload& upload = node.mapped();
   const std::uint64_t round = upload.manifest.round;
   if (!verdict) {
-    ++rejected[core::name(verdict.error().code)];
-    notify(&Observer::on_refused, client, verdict.error());
+    note_refused(client, verdict.error());
     upload.receiver.reset();
     release(upload.manifest.payload);
     begin_waiting(upload.manifest.payload);

@@ -6,25 +6,36 @@
 
 namespace drystone::coordinator {
 
-SqliteDatabase::SqliteDatabase(const std::filesystem::path& file) {
+SqliteDatabase::SqliteDatabase(const std::filesystem::path& file) : file_(file) {
   if (sqlite3_open(file.c_str(), &db_) != SQLITE_OK) {
     const std::string reason = sqlite3_errmsg(db_);
     sqlite3_close(db_);
-    throw core::IoError(file.string() + ": cannot open the state database: " + reason);
+    throw core::IoError(file.string() + ": cannot open the state database: " + reason +
+                        "; check that the folder exists and is writable");
   }
   sqlite3_busy_timeout(db_, 2000);
+}
+
+void SqliteDatabase::fail() const {
+  const int code = sqlite3_errcode(db_);
+  const char* const remedy =
+      code == SQLITE_BUSY || code == SQLITE_LOCKED
+          ? "; another process uses this state folder: stop it, or choose another folder"
+      : code == SQLITE_FULL ? "; free some disk space and start again"
+      : code == SQLITE_CORRUPT || code == SQLITE_NOTADB
+          ? "; restore the folder from a copy, or start anew in another one"
+          : "";
+  throw core::IoError(file_.string() + ": " + sqlite3_errmsg(db_) + remedy);
 }
 
 SqliteDatabase::~SqliteDatabase() { sqlite3_close(db_); }
 
 void SqliteDatabase::execute(const char* sql) {
-  if (sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) {
-    throw core::IoError(std::string("state database: ") + sqlite3_errmsg(db_) + "; in: " + sql);
-  }
+  if (sqlite3_exec(db_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
 }
 
-Statement::Statement(const SqliteDatabase& db, const char* sql) : db_(db.handle()) {
-  check(sqlite3_prepare_v2(db_, sql, -1, &statement_, nullptr));
+Statement::Statement(const SqliteDatabase& db, const char* sql) : db_(db) {
+  check(sqlite3_prepare_v2(db_.handle(), sql, -1, &statement_, nullptr));
 }
 
 Statement::~Statement() { sqlite3_finalize(statement_); }
@@ -79,9 +90,7 @@ core::Bytes Statement::blob(int column) const {
 }
 
 void Statement::check(int code) const {
-  if (code != SQLITE_OK) {
-    throw core::IoError(std::string("state database: ") + sqlite3_errmsg(db_));
-  }
+  if (code != SQLITE_OK) db_.fail();
 }
 
 Transaction::Transaction(SqliteDatabase& db) : db_(db) { db_.execute("BEGIN IMMEDIATE"); }

@@ -23,8 +23,11 @@ class SqliteDatabase {
 
   void execute(const char* sql);
   sqlite3* handle() const { return db_; }
+  /// Throws what SQLite says of its last call, naming the file and the remedy.
+  [[noreturn]] void fail() const;
 
  private:
+  std::filesystem::path file_;
   sqlite3* db_ = nullptr;
 };
 
@@ -53,7 +56,7 @@ class Statement {
 
  private:
   void check(int code) const;
-  sqlite3* db_;
+  const SqliteDatabase& db_;
   sqlite3_stmt* statement_ = nullptr;
   int next_ = 1;
 };

@@ -66,6 +66,13 @@ std::filesystem::path created(const std::filesystem::path& dir) {
   return dir;
 }
 
+std::filesystem::path existing(const std::filesystem::path& dir) {
+  if (!std::filesystem::is_regular_file(dir / "state.sqlite")) {
+    throw core::ConfigError(dir.string() + ": no coordinator's state (state.sqlite) there");
+  }
+  return dir;
+}
+
 }  // namespace
 
 Store::Store(const std::filesystem::path& dir, const std::string& federation)
@@ -82,7 +89,15 @@ Store::Store(const std::filesystem::path& dir, const std::string& federation)
   }
 }
 
+Store::Store(const std::filesystem::path& dir)
+    : db_(std::make_unique<Database>(existing(dir) / "state.sqlite")), blobs_(dir / "blobs") {}
+
 Store::~Store() = default;
+
+std::string Store::federation() const {
+  Statement row(db_->db, "SELECT value FROM meta WHERE key = 'federation'");
+  return row.step() ? row.text(0) : "";
+}
 
 wire::BlobStore& Store::blobs() { return blobs_; }
 

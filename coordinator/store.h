@@ -33,11 +33,17 @@ class Store {
   /// Opens or creates. @throws core::IoError  unreadable, or locked by another process;
   /// core::ConfigError  the folder holds another federation (its id differs)
   Store(const std::filesystem::path& dir, const std::string& federation);
+  /// Opens the state that is there, whatever its federation: for `inspect`.
+  /// @throws core::ConfigError  no state in `dir`; core::IoError  as above
+  explicit Store(const std::filesystem::path& dir);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
   wire::BlobStore& blobs();
+
+  /// The id that the folder was created with.
+  std::string federation() const;
 
   /// The machine's state as of the last completed transition.
   MachineState load() const;

@@ -29,6 +29,20 @@ bool BlobStore::contains(const core::Digest& blob) const {
   return fs::is_regular_file(path(blob), ignored);
 }
 
+std::vector<core::Digest> BlobStore::all() const {
+  std::vector<core::Digest> blobs;
+  std::error_code error;
+  for (fs::directory_iterator entry(dir_, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const bool is_hex = name.size() == 2 * core::Digest{}.size() &&
+                        name.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (is_hex) blobs.push_back(core::digest_from_hex(name));
+  }
+  if (error) throw core::IoError(dir_.string() + ": cannot be read (" + error.message() + ")");
+  return blobs;
+}
+
 core::Digest BlobStore::put(core::ByteView content) {
   const core::Digest blob = crypto::sha256(content);
   if (!contains(blob)) core::write_file_atomic(path(blob), content);

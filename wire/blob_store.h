@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <vector>
 
 #include "core/bytes.h"
 #include "core/expected.h"
@@ -18,6 +19,8 @@ class BlobStore {
   explicit BlobStore(std::filesystem::path dir);
 
   bool contains(const core::Digest& blob) const;
+  /// Every whole blob, in no order. @throws core::IoError
+  std::vector<core::Digest> all() const;
   std::filesystem::path path(const core::Digest& blob) const;
   /// Writes, fsyncs and renames into place. @returns the content's digest. @throws core::IoError
   core::Digest put(core::ByteView content);

@@ -149,6 +149,63 @@ TEST_CASE("coordinator: a client that answers an abandoned round late is asked a
   CHECK(federation.next<wire::Task>("client-2").has_value());
 }
 
+TEST_CASE("coordinator: an offer that can only be refused answers for its client") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.config().federation.quorum = 1;
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  const auto task = federation.next<wire::Task>("client-1").value();
+  CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
+  const auto plan = wire::decode_plan(task.plan.bytes);
+  auto manifest = federation.manifest("client-2", core::Bytes(10), *plan);
+  manifest.payload_bytes = 1ULL << 40;
+  federation.client("client-2").send(federation.offer("client-2", manifest, task));
+  federation.settle();  // nobody waits for the deadline
+  CHECK(federation.coordinator().report().rounds.size() == 1);
+  CHECK(federation.coordinator().report().rounds.front().rejected.at("too-large") == 1);
+}
+
+TEST_CASE("coordinator: a client that floods is counted, not answered for ever") {
+  struct Refusals final : coordinator::Observer {
+    void on_refused(const std::string&, const core::Failure&) override { ++count; }
+    int count = 0;
+  };
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  Refusals refusals;
+  federation.start({&refusals});
+  federation.hello("client-1");
+  federation.hello("client-2");
+  const auto task = federation.next<wire::Task>("client-1").value();
+  for (int i = 0; i < 50; ++i) {
+    federation.client("client-2").send(wire::Chunk{.data = core::Bytes(1)});
+    federation.settle();
+  }
+  CHECK(refusals.count == 20);
+  for (const char* client : {"client-1", "client-2"}) {
+    CHECK(federation.take_part(client, task, 2, 0.25)->accepted);
+  }
+  federation.settle();
+  CHECK(federation.coordinator().report().rounds.front().rejected.at("malformed-frame") == 50);
+}
+
+TEST_CASE("coordinator: what a crash left over in blobs/ is swept, a second one is refused") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  CHECK_THROWS_WITH_AS(coordinator::Store(dir.path() / "state"),
+                       doctest::Contains("another process uses this state folder"), core::IoError);
+  const core::Digest stray = federation.coordinator().store().blobs().put(core::Bytes(10));
+  const auto kept = federation.coordinator().store().blobs().all().size();
+  federation.crash();
+  federation.start();
+  auto& blobs = federation.coordinator().store().blobs();
+  CHECK_FALSE(blobs.contains(stray));
+  CHECK(blobs.all().size() == kept - 1);
+}
+
 TEST_CASE("coordinator: an evaluator's figures count once and are its own") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1, /*evaluator=*/true);

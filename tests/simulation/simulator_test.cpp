@@ -136,6 +136,20 @@ TEST_CASE("simulate: the averaging baselines run, and fedit refuses unequal rank
   CHECK_THROWS_AS(tiny.config({"aggregation.rule=\"fedit\""}), core::ConfigError);
 }
 
+TEST_CASE("simulate: clients that adapt different modules stack in one round") {
+  const TinyFederation tiny;
+  const auto outcome = run(
+      tiny, "run",
+      {"clients.0.target_modules=[\"query\"]", "clients.1.target_modules=[\"query\", \"value\"]",
+       "clients.2.target_modules=[\"dense\"]"});
+  CHECK(outcome.report.rounds[1].accepted == 4);
+  CHECK(outcome.report.rounds[1].exactness == "exact");
+  CHECK(cli::verify_run(tiny.path() / "run").is_sound());
+  CHECK_THROWS_WITH_AS(
+      tiny.config({"aggregation.rule=\"zero-pad\"", "clients.0.target_modules=[\"query\"]"}),
+      doctest::Contains("target_modules"), core::ConfigError);
+}
+
 TEST_CASE("simulate: cut compaction carries the rest over, and the run can still be recomputed") {
   const TinyFederation tiny;
   const auto outcome = run(tiny, "run", {"aggregation.compaction={rank=2}", "federation.rounds=3"});
@@ -168,6 +182,11 @@ TEST_CASE("verify: every kind of tampering with a run folder is found") {
   CHECK_FALSE(flip(run_dir / "versions/0001/factors.safetensors", 1));
   CHECK_FALSE(flip(run_dir / "versions/0001/updates/client-2.safetensors", 1));
   CHECK(cli::verify_run(run_dir).is_sound());
+  CHECK_FALSE(flip(run_dir / "versions/0001/version.json", 3));  // no JSON any more
+  fs::rename(run_dir / "versions/0001/version.json", run_dir / "version.json");
+  const auto missing = cli::verify_run(run_dir);
+  CHECK(missing.versions[1].wrong.has_value());
+  fs::rename(run_dir / "version.json", run_dir / "versions/0001/version.json");
   const fs::path config = run_dir / "config.toml";
   const std::string text = content(config);
   std::ofstream(config, std::ios::trunc) << text.substr(0, text.find("seed = 7")) << "seed = 8"

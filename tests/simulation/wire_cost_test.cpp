@@ -29,7 +29,8 @@ void widen(const fs::path& model) {
   const auto checkpoint = tensors::open_checkpoint(model);
   for (const std::string& name : checkpoint.names()) {
     std::vector<std::int64_t> sizes;
-    for (const auto size : checkpoint.tensor(name).sizes()) sizes.push_back(widened(size));
+    const at::Tensor tensor = checkpoint.tensor(name);
+    for (const auto size : tensor.sizes()) sizes.push_back(widened(size));
     tensors[name] = tensors::random_normal({.seed = 1, .purpose = name}, sizes, 0.0, 0.05);
   }
   tensors::write_safetensors(model / "wide.safetensors", tensors);
