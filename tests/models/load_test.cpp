@@ -138,5 +138,5 @@ TEST_CASE("parse_dtype and parse_task: words of the configuration") {
   CHECK((models::parse_dtype("bfloat16") == at::kBFloat16));
   CHECK_THROWS_AS(models::parse_dtype("int8"), core::ConfigError);
   CHECK((models::parse_task("regression") == models::Task::Regression));
-  CHECK_THROWS_AS(models::parse_task("causal-lm"), core::ConfigError);
+  CHECK_THROWS_AS(models::parse_task("masked-lm"), core::ConfigError);
 }
