@@ -104,6 +104,51 @@ std::map<std::string, double> regression_metrics(const at::Tensor& predictions,
           {"spearman", spearman}};
 }
 
+namespace {
+
+/// What the batches of one evaluation add up to.
+class Scores {
+ public:
+  explicit Scores(models::Task task) : task_(task) {}
+
+  void add(const models::Model& model, const at::Tensor& logits, const models::Batch& batch) {
+    if (task_ == models::Task::CausalLm) {  // logits of a vocabulary are too many to keep
+      const std::int64_t targets = logits.size(0);
+      if (targets == 0) return;
+      loss_sum_ += model.loss(logits, batch).item<double>() * static_cast<double>(targets);
+      num_targets_ += targets;
+      return;
+    }
+    logits_.push_back(logits.to(at::kCPU));
+    labels_.push_back(batch.labels.to(at::kCPU));
+  }
+
+  std::map<std::string, double> metrics() const {
+    switch (task_) {
+      case models::Task::Classification:
+        return classification_metrics(at::cat(logits_), at::cat(labels_));
+      case models::Task::Regression: return regression_metrics(at::cat(logits_), at::cat(labels_));
+      case models::Task::CausalLm: {
+        const double loss = loss_sum_ / static_cast<double>(num_targets_);
+        return {{"loss", loss},
+                {"perplexity", std::exp(loss)},
+                {"targets", static_cast<double>(num_targets_)}};
+      }
+    }
+    core::ensure(false, "evaluate: unknown task");
+    return {};
+  }
+
+ private:
+  models::Task task_;
+  std::vector<at::Tensor> logits_;
+  std::vector<at::Tensor> labels_;
+  double loss_sum_ = 0.0;
+  std::int64_t num_targets_ = 0;
+};
+
+}  // namespace
+
 std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& examples,
                                          std::int64_t batch_size, const EvaluateHooks& hooks) {
   core::require(!examples.dataset.empty(), "evaluate: no examples");
@@ -113,24 +158,18 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
   const auto total = static_cast<std::int64_t>(examples.dataset.size());
   model.set_training(false, 0);
   data::EvaluationBatches batches(examples.dataset, batch_size, examples.pad);
-  std::vector<at::Tensor> logits;
-  std::vector<at::Tensor> labels;
+  Scores scores(examples.task);
   std::int64_t done = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
     const models::Batch batch = to_tensors(encoded, examples.task, device);
-    logits.push_back(model.logits(batch).to(at::kCPU));
-    labels.push_back(batch.labels.to(at::kCPU));
+    scores.add(model, model.logits(batch), batch);
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);
   }
-  const bool is_regression = examples.task == models::Task::Regression;
-  const at::Tensor all_logits = at::cat(logits);
-  const at::Tensor all_labels = at::cat(labels);
   return Evaluation{
       .num_examples = total,
-      .metrics = is_regression ? regression_metrics(all_logits, all_labels)
-                               : classification_metrics(all_logits, all_labels),
+      .metrics = scores.metrics(),
       .seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
 }
 

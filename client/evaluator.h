@@ -23,7 +23,8 @@ struct EvaluateHooks {
 
 struct Evaluation {
   std::int64_t num_examples = 0;
-  /// classification: loss, accuracy, nll, ece; regression: loss, mse, pearson, spearman.
+  /// classification: loss, accuracy, nll, ece; regression: loss, mse, pearson, spearman; causal LM:
+  /// loss (mean over all labels that are predicted), perplexity, targets (their number).
   std::map<std::string, double> metrics;
   double seconds = 0.0;
 };

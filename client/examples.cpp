@@ -42,6 +42,18 @@ at::Tensor labels_of(const data::EncodedBatch& batch, models::Task task) {
 
 }  // namespace
 
+std::int64_t num_targets(const data::EncodedBatch& batch, models::Task task) {
+  if (task != models::Task::CausalLm) return batch.rows;
+  const auto width = static_cast<std::size_t>(batch.tokens);
+  std::int64_t targets = 0;
+  for (std::size_t i = 0; i < batch.token_labels.size(); ++i) {
+    const bool begins =
+        i % width == 0 || (!batch.segments.empty() && batch.segments[i] != batch.segments[i - 1]);
+    if (!begins && batch.token_labels[i] != models::kIgnoredLabel) ++targets;
+  }
+  return targets;
+}
+
 models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device) {
   models::Batch result{
       .input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),

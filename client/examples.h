@@ -1,6 +1,8 @@
 #pragma once
 // The bridge from encoded examples to the batches that a model takes.
 
+#include <cstdint>
+
 #include <ATen/core/Tensor.h>
 
 #include "data/batches.h"
@@ -15,6 +17,9 @@ struct Examples {
   models::Task task = models::Task::Classification;
   data::TokenId pad = 0;
 };
+
+/// What a loss is the mean over: rows; of causal LM the labels that are predicted.
+std::int64_t num_targets(const data::EncodedBatch& batch, models::Task task);
 
 /// The same batch as tensors on `device`.
 models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device);

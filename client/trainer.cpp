@@ -105,11 +105,15 @@ class LocalTraining {
         true, core::stream_seed({input_.seed, input_.round, input_.client, purpose}));
     adapter_->before_step(step);
     optimizer_->zero_grad();
-    std::int64_t rows = 0;
-    for (const data::EncodedBatch& micro_batch : micro_batches) rows += micro_batch.rows;
+    const auto targets_of = [this](const data::EncodedBatch& micro_batch) {
+      return num_targets(micro_batch, input_.examples.task);
+    };
+    std::int64_t targets = 0;
+    for (const data::EncodedBatch& micro_batch : micro_batches) targets += targets_of(micro_batch);
     double loss = 0.0;
     for (const data::EncodedBatch& micro_batch : micro_batches) {
-      const double share = static_cast<double>(micro_batch.rows) / static_cast<double>(rows);
+      const double share =
+          static_cast<double>(targets_of(micro_batch)) / static_cast<double>(targets);
       loss += share * accumulate_gradients(micro_batch, share, step);
     }
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
@@ -119,7 +123,7 @@ class LocalTraining {
     optimizer_->step(input_.training.learning_rate *
                      adapters::schedule_factor(schedule_, index, total_, input_.training.warmup));
     adapter_->after_step(step);
-    report(index, loss, rows);
+    report(index, loss, targets);
   }
 
   /// @return the micro-batch's task loss
@@ -137,9 +141,9 @@ class LocalTraining {
     return task_loss.item<double>();
   }
 
-  void report(std::int64_t index, double loss, std::int64_t rows) {
-    loss_sum_ += loss * static_cast<double>(rows);
-    num_rows_ += rows;
+  void report(std::int64_t index, double loss, std::int64_t targets) {
+    loss_sum_ += loss * static_cast<double>(targets);
+    num_targets_ += targets;
     if (!hooks_.on_progress) return;
     hooks_.on_progress(
         {.step = index + 1, .num_steps = total_, .loss = loss, .num_tokens = num_tokens_});
@@ -151,7 +155,7 @@ class LocalTraining {
                        .num_examples = num_examples(),
                        .num_steps = total_,
                        .num_tokens = num_tokens_,
-                       .train_loss = loss_sum_ / static_cast<double>(num_rows_),
+                       .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
     for (const auto& [name, tensor] : input_.model.dense()) {
       result.update.dense[name] =
@@ -191,7 +195,7 @@ class LocalTraining {
   std::vector<adapters::Parameter> parameters_;
   std::unique_ptr<adapters::Optimizer> optimizer_;
   double loss_sum_ = 0.0;
-  std::int64_t num_rows_ = 0;
+  std::int64_t num_targets_ = 0;
   std::int64_t num_tokens_ = 0;
 };
 

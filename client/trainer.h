@@ -33,7 +33,7 @@ struct LocalResult {
   std::int64_t num_examples = 0;  ///< of the shard: the client's weight
   std::int64_t num_steps = 0;     ///< optimiser steps taken
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted
-  double train_loss = 0.0;        ///< mean task loss over the round's examples, as they were met
+  double train_loss = 0.0;        ///< mean task loss over the round's targets, as they were met
   double seconds = 0.0;           ///< wall clock
 };
 
@@ -55,8 +55,8 @@ struct TrainInput {
 std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_examples);
 
 /// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,
-/// whatever else runs. A step's gradient is that of the mean over all its examples, also where
-/// gradient_accumulation splits it.
+/// whatever else runs. A step's gradient is that of the mean over all its examples (causal LM: over all
+/// labels that it predicts), also where gradient_accumulation splits it.
 /// @return nullopt when stopped
 /// @throws core::ConfigError      the method or its settings do not fit
 /// @throws core::InvalidArgument  no examples

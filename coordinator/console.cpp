@@ -102,16 +102,11 @@ namespace {
 
 using Row = std::vector<std::string>;
 
-// What a task is judged by: accuracy, or the first metric that is not there twice.
-std::string score(const std::optional<Metrics>& metrics) {
-  if (!metrics) return "–";
-  if (const auto found = metrics->find("accuracy"); found != metrics->end()) {
-    return core::format_fixed(100.0 * found->second, 1) + " %";
-  }
-  if (const auto found = metrics->find("pearson"); found != metrics->end()) {
-    return core::format_fixed(found->second, 4);
-  }
-  return "–";
+std::string score(const std::optional<Metrics>& metrics, const std::string& name) {
+  if (!metrics || !metrics->contains(name)) return "–";
+  const double value = metrics->at(name);
+  return name == "accuracy" ? core::format_fixed(100.0 * value, 1) + " %"
+                            : core::format_fixed(value, 4);
 }
 
 std::string loss(const std::optional<Metrics>& metrics) {
@@ -147,18 +142,18 @@ std::string aligned(const std::vector<Row>& rows) {
 }  // namespace
 
 std::string results_table(const RunReport& report) {
-  const bool classifies = report.before && report.before->contains("accuracy");
-  std::vector<Row> rows = {{"round", "clients", "train loss", "test loss",
-                            classifies ? "accuracy" : "score", "up", "down",
+  const std::string name = score_name(report);
+  std::vector<Row> rows = {{"round", "clients", "train loss", "test loss", name, "up", "down",
                             "rank (stacked → kept)", "exactness", "time"}};
   rows.push_back(
-      Row{"before", "", "", loss(report.before), score(report.before), "", "", "", "", ""});
+      Row{"before", "", "", loss(report.before), score(report.before, name), "", "", "", "", ""});
   for (const RoundReport& round : report.rounds) {
     rows.push_back({std::to_string(round.round),
                     std::to_string(round.accepted) + "/" + std::to_string(round.asked),
-                    core::format_fixed(round.train_loss, 3), loss(round.eval), score(round.eval),
-                    core::format_bytes(round.bytes_up), core::format_bytes(round.bytes_down),
-                    ranks(round), round.exactness, core::format_duration(round.seconds)});
+                    core::format_fixed(round.train_loss, 3), loss(round.eval),
+                    score(round.eval, name), core::format_bytes(round.bytes_up),
+                    core::format_bytes(round.bytes_down), ranks(round), round.exactness,
+                    core::format_duration(round.seconds)});
   }
   return aligned(rows) + "\nhead " + core::to_hex(report.head) + "\n";
 }

@@ -69,6 +69,13 @@ RoundReport round_from_json(const std::string& text) {
   }
 }
 
+std::string score_name(const RunReport& report) {
+  for (const char* const name : {"accuracy", "pearson", "perplexity"}) {
+    if (report.before && report.before->contains(name)) return name;
+  }
+  return "loss";
+}
+
 std::string to_json(const RunReport& report) {
   Json rounds = Json::array();
   std::uint64_t steps = 0;

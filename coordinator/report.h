@@ -47,6 +47,9 @@ struct RunReport {
   std::string device;
 };
 
+/// The metric that the task is judged by: accuracy, pearson or perplexity, else loss.
+std::string score_name(const RunReport& report);
+
 /// report.json's text; field names are the contract's.
 std::string to_json(const RunReport& report);
 /// One round as the value of a database row, and back. @throws core::IoError  not such a text

@@ -33,11 +33,6 @@ std::string escaped(const std::string& text) {
 
 std::string cell(const std::string& text) { return "<td>" + escaped(text) + "</td>"; }
 
-// Accuracy where there is one, else the loss.
-std::string score_name(const RunReport& report) {
-  return report.before && report.before->contains("accuracy") ? "accuracy" : "loss";
-}
-
 std::optional<double> score(const std::optional<Metrics>& metrics, const std::string& name) {
   if (!metrics || !metrics->contains(name)) return std::nullopt;
   return metrics->at(name);
