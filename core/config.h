@@ -16,7 +16,7 @@ namespace drystone::core {
 
 struct ModelConfig {
   std::filesystem::path path;           ///< Hugging Face folder
-  std::string task = "classification";  ///< classification | regression (causal-lm follows)
+  std::string task = "classification";  ///< classification | regression | causal-lm
   std::string dtype = "float32";
   std::string quantization = "none";
   std::int64_t max_length = 128;  ///< tokens, special ones included
@@ -29,6 +29,7 @@ struct DataConfig {
   std::filesystem::path train;
   std::filesystem::path test;
   std::string text_field = "text";
+  std::string text_pair_field;  ///< second text of sentence pairs; empty: none
   std::string label_field = "label";
   std::vector<std::string> labels;  ///< class names in id order; empty: sorted names found in train
   std::string partition = "iid";    ///< iid | dirichlet | shards | by-key
@@ -36,6 +37,13 @@ struct DataConfig {
   std::int64_t shards_per_client = 2;
   std::string partition_key;           ///< by-key: field whose value names the client
   std::int64_t max_test_examples = 0;  ///< 0: all; otherwise a keyed random subset of the test file
+  // causal-lm:
+  std::string prompt_template = "auto";  ///< auto | alpaca | dolly | plain | chat | own {field}
+  std::string answer_field;              ///< of an own template
+  std::string loss_on = "answer";        ///< answer | all
+  bool packing = false;                  ///< several examples a row
+  bool streaming = false;                ///< encoded examples in a mapped file, not in memory
+  std::filesystem::path cache;           ///< folder of those files; empty: "cache" in output.dir
 
   bool operator==(const DataConfig&) const = default;
 };

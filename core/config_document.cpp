@@ -62,8 +62,10 @@ Document::Document(const std::filesystem::path& file, const std::vector<std::str
   try {
     root_ = toml::parse(source, file.string());
   } catch (const toml::parse_error& error) {
-    throw ConfigError(position(error.source()) + ": this is not TOML: " +
-                      std::string(error.description()) + "; correct this line");
+    std::string reason(error.description());
+    std::ranges::replace(reason, '\n', ' ');  // it may quote the end of the line
+    throw ConfigError(position(error.source()) + ": this is not TOML: " + reason +
+                      "; correct this line");
   }
   for (const auto& assignment : overrides) apply(assignment);
 }

@@ -30,7 +30,7 @@ void read_top(TableReader& top, Config& config) {
 
 void read_model(TableReader section, ModelConfig& model) {
   section.read("path", model.path);
-  section.read_choice("task", model.task, {"classification", "regression"});
+  section.read_choice("task", model.task, {"classification", "regression", "causal-lm"});
   section.read_choice("dtype", model.dtype, {"float32"});
   section.read_choice("quantization", model.quantization, {"none"});
   section.read("max_length", model.max_length, {3, 1'000'000});
@@ -43,10 +43,28 @@ void read_model(TableReader section, ModelConfig& model) {
   }
 }
 
+// A text with {fields} is an own template, anything else must be a name.
+void read_template(TableReader& section, DataConfig& data) {
+  section.read("answer_field", data.answer_field);
+  section.read("template", data.prompt_template);
+  if (data.prompt_template.find_first_of("{}") == std::string::npos) {
+    section.read_choice("template", data.prompt_template,
+                        {"auto", "alpaca", "dolly", "plain", "chat"});
+    if (!data.answer_field.empty()) {
+      section.fail("answer_field", "is for an own template with {fields}; add one, or remove it");
+    }
+  } else if (data.answer_field.empty()) {
+    section.fail("template",
+                 "needs the field of the answer that follows it; add e.g. "
+                 "answer_field = \"answer\"");
+  }
+}
+
 void read_data(TableReader section, DataConfig& data) {
   section.read("train", data.train);
   section.read("test", data.test);
   section.read("text_field", data.text_field);
+  section.read("text_pair_field", data.text_pair_field);
   section.read("label_field", data.label_field);
   section.read("labels", data.labels);
   section.read_choice("partition", data.partition, {"iid", "dirichlet", "shards", "by-key"});
@@ -59,9 +77,11 @@ void read_data(TableReader section, DataConfig& data) {
                  "\"by-key\" needs the field that names the client; add e.g. "
                  "partition_key = \"author\"");
   }
-  for (const std::string key : {"template", "loss_on"}) {
-    section.refuse(key, "is for task = \"causal-lm\", which this version does not have; remove it");
-  }
+  read_template(section, data);
+  section.read_choice("loss_on", data.loss_on, {"answer", "all"});
+  section.read("packing", data.packing);
+  section.read("streaming", data.streaming);
+  section.read("cache", data.cache);
 }
 
 void read_federation(TableReader section, FederationConfig& federation) {

@@ -47,7 +47,10 @@ Entries data_entries(const DataConfig& data) {
           {"concentration", toml_value(data.concentration)},
           {"shards_per_client", toml_value(data.shards_per_client)},
           {"partition_key", toml_value(data.partition_key)},
-          {"max_test_examples", toml_value(data.max_test_examples)}};
+          {"max_test_examples", toml_value(data.max_test_examples)},
+          {"template", toml_value(data.prompt_template)},
+          {"loss_on", toml_value(data.loss_on)},
+          {"packing", toml_value(data.packing)}};
 }
 
 Entries federation_entries(const FederationConfig& federation) {
@@ -177,6 +180,10 @@ std::string to_toml(const Config& config) {
   Entries data = data_entries(config.data);
   data.emplace_back("text_field", toml_value(config.data.text_field));
   data.emplace_back("label_field", toml_value(config.data.label_field));
+  data.emplace_back("text_pair_field", toml_value(config.data.text_pair_field));
+  data.emplace_back("answer_field", toml_value(config.data.answer_field));
+  data.emplace_back("streaming", toml_value(config.data.streaming));
+  add_path(data, "cache", config.data.cache);
   add_path(data, "train", config.data.train);
   add_path(data, "test", config.data.test);
   Entries federation = federation_entries(config.federation);

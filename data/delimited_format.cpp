@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/record_form.h"
 #include "data/record_format.h"
 
 namespace drystone::data {
@@ -25,9 +26,13 @@ class DelimitedFormat final : public RecordReader::Format {
         fail("two fields are named " + core::quote(*name) + "; rename one");
       }
     }
-    text_ = column(fields.text, "data.text_field");
-    const bool has_label = std::find(header_.begin(), header_.end(), fields.label) != header_.end();
-    label_ = has_label ? column(fields.label, "data.label_field") : kAbsent;
+    if (fields.sequence) {
+      find_sequence(fields);
+    } else {
+      text_ = column(fields.text, "data.text_field");
+    }
+    if (!fields.text_pair.empty()) pair_ = column(fields.text_pair, "data.text_pair_field");
+    label_ = has(fields.label) ? column(fields.label, "data.label_field") : kAbsent;
     key_ = fields.key.empty() ? kAbsent : column(fields.key, "data.partition_key");
   }
 
@@ -38,7 +43,9 @@ class DelimitedFormat final : public RecordReader::Format {
            std::to_string(header_.size()) + "; put fields that hold the separator into quotes");
     }
     record.input_ids.clear();
-    record.text = row_[text_];
+    if (text_ != kAbsent) record.text = row_[text_];
+    if (pair_ != kAbsent) record.text_pair = row_[pair_];
+    for (const auto& [name, place] : named_) record.fields[name] = row_[place];
     record.label = label_ == kAbsent || row_[label_].empty() ? Label() : Label(row_[label_]);
     if (key_ != kAbsent) record.key = row_[key_];
     return true;
@@ -51,12 +58,29 @@ class DelimitedFormat final : public RecordReader::Format {
     throw core::ConfigError(where() + ": " + problem);
   }
 
+  bool has(const std::string& name) const {
+    return std::find(header_.begin(), header_.end(), name) != header_.end();
+  }
+
+  void find_sequence(const RecordFields& fields) {
+    const auto form = find_form(fields, [this](const std::string& name) { return has(name); });
+    if (!form) fail("the header names " + core::join(header_) + ", but " + wanted_form(fields));
+    switch (form->kind) {
+      case RecordForm::Kind::Text: text_ = column(form->source, "data.text_field"); break;
+      case RecordForm::Kind::Fields:
+        for (const auto& [source, name] : form->fields) {
+          named_.emplace_back(name, column(source, "data.template"));
+        }
+        break;
+      default: fail(form->source + " need JSON; use a .jsonl file");
+    }
+  }
+
   std::size_t column(const std::string& name, const std::string& setting) const {
     const auto found = std::find(header_.begin(), header_.end(), name);
     if (found != header_.end()) return static_cast<std::size_t>(found - header_.begin());
-    std::string names;
-    for (const std::string& field : header_) names += (names.empty() ? "" : ", ") + field;
-    fail("no field " + core::quote(name) + " in the header (found: " + names + "); set " + setting);
+    fail("no field " + core::quote(name) + " in the header (found: " + core::join(header_) +
+         "); set " + setting);
   }
 
   /// Reads one logical row, blank lines left out. @return false at the end of the file
@@ -127,6 +151,8 @@ class DelimitedFormat final : public RecordReader::Format {
   std::vector<std::string> header_;
   std::vector<std::string> row_;
   std::size_t text_ = kAbsent;
+  std::size_t pair_ = kAbsent;
+  std::vector<std::pair<std::string, std::size_t>> named_;  ///< Record::fields → column
   std::size_t label_ = kAbsent;
   std::size_t key_ = kAbsent;
 };

@@ -23,12 +23,26 @@ Object to_json(const Label& label) {
   return *real;
 }
 
+Object to_json(const std::vector<Message>& messages) {
+  Object list = Object::array();
+  for (const Message& message : messages) {
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  return list;
+}
+
 Object to_json(const Record& record, const RecordFields& fields) {
   Object object;
-  if (record.input_ids.empty()) {
-    object[fields.text] = record.text;
-  } else {
+  if (!record.input_ids.empty()) {
     object["input_ids"] = record.input_ids;
+    if (!record.token_labels.empty()) object["labels"] = record.token_labels;
+  } else if (!record.messages.empty()) {
+    object["messages"] = to_json(record.messages);
+  } else if (!record.fields.empty()) {
+    for (const auto& [name, text] : record.fields) object[name] = text;
+  } else {
+    object[fields.text] = record.text;
+    if (record.text_pair) object[fields.text_pair] = *record.text_pair;
   }
   if (!std::holds_alternative<std::monostate>(record.label)) {
     object[fields.label] = to_json(record.label);

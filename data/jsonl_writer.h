@@ -9,8 +9,8 @@
 
 namespace drystone::data {
 
-/// One file, streamed. Text, ids, label (with its type) and key are kept as they are. Reals keep
-/// their exact value.
+/// One file, streamed. Texts, ids, messages, label (with its type) and key are kept as they are.
+/// Reals keep their exact value.
 class JsonlWriter {
  public:
   /// Truncates or creates `file`. @throws core::IoError

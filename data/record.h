@@ -2,6 +2,7 @@
 // One example as a data file holds it.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -15,18 +16,46 @@ namespace drystone::data {
 /// JSON's true and false count as names.
 using Label = std::variant<std::monostate, std::string, std::int64_t, double>;
 
+/// One turn of a conversation.
+struct Message {
+  std::string role;  ///< system | user | assistant | …
+  std::string content;
+
+  bool operator==(const Message&) const = default;
+};
+
+/// Named texts of an instruction record. The built-in templates know "instruction", "input" (may be
+/// missing) and "output"; an own template has its own names.
+using TextFields = std::map<std::string, std::string, std::less<>>;
+
+/// Exactly one of text, input_ids, fields and messages holds the example.
 struct Record {
   std::string text;
-  std::vector<TokenId> input_ids;  ///< ready ids, special ones included; then `text` is empty
+  std::optional<std::string> text_pair;  ///< the second text of a sentence pair
+  std::vector<TokenId> input_ids;        ///< ready ids, special ones included
+  std::vector<TokenId> token_labels;     ///< with input_ids: as many (−100: no loss), or none
+  TextFields fields;
+  std::vector<Message> messages;
   Label label;
   std::string key;  ///< value of the field that names the client; empty where none was asked for
+};
+
+/// What records of causal LM look like (docs/data.md).
+struct SequenceFields {
+  /// "auto" | "alpaca" | "dolly" | "plain" | "chat"; decides which of several forms in a record is
+  /// meant. Without meaning if `names` is not empty.
+  std::string prompt_template = "auto";
+  /// An own template's fields and the answer's: exactly these are read, all must be there.
+  std::vector<std::string> names;
 };
 
 /// Which fields of a data file matter.
 struct RecordFields {
   std::string text = "text";
   std::string label = "label";
-  std::string key;  ///< empty: not read
+  std::string key;                         ///< empty: not read
+  std::string text_pair;                   ///< empty: no sentence pairs
+  std::optional<SequenceFields> sequence;  ///< absent: classification or regression
 };
 
 /// The class that a label names; absent for none and for a number with a fraction.

@@ -13,11 +13,22 @@ namespace drystone::data {
 
 /// Streams one file; holds one record's bytes at a time. The name's end decides the format, `.gz`
 /// may follow:
-///   .jsonl .ndjson .json  one JSON object a line; `input_ids` (integers) may stand for the text, a
-///                         scalar `labels` for the label; blank lines are skipped
+///   .jsonl .ndjson .json  one JSON object a line; blank lines are skipped
 ///   .csv                  RFC 4180 with a header line: "quoted ""fields""", line breaks inside
-///   quotes .tsv                  a header line, no quoting: every tab parts two fields
-/// Text must be UTF-8 (a byte-order mark is skipped). The label may be missing.
+///                         quotes
+///   .tsv                  a header line, no quoting: every tab parts two fields
+/// Text must be UTF-8 (a byte-order mark is skipped).
+///
+/// Classification and regression: a text, its label (may be missing) and, if asked for, the second
+/// text of a pair. JSON may have `input_ids` (integers) for the text, a scalar `labels` for the
+/// label.
+///
+/// Causal LM (fields.sequence): the first of these forms that a record has and the template wants
+///   input_ids               JSON; with or without `labels`, as many integers, −100 = no loss
+///   messages                JSON; [{role, content}], or as ShareGPT: conversations [{from, value}]
+///   instruction and answer  instruction | question | prompt; input | context (may be missing);
+///                           output | response | answer | completion
+///   text                    fields.text; in JSON also a list of strings: one record for each
 class RecordReader {
  public:
   /// @throws core::IoError      the file cannot be opened

@@ -57,7 +57,7 @@ std::map<std::string, std::map<std::string, Row>> documented() {
 /// The same from what to_toml writes for a configuration in which every path and table is there.
 std::map<std::string, std::set<std::string>> written() {
   core::Config config;
-  config.model.path = config.data.train = config.data.test = "/x";
+  config.model.path = config.data.train = config.data.test = config.data.cache = "/x";
   config.federation.layout = config.federation.initial = "/x";
   config.security = {"tcp://h:1", "/x", "/x", "/x"};
   std::map<std::string, std::set<std::string>> sections;

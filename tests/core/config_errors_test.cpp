@@ -193,9 +193,9 @@ TEST_CASE("configuration: odd addresses are refused") {
 
 TEST_CASE("configuration: what this version does not have is refused with what works") {
   check({
-      {"[model]\ntask = \"causal-lm\"",
-       R"(bad.toml:2: model.task: "causal-lm" is not supported; supported: classification, )"
-       R"(regression)"},
+      {"[model]\ntask = \"causal_lm\"",
+       R"(bad.toml:2: model.task: "causal_lm" is not supported; did you mean "causal-lm"? )"
+       R"(supported: classification, regression, causal-lm)"},
       {"[model]\nquantization = \"nf4\"",
        R"(bad.toml:2: model.quantization: "nf4" is not supported; supported: none)"},
       {"[federation]\nmode = \"async\"",
@@ -213,13 +213,25 @@ TEST_CASE("configuration: what this version does not have is refused with what w
       {"[privacy]\nclip = 1.0",
        "bad.toml:2: privacy.clip: is for differential privacy, which this version does not have; "
        "remove it"},
-      {"[data]\ntemplate = \"alpaca\"",
-       R"(bad.toml:2: data.template: is for task = "causal-lm", which this version does not have; )"
-       R"(remove it)"},
+      {"[data]\ntemplate = \"alpacca\"",
+       R"(bad.toml:2: data.template: "alpacca" is not supported; did you mean "alpaca"? )"
+       R"(supported: auto, alpaca, dolly, plain, chat)"},
+      {"[data]\nloss_on = \"answers\"",
+       R"(bad.toml:2: data.loss_on: "answers" is not supported; did you mean "answer"? )"
+       R"(supported: answer, all)"},
       {"[federation]\nbuffer = 10",
        R"(bad.toml:2: federation.buffer: is for mode = "async", which this version does not have; )"
        R"(remove it)"},
   });
+}
+
+TEST_CASE("configuration: an own template and the answer's field need each other") {
+  CHECK(message_of("[data]\ntemplate = \"Q: {q}\\nA: \"") ==
+        "bad.toml:2: data.template: needs the field of the answer that follows it; add e.g. "
+        "answer_field = \"answer\"");
+  CHECK(message_of("[data]\nanswer_field = \"a\"") ==
+        "bad.toml:2: data.answer_field: is for an own template with {fields}; add one, or remove "
+        "it");
 }
 
 TEST_CASE("configuration: settings that contradict each other") {

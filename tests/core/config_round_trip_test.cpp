@@ -23,7 +23,7 @@ class RandomConfig {
     Config config;
     config.name = text();
     config.seed = random_() >> 1;
-    config.model.task = pick({"classification", "regression"});
+    config.model.task = pick({"classification", "regression", "causal-lm"});
     config.model.path = path();
     config.model.max_length = between(3, 512);
     if (coin()) config.model.sha256 = std::string(64, static_cast<char>('0' + between(0, 9)));
@@ -57,6 +57,13 @@ class RandomConfig {
     data.shards_per_client = between(1, 9);
     data.partition_key = text();
     data.max_test_examples = between(0, 1000);
+    data.text_pair_field = text();
+    data.prompt_template = pick({"auto", "alpaca", "dolly", "plain", "chat", "{q}\n\"{{"});
+    if (data.prompt_template.front() == '{') data.answer_field = "a" + text();
+    data.loss_on = pick({"answer", "all"});
+    data.packing = coin();
+    data.streaming = coin();
+    data.cache = path();
   }
 
   void fill_clients(Config& config) {
@@ -176,6 +183,7 @@ TEST_CASE("load_config: mutated files give a configuration or a ConfigError, not
     try {
       core::load_config(folder.write("config.toml", text));
     } catch (const core::ConfigError& error) {
+      CAPTURE(std::string(error.what()));
       CHECK(std::string(error.what()).find('\n') == std::string::npos);
     }
   }

@@ -253,6 +253,9 @@ TEST_CASE("semantic_text: everything that changes the result changes the text") 
   CHECK(differs([](Config& c) { std::swap(c.data.labels[0], c.data.labels[1]); }));
   CHECK(differs([](Config& c) { c.data.concentration = 0.9; }));
   CHECK(differs([](Config& c) { c.data.max_test_examples = 5; }));
+  CHECK(differs([](Config& c) { c.data.prompt_template = "alpaca"; }));
+  CHECK(differs([](Config& c) { c.data.loss_on = "all"; }));
+  CHECK(differs([](Config& c) { c.data.packing = true; }));
   CHECK(differs([](Config& c) { c.federation.quorum = 5; }));
   CHECK(differs([](Config& c) { c.training.options["beta"] = 0.75; }));
   CHECK(differs([](Config& c) { c.clients[1].training.rank = 4; }));
@@ -293,10 +296,13 @@ clients.0.warmup = 0.06
 clients.0.weight_decay = 0.0
 data.concentration = 0.5
 data.labels = []
+data.loss_on = "answer"
 data.max_test_examples = 0
+data.packing = false
 data.partition = "iid"
 data.partition_key = ""
 data.shards_per_client = 2
+data.template = "auto"
 federation.cohort = 0
 federation.mode = "sync"
 federation.quorum = 0
