@@ -132,7 +132,9 @@ void append_group(std::string& text, const ClientGroup& group, const TrainingCon
     entries.push_back(std::move(entry));
   }
   append_section(text, "[[clients]]", entries);
-  if (group.training.options != defaults.options) {
+  // Another method inherits no options, so that it must name even those of the defaults.
+  const Options inherited = group.training.method == defaults.method ? defaults.options : Options{};
+  if (group.training.options != inherited) {
     append_section(text, "[clients.options]", option_entries(group.training.options));
   }
 }
