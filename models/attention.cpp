@@ -9,20 +9,6 @@
 namespace drystone::models {
 namespace {
 
-/// [rows, tokens, hidden] → [rows, heads, tokens, hidden / heads], a view.
-at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads) {
-  return x.view({x.size(0), x.size(1), num_heads, x.size(2) / num_heads}).transpose(1, 2);
-}
-
-/// [rows, 1, 1, tokens] bool, true where there is a token; none without padding.
-std::optional<at::Tensor> key_mask(const Packing& packing) {
-  if (!packing.index.defined()) return std::nullopt;
-  const at::Tensor tokens =
-      at::zeros({packing.rows() * packing.padded_tokens}, packing.index.options().dtype(at::kBool));
-  return tokens.index_fill(0, packing.index, true)
-      .view({packing.rows(), 1, 1, packing.padded_tokens});
-}
-
 /// The definition, operation by operation: the fused kernels take no keyed dropout.
 at::Tensor attend_with_dropout(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                const std::optional<at::Tensor>& mask, const Dropout& dropout) {
@@ -34,6 +20,18 @@ at::Tensor attend_with_dropout(const at::Tensor& q, const at::Tensor& k, const a
 }
 
 }  // namespace
+
+at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads) {
+  return x.view({x.size(0), x.size(1), num_heads, x.size(2) / num_heads}).transpose(1, 2);
+}
+
+std::optional<at::Tensor> key_mask(const Packing& packing) {
+  if (!packing.index.defined()) return std::nullopt;
+  const at::Tensor tokens =
+      at::zeros({packing.rows() * packing.padded_tokens}, packing.index.options().dtype(at::kBool));
+  return tokens.index_fill(0, packing.index, true)
+      .view({packing.rows(), 1, 1, packing.padded_tokens});
+}
 
 at::Tensor attention(const AttentionInput& input, const Packing& packing) {
   return can_attend_by_rows(input.q) ? attention_by_rows(input, packing)

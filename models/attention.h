@@ -3,6 +3,7 @@
 // arXiv:1706.03762). Differentiable in q, k and v.
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
@@ -31,6 +32,12 @@ at::Tensor attention_padded(const AttentionInput& input, const Packing& packing)
 /// docs/measurements.md). Keeps the probabilities for the backward pass, or makes them again there
 /// when they are large, so memory stays linear in the tokens.
 at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing);
+
+/// [rows, tokens, hidden] → [rows, heads, tokens, hidden / heads], a view.
+at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads);
+
+/// [rows, 1, 1, tokens] bool, true where there is a token; none without padding.
+std::optional<at::Tensor> key_mask(const Packing& packing);
 
 /// Whether attention_by_rows works here: float32 on a CPU whose LibTorch has the kernels.
 bool can_attend_by_rows(const at::Tensor& q);

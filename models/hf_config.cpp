@@ -114,6 +114,34 @@ std::int64_t HfConfig::size_or(std::string_view key, std::int64_t fallback) cons
   return has(key) ? size(key) : fallback;
 }
 
+std::int64_t HfConfig::integer_or(std::string_view key, std::int64_t fallback) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return fallback;
+  if (!value->is_number_integer()) fail(key, "must be an integer, is " + value->dump());
+  return value->get<std::int64_t>();
+}
+
+std::set<std::string> HfConfig::words_or(std::string_view key,
+                                         std::set<std::string> fallback) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return fallback;
+  std::set<std::string> words;
+  if (value->is_string()) {
+    std::istringstream text(value->get<std::string>());
+    for (std::string word; std::getline(text, word, '|');) {
+      std::erase(word, ' ');
+      words.insert(word);
+    }
+    return words;
+  }
+  if (!value->is_array()) fail(key, "must be a list of words, is " + value->dump());
+  for (const Json& word : *value) {
+    if (!word.is_string()) fail(key, "must be a list of words, is " + value->dump());
+    words.insert(word.get<std::string>());
+  }
+  return words;
+}
+
 double HfConfig::positive_or(std::string_view key, double fallback) const {
   const Json* const value = document_->find(key);
   if (value == nullptr) return fallback;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,10 @@ class HfConfig {
   /// An integer ≥ 1.
   std::int64_t size(std::string_view key) const;
   std::int64_t size_or(std::string_view key, std::int64_t fallback) const;
+  /// Any integer: for keys where 0 or −1 means "none".
+  std::int64_t integer_or(std::string_view key, std::int64_t fallback) const;
+  /// A list of words, or one string that parts them by "|".
+  std::set<std::string> words_or(std::string_view key, std::set<std::string> fallback) const;
   /// A finite number > 0.
   double positive_or(std::string_view key, double fallback) const;
   /// A number in [0, 1).

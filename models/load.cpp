@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "models/bert.h"
+#include "models/deberta.h"
 #include "models/weights.h"
 
 namespace drystone::models {
@@ -19,7 +20,9 @@ struct Family {
 
 /// The families that work. A new one is a file with a build function, and a row here.
 constexpr std::array kFamilies = {
-    Family{"bert", &build_bert},
+    Family{"bert", &build_bert},           Family{"camembert", &build_roberta},
+    Family{"deberta-v2", &build_deberta},  Family{"roberta", &build_roberta},
+    Family{"xlm-roberta", &build_roberta},
 };
 
 const Family& family_of(const HfConfig& config) {

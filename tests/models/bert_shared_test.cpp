@@ -9,7 +9,7 @@
 
 #include "models/bert.h"
 #include "models/load.h"
-#include "tests/models/bert_oracle.h"
+#include "tests/models/encoder_oracle.h"
 
 using namespace drystone;
 using test::distance;
@@ -55,6 +55,14 @@ TEST_CASE("Bert: the shared tiny model's logits, loss, hidden states and gradien
     ++compared;
   }
   CHECK(compared == 6);
+}
+
+TEST_CASE("Roberta: the shared tiny model's logits, loss and gradients") {
+  const auto folder = kSharedModels / "tiny-random/roberta-cls";
+  if (!present(folder / "expected.safetensors")) return;
+  const tensors::SafetensorsFile expected(folder / "expected.safetensors");
+  const auto model = models::load_model({.folder = folder, .num_labels = 3});
+  CHECK(test::check_gradients(*model, expected, "") == 6);
 }
 
 TEST_CASE("Bert: all-MiniLM-L6-v2's hidden states and pooler output") {

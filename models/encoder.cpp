@@ -1,0 +1,157 @@
+#include "models/encoder.h"
+
+#include <algorithm>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/layer_norm.h>
+
+#include "core/check.h"
+#include "models/attention.h"
+#include "models/loss.h"
+
+namespace drystone::models {
+namespace {
+
+/// Whether a gradient has to reach the output of one of these from its own parameters.
+bool any_trains(const std::vector<Linear*>& linears) {
+  return std::any_of(linears.begin(), linears.end(), [](const Linear* linear) {
+    return linear->adapter != nullptr || linear->weight.requires_grad() ||
+           (linear->bias.defined() && linear->bias.requires_grad());
+  });
+}
+
+}  // namespace
+
+EncoderConfig EncoderConfig::from(const HfConfig& config, double default_layer_norm_eps) {
+  for (const char* const flag : {"is_decoder", "add_cross_attention"}) {
+    if (config.flag_or(flag, false)) config.fail(flag, "true is not supported: encoders only");
+  }
+  const EncoderConfig encoder{
+      .vocab_size = config.size("vocab_size"),
+      .hidden_size = config.size("hidden_size"),
+      .num_layers = config.size("num_hidden_layers"),
+      .num_heads = config.size("num_attention_heads"),
+      .intermediate_size = config.size("intermediate_size"),
+      .max_positions = config.size("max_position_embeddings"),
+      .activation = activation_of(config, "hidden_act", "gelu"),
+      .layer_norm_eps = config.positive_or("layer_norm_eps", default_layer_norm_eps),
+      .initializer_range = config.positive_or("initializer_range", 0.02),
+      .hidden_dropout = config.probability_or("hidden_dropout_prob", 0.1),
+      .attention_dropout = config.probability_or("attention_probs_dropout_prob", 0.1)};
+  if (encoder.hidden_size % encoder.num_heads != 0) {
+    config.fail("hidden_size", std::to_string(encoder.hidden_size) +
+                                   " is not a multiple of num_attention_heads, " +
+                                   std::to_string(encoder.num_heads));
+  }
+  return encoder;
+}
+
+at::Tensor LayerNorm::forward(const at::Tensor& x) const {
+  return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+}
+
+std::vector<Linear*> EncoderLayer::linears() {
+  std::vector<Linear*> all = {&query, &key, &value};
+  for (Linear* const linear : {&position_key, &position_query}) {
+    if (linear->weight.defined()) all.push_back(linear);
+  }
+  all.insert(all.end(), {&attention_output, &intermediate, &output});
+  return all;
+}
+
+at::Tensor Encoder::logits(const Batch& batch) { return head(encode(pack(batch), true)); }
+
+at::Tensor Encoder::hidden_states(const Batch& batch) {
+  const Packing packing = pack(batch);
+  return packing.pad(encode(packing, false));
+}
+
+at::Tensor Encoder::head(const at::Tensor& first_tokens) {
+  const at::Tensor in = apply_dropout(first_tokens, next_dropout(head_.input_dropout));
+  const at::Tensor pooled = activate(head_.dense.forward(in), head_.activation);
+  return head_.out.forward(apply_dropout(pooled, next_dropout(head_.output_dropout)));
+}
+
+at::Tensor Encoder::loss(const at::Tensor& logits, const Batch& batch) const {
+  return task_loss(task_, logits, batch.labels);
+}
+
+std::vector<Linear*> Encoder::linears() {
+  std::vector<Linear*> all = embedding_linears();
+  for (EncoderLayer& layer : layers_) {
+    for (Linear* const linear : layer.linears()) all.push_back(linear);
+  }
+  if (!head_.dense_trains) all.push_back(&head_.dense);
+  return all;
+}
+
+std::map<std::string, at::Tensor*> Encoder::dense() {
+  std::map<std::string, at::Tensor*> parts;
+  const auto add = [&](Linear& linear) {
+    parts[linear.name + ".weight"] = &linear.weight;
+    parts[linear.name + ".bias"] = &linear.bias;
+  };
+  add(head_.out);
+  if (head_.dense_trains) add(head_.dense);
+  return parts;
+}
+
+void Encoder::set_training(bool on, std::uint64_t seed) {
+  trains_ = on;
+  masks_ = core::SplitMix64(seed);
+}
+
+Dropout Encoder::next_dropout(double probability) {
+  if (!trains_ || probability == 0.0) return {};
+  return {.probability = probability, .seed = masks_()};
+}
+
+void Encoder::check_length(const Packing& packing, std::int64_t positions) {
+  core::require(packing.padded_tokens <= positions,
+                "encoder: a batch of " + std::to_string(packing.padded_tokens) +
+                    " tokens exceeds the model's " + std::to_string(positions) +
+                    " positions; lower model.max_length");
+}
+
+at::Tensor Encoder::encode(const Packing& packing, bool first_only) {
+  const bool enabled = at::GradMode::is_enabled();
+  bool records = any_trains(embedding_linears());
+  const auto run = [&](const auto& step) {
+    const at::AutoGradMode mode(enabled && records);
+    return step();
+  };
+  at::Tensor x = run([&] { return embed(packing); });
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    records = records || any_trains(layers_[i].linears());
+    const bool is_last = i + 1 == layers_.size();
+    x = run([&] { return run_layer(i, x, packing, first_only && is_last); });
+  }
+  return x;
+}
+
+at::Tensor Encoder::run_layer(std::size_t index, const at::Tensor& x, const Packing& packing,
+                              bool first_only) {
+  const EncoderLayer& layer = layers_[index];
+  const at::Tensor residual = first_only ? x.index_select(0, packing.first) : x;
+  const at::Tensor context = attend(layer, residual, x, packing);
+  const at::Tensor attended =
+      apply_dropout(layer.attention_output.forward(context), next_dropout(config_.hidden_dropout));
+  const at::Tensor middle = layer.attention_norm.forward(attended + residual);
+  const at::Tensor wide = activate(layer.intermediate.forward(middle), config_.activation);
+  const at::Tensor fed =
+      apply_dropout(layer.output.forward(wide), next_dropout(config_.hidden_dropout));
+  return layer.output_norm.forward(fed + middle);
+}
+
+at::Tensor Encoder::attend(const EncoderLayer& layer, const at::Tensor& queries,
+                           const at::Tensor& x, const Packing& packing) {
+  return attention({.q = layer.query.forward(queries),
+                    .k = layer.key.forward(x),
+                    .v = layer.value.forward(x),
+                    .num_heads = config_.num_heads,
+                    .dropout = next_dropout(config_.attention_dropout)},
+                   packing);
+}
+
+}  // namespace drystone::models
