@@ -38,6 +38,14 @@ std::string anchored(std::string_view module) {
   return pattern;
 }
 
+/// The module to name in modules_to_save. PEFT adds "classifier" and "score" for every sequence
+/// classifier, so a head of several layers must be named as a whole.
+std::string saved_module(const std::string& tensor) {
+  const std::string first = tensor.substr(0, tensor.find('.'));
+  if (first == "classifier" || first == "score") return first;
+  return tensor.substr(0, tensor.rfind('.'));
+}
+
 Json config_of(const FactorSet& adapter, const PeftFolder& about) {
   std::map<std::int64_t, std::size_t> counts;
   for (const auto& [name, factors] : adapter.modules) ++counts[factors.rank()];
@@ -52,7 +60,7 @@ Json config_of(const FactorSet& adapter, const PeftFolder& about) {
     if (factors.rank() != rank) ranks[anchored(name)] = factors.rank();
   }
   std::set<std::string> saved;
-  for (const auto& [name, tensor] : adapter.dense) saved.insert(name.substr(0, name.rfind('.')));
+  for (const auto& [name, tensor] : adapter.dense) saved.insert(saved_module(name));
   return {{"peft_type", "LORA"},
           {"task_type", about.task_type},
           {"base_model_name_or_path", about.base_model},
@@ -126,11 +134,17 @@ class PeftConfig {
   }
 
   void refuse_unsupported() const {
-    static constexpr std::string_view kMustBeOff[] = {
-        "use_dora",          "lora_bias",    "bias",
-        "fan_in_fan_out",    "use_qalora",   "use_bdlora",
-        "layer_replication", "kasa_config",  "trainable_token_indices",
-        "target_parameters", "arrow_config", "alora_invocation_tokens"};
+    static constexpr std::string_view kMustBeOff[] = {"use_dora",
+                                                      "lora_bias",
+                                                      "bias",
+                                                      "use_qalora",
+                                                      "use_bdlora",
+                                                      "layer_replication",
+                                                      "kasa_config",
+                                                      "trainable_token_indices",
+                                                      "arrow_config",
+                                                      "target_parameters",
+                                                      "alora_invocation_tokens"};
     for (const std::string_view key : kMustBeOff) {
       if (root_.contains(key) && !is_off(root_.at(std::string(key)))) {
         fail(std::string(key) + " = " + root_.at(std::string(key)).dump() +

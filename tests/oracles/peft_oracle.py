@@ -1,8 +1,10 @@
-"""The other side of tests/adapters/peft_io_test.cpp, which runs it.
+"""The other side of tests/adapters/peft_io_test.cpp, which runs it. For each FAMILY of bert, roberta
+and deberta:
 
-peft_oracle.py base DIR    writes a tiny random BertForSequenceClassification to DIR/base
-peft_oracle.py logits DIR  loads DIR/adapter onto it with PEFT, writes its logits for two rows of ids
-                           to DIR/logits.safetensors and PEFT's own copy of the adapter to DIR/resaved
+peft_oracle.py base DIR    writes a tiny random sequence classifier to DIR/FAMILY/base
+peft_oracle.py logits DIR  loads DIR/FAMILY/adapter onto it with PEFT, writes its logits for two rows
+                           of ids to DIR/FAMILY/logits.safetensors and PEFT's own copy of the adapter
+                           to DIR/FAMILY/resaved
 """
 import pathlib
 import sys
@@ -12,18 +14,31 @@ warnings.filterwarnings("ignore")
 import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from transformers import BertConfig, BertForSequenceClassification  # noqa: E402
+from transformers import (AutoModelForSequenceClassification, BertConfig,  # noqa: E402
+                          DebertaV2Config, RobertaConfig)
+
+CONFIGS = {
+    "bert": (BertConfig, {}),
+    "roberta": (RobertaConfig, dict(type_vocab_size=1)),
+    "deberta": (DebertaV2Config, dict(relative_attention=True, position_buckets=4,
+                                      share_att_key=True, pos_att_type="p2c|c2p",
+                                      norm_rel_ebd="layer_norm", position_biased_input=False)),
+}
 
 
-def make_base(folder):
+def make_base(folder, family):
     torch.manual_seed(3)
-    config = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=24, max_position_embeddings=32, num_labels=3)
-    BertForSequenceClassification(config).save_pretrained(folder / "base")
+    kind, more = CONFIGS[family]
+    config = kind(vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
+                  intermediate_size=24, max_position_embeddings=32, num_labels=3, **more)
+    model = AutoModelForSequenceClassification.from_config(config)
+    if family == "deberta":  # saved as Microsoft's checkpoints are: without pooler and classifier
+        model = model.deberta
+    model.save_pretrained(folder / "base")
 
 
 def compute_logits(folder):
-    base = BertForSequenceClassification.from_pretrained(folder / "base", num_labels=3)
+    base = AutoModelForSequenceClassification.from_pretrained(folder / "base", num_labels=3)
     model = PeftModel.from_pretrained(base, folder / "adapter").eval()
     with torch.no_grad():
         logits = model(input_ids=torch.arange(5, 17).view(2, 6)).logits
@@ -31,4 +46,8 @@ def compute_logits(folder):
     model.save_pretrained(folder / "resaved")
 
 
-{"base": make_base, "logits": compute_logits}[sys.argv[1]](pathlib.Path(sys.argv[2]))
+for name in CONFIGS:
+    if sys.argv[1] == "base":
+        make_base(pathlib.Path(sys.argv[2]) / name, name)
+    else:
+        compute_logits(pathlib.Path(sys.argv[2]) / name)
