@@ -17,6 +17,7 @@ namespace {
 struct Options {
   std::filesystem::path path;
   bool verify = false;
+  std::string head;
   bool json = false;
 };
 
@@ -24,6 +25,11 @@ int run(const Options& options) {
   if (options.verify) {
     const Verification verification = verify_run(options.path);
     std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
+    const bool is_known = options.head.empty() || options.head == core::to_hex(verification.head);
+    if (!is_known) {
+      throw core::Error("--head: the run ends in " + core::to_hex(verification.head) +
+                        ", not in the head that was given: it is not that run");
+    }
     return verification.is_sound() ? core::kDone : core::kFailed;
   }
   const Inspection inspection = inspect(options.path);
@@ -44,6 +50,9 @@ Command add_inspect(CLI::App& app) {
       "--verify", options->verify,
       "Run folder: check every signature, the chain of heads, and recompute each version from "
       "the clients' updates");
+  app.add_option("--head", options->head,
+                 "With --verify: the head that the run must end in, as somebody you trust told it; "
+                 "the record's own keys alone cannot prove who made it");
   app.add_flag("--json", options->json, "For programs");
   return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
 }

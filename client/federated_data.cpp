@@ -34,6 +34,18 @@ Records read(const core::Config& config, const char* key, const std::filesystem:
   return data::read_records(file, fields);
 }
 
+/// One file a client: its name is the key.
+Records load_files(const core::Config& config) {
+  Records all;
+  for (const std::filesystem::path& file : data::data_files(config.data.train)) {
+    for (data::Record& record : data::read_records(file, record_fields(config.data))) {
+      record.key = file.filename().string();
+      all.push_back(std::move(record));
+    }
+  }
+  return all;
+}
+
 }  // namespace
 
 data::RecordFields record_fields(const core::DataConfig& config) {
@@ -41,6 +53,10 @@ data::RecordFields record_fields(const core::DataConfig& config) {
 }
 
 Records load_train(const core::Config& config) {
+  const bool is_one = std::filesystem::is_regular_file(config.data.train);
+  if (config.data.partition == "by-file" && !is_one) {
+    return load_files(config);
+  }
   return read(config, "data.train", config.data.train, record_fields(config.data));
 }
 
@@ -60,7 +76,7 @@ Records load_test(const core::Config& config) {
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
                                      const std::vector<std::string>& clients) {
   std::vector<std::string> keys;
-  if (!config.data.partition_key.empty()) {
+  if (!config.data.partition_key.empty() || config.data.partition == "by-file") {
     for (const data::Record& record : train) keys.push_back(record.key);
   }
   const std::vector<std::int64_t> labels = class_ids(config, train);

@@ -26,13 +26,13 @@ struct ModelConfig {
 };
 
 struct DataConfig {
-  std::filesystem::path train;
+  std::filesystem::path train;  ///< a file; by-file: a folder of files, one a client
   std::filesystem::path test;
   std::string text_field = "text";
   std::string text_pair_field;  ///< second text of sentence pairs; empty: none
   std::string label_field = "label";
   std::vector<std::string> labels;  ///< class names in id order; empty: sorted names found in train
-  std::string partition = "iid";    ///< iid | dirichlet | shards | by-key
+  std::string partition = "iid";    ///< iid | dirichlet | shards | by-key | by-file
   double concentration = 0.5;       ///< Dirichlet
   std::int64_t shards_per_client = 2;
   std::string partition_key;           ///< by-key: field whose value names the client

@@ -67,7 +67,8 @@ void read_data(TableReader section, DataConfig& data) {
   section.read("text_pair_field", data.text_pair_field);
   section.read("label_field", data.label_field);
   section.read("labels", data.labels);
-  section.read_choice("partition", data.partition, {"iid", "dirichlet", "shards", "by-key"});
+  section.read_choice("partition", data.partition,
+                      {"iid", "dirichlet", "shards", "by-key", "by-file"});
   section.read("concentration", data.concentration, kPositive);
   section.read("shards_per_client", data.shards_per_client, kFromOne);
   section.read("partition_key", data.partition_key);

@@ -31,9 +31,9 @@ void sort_names(std::vector<std::string>& names) {
   });
 }
 
-std::vector<std::string> find_names(const core::DataConfig& config) {
-  RecordReader reader(config.train, {.text = config.text_field, .label = config.label_field});
-  std::set<std::string> names;
+void add_names(const std::filesystem::path& file, const core::DataConfig& config,
+               std::set<std::string>& names) {
+  RecordReader reader(file, {.text = config.text_field, .label = config.label_field});
   for (Record record; reader.next(record);) {
     auto name = class_name(record.label);
     if (!name) {
@@ -47,6 +47,13 @@ std::vector<std::string> find_names(const core::DataConfig& config) {
                               " classes; does data.label_field name the label?");
     }
   }
+}
+
+std::vector<std::string> find_names(const core::DataConfig& config) {
+  const bool is_one = std::filesystem::is_regular_file(config.train);
+  const auto files = is_one ? std::vector{config.train} : data_files(config.train);
+  std::set<std::string> names;
+  for (const std::filesystem::path& file : files) add_names(file, config, names);
   std::vector<std::string> sorted(names.begin(), names.end());
   sort_names(sorted);
   if (sorted.size() < 2) {

@@ -163,7 +163,7 @@ Partition partition(const core::DataConfig& config, const PartitionInput& input,
   core::SplitMix64 random(core::StreamKey{seed, 0, "", "partition"});
   const auto& [num_examples, labels, keys] = input;
   if (config.partition == "iid") return partition_iid(num_examples, num_clients, random);
-  if (config.partition == "by-key") {
+  if (config.partition == "by-key" || config.partition == "by-file") {
     require_given(keys.size(), num_examples, "by-key needs data.partition_key");
     return partition_by_key(keys, num_clients);
   }
@@ -178,7 +178,7 @@ Partition partition(const core::DataConfig& config, const PartitionInput& input,
     return partition_shards(labels, num_clients, shards, random);
   }
   throw core::ConfigError("data.partition: unknown " + core::quote(config.partition) +
-                          "; use iid, dirichlet, shards or by-key");
+                          "; use iid, dirichlet, shards, by-key or by-file");
 }
 
 std::vector<std::size_t> random_subset(std::size_t total, std::size_t count,

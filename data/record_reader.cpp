@@ -1,5 +1,10 @@
 #include "data/record_reader.h"
 
+#include <algorithm>
+#include <array>
+
+#include <fnmatch.h>
+
 #include "core/error.h"
 #include "core/text.h"
 #include "data/record_format.h"
@@ -8,10 +13,15 @@ namespace drystone::data {
 
 namespace {
 
+/// ".jsonl" of "train.jsonl.gz".
+std::string format_of(const std::filesystem::path& file) {
+  const bool is_gzipped = file.extension() == ".gz";
+  return (is_gzipped ? file.stem() : file).extension().string();
+}
+
 std::unique_ptr<RecordReader::Format> open_format(const std::filesystem::path& file,
                                                   const RecordFields& fields) {
-  const bool is_gzipped = file.extension() == ".gz";
-  const std::string extension = (is_gzipped ? file.stem() : file).extension().string();
+  const std::string extension = format_of(file);
   if (extension == ".jsonl" || extension == ".ndjson" || extension == ".json") {
     return make_jsonl_format(LineSource(file), fields);
   }
@@ -32,6 +42,27 @@ RecordReader& RecordReader::operator=(RecordReader&&) noexcept = default;
 bool RecordReader::next(Record& record) { return format_->next(record); }
 
 std::string RecordReader::where() const { return format_->where(); }
+
+std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern) {
+  constexpr std::array kFormats = {".jsonl", ".ndjson", ".json", ".csv", ".tsv"};
+  const bool is_folder = std::filesystem::is_directory(pattern);
+  const std::filesystem::path folder = is_folder ? pattern : pattern.parent_path();
+  const std::string name = pattern.filename().string();
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::filesystem::path& file = entry.path();
+    const bool fits = is_folder ? std::ranges::count(kFormats, format_of(file)) > 0
+                                : fnmatch(name.c_str(), file.filename().c_str(), 0) == 0;
+    if (fits && entry.is_regular_file()) files.push_back(file);
+  }
+  if (files.empty()) {
+    throw core::ConfigError("data.train: no data file at " + pattern.string() +
+                            "; name a folder, or files as in folder/client_*.jsonl");
+  }
+  std::ranges::sort(files);
+  return files;
+}
 
 std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields) {
   RecordReader reader(file, fields);

@@ -53,6 +53,11 @@ class RecordReader {
   std::unique_ptr<Format> format_;
 };
 
+/// The files that `pattern` names, ascending: those of a folder in a known format, or those whose
+/// name fits a last part with `*` and `?` ("shards/client_*.jsonl.gz").
+/// @throws core::ConfigError  there is none
+std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern);
+
 /// All records of a file at once.
 /// @throws as RecordReader
 std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields);

@@ -207,7 +207,7 @@ TEST_CASE("configuration: what this version does not have is refused with what w
        R"(bad.toml:2: aggregation.robust: "krum" is not supported; supported: none)"},
       {"[data]\npartition = \"by_key\"",
        R"(bad.toml:2: data.partition: "by_key" is not supported; did you mean "by-key"? )"
-       R"(supported: iid, dirichlet, shards, by-key)"},
+       R"(supported: iid, dirichlet, shards, by-key, by-file)"},
       {"[privacy]\ndifferential_privacy = \"client\"",
        R"(bad.toml:2: privacy.differential_privacy: "client" is not supported; supported: off)"},
       {"[privacy]\nclip = 1.0",

@@ -1,7 +1,6 @@
 #include "simulation/simulator.h"
 
 #include <fstream>
-#include <sstream>
 
 #include <ATen/ops/allclose.h>
 #include <doctest/doctest.h>
@@ -148,6 +147,28 @@ TEST_CASE("simulate: clients that adapt different modules stack in one round") {
   CHECK_THROWS_WITH_AS(
       tiny.config({"aggregation.rule=\"zero-pad\"", "clients.0.target_modules=[\"query\"]"}),
       doctest::Contains("target_modules"), core::ConfigError);
+}
+
+TEST_CASE("simulate: a folder of files, one a client") {
+  const TinyFederation tiny;
+  const std::string lines = content(tiny.path() / "train.jsonl");
+  const fs::path folder = tiny.path() / "shards";
+  fs::create_directories(folder);
+  std::istringstream rows(lines);
+  std::vector<std::ofstream> files;
+  for (const char* name : {"c1.jsonl", "c2.jsonl", "c3.jsonl", "c4.jsonl"}) {
+    files.emplace_back(folder / name);
+  }
+  std::size_t count = 0;
+  for (std::string row; std::getline(rows, row); ++count) files[count % 4] << row << '\n';
+  files.clear();
+  std::ofstream(folder / "test.jsonl") << lines;  // does not fit the pattern
+  const auto outcome =
+      run(tiny, "run", {"data.train=" + (folder / "c*.jsonl").string(), "data.partition=by-file"});
+  CHECK(outcome.report.rounds[0].accepted == 4);
+  CHECK_THROWS_WITH_AS(
+      run(tiny, "none", {"data.train=" + (folder / "d*").string(), "data.partition=by-file"}),
+      doctest::Contains("no data file"), core::ConfigError);
 }
 
 TEST_CASE("simulate: cut compaction carries the rest over, and the run can still be recomputed") {
