@@ -64,7 +64,7 @@ at::Tensor Encoder::logits(const Batch& batch) { return head(encode(pack(batch),
 
 at::Tensor Encoder::hidden_states(const Batch& batch) {
   const Packing packing = pack(batch);
-  return packing.pad(encode(packing, false));
+  return packing.restore(encode(packing, false), batch.input_ids.sizes());
 }
 
 at::Tensor Encoder::head(const at::Tensor& first_tokens) {

@@ -16,13 +16,7 @@ EncoderParts::EncoderParts(const ModelSpec& spec, const HfConfig& file, const En
       file_(file),
       config_(config),
       prefix_(std::move(prefix)),
-      reader_(weights, prefix_) {
-  if (spec.task == Task::CausalLm) {
-    file.fail("model_type", core::quote(file.model_type()) +
-                                " is an encoder, which has no task causal-lm; set model.task to "
-                                "classification or regression");
-  }
-}
+      reader_(weights, prefix_) {}
 
 at::Tensor EncoderParts::table(const std::string& name, std::int64_t rows, std::int64_t width) {
   return reader_.take(prefix_ + "embeddings." + name + "_embeddings.weight", {rows, width});

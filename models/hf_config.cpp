@@ -1,5 +1,6 @@
 #include "models/hf_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <fstream>
@@ -19,6 +20,7 @@ using Json = nlohmann::json;
 struct HfConfig::Document {
   std::filesystem::path file;
   Json root;
+  std::string prefix = {};  ///< of keys in messages: "rope_scaling." in a section
 
   /// nullptr: absent or null.
   const Json* find(std::string_view key) const {
@@ -53,9 +55,14 @@ const std::filesystem::path& HfConfig::file() const { return document_->file; }
 
 bool HfConfig::has(std::string_view key) const { return document_->find(key) != nullptr; }
 
+bool HfConfig::says_none(std::string_view key) const {
+  const auto found = document_->root.find(key);
+  return found != document_->root.end() && found->is_null();
+}
+
 void HfConfig::fail(std::string_view key, std::string_view problem) const {
   std::ostringstream message;
-  message << file().string() << ": " << key << ": " << problem;
+  message << file().string() << ": " << document_->prefix << key << ": " << problem;
   throw core::ConfigError(message.str());
 }
 
@@ -140,6 +147,49 @@ std::set<std::string> HfConfig::words_or(std::string_view key,
     words.insert(word.get<std::string>());
   }
   return words;
+}
+
+std::vector<std::string> HfConfig::texts(std::string_view key) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return {};
+  const bool is_good =
+      value->is_array() &&
+      std::all_of(value->begin(), value->end(), [](const Json& v) { return v.is_string(); });
+  if (!is_good) fail(key, "must be a list of strings, is " + value->dump());
+  return value->get<std::vector<std::string>>();
+}
+
+std::vector<double> HfConfig::numbers(std::string_view key) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return {};
+  const auto is_finite = [](const Json& v) {
+    return v.is_number() && std::isfinite(v.get<double>());
+  };
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_finite)) {
+    fail(key, "must be a list of numbers, is " + value->dump());
+  }
+  return value->get<std::vector<double>>();
+}
+
+std::vector<std::int64_t> HfConfig::ids(std::string_view key) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return {};
+  const auto is_id = [](const Json& v) { return v.is_number_integer() && v >= 0; };
+  if (is_id(*value)) return {value->get<std::int64_t>()};
+  if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_id)) {
+    fail(key, "must be a token id or a list of them, is " + value->dump());
+  }
+  return value->get<std::vector<std::int64_t>>();
+}
+
+std::optional<HfConfig> HfConfig::section(std::string_view key) const {
+  const Json* const value = document_->find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_object()) fail(key, "must be an object, is " + value->dump());
+  return HfConfig(std::make_shared<const Document>(
+      Document{.file = document_->file,
+               .root = *value,
+               .prefix = document_->prefix + std::string(key) + "."}));
 }
 
 double HfConfig::positive_or(std::string_view key, double fallback) const {

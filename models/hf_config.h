@@ -24,6 +24,8 @@ class HfConfig {
 
   const std::filesystem::path& file() const;
   bool has(std::string_view key) const;
+  /// The key is there and holds null: where that differs from an absent key, which has a default.
+  bool says_none(std::string_view key) const;
 
   std::string model_type() const { return text("model_type"); }
   /// `dtype` (transformers 5) or `torch_dtype` (4); "float32" where neither is given.
@@ -45,6 +47,15 @@ class HfConfig {
   double positive_or(std::string_view key, double fallback) const;
   /// A number in [0, 1).
   double probability_or(std::string_view key, double fallback) const;
+
+  /// A list of strings; empty where there is none.
+  std::vector<std::string> texts(std::string_view key) const;
+  /// A list of finite numbers; empty where there is none.
+  std::vector<double> numbers(std::string_view key) const;
+  /// One integer ≥ 0 or a list of them, as eos_token_id is written; empty where there is none.
+  std::vector<std::int64_t> ids(std::string_view key) const;
+  /// The object under `key`; its own keys are named KEY.NAME in messages.
+  std::optional<HfConfig> section(std::string_view key) const;
 
   /// Throws the ConfigError that says `problem` about `key` of this file.
   [[noreturn]] void fail(std::string_view key, std::string_view problem) const;

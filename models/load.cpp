@@ -2,36 +2,58 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "models/bert.h"
 #include "models/deberta.h"
+#include "models/decoder_families.h"
 #include "models/weights.h"
 
 namespace drystone::models {
 namespace {
 
+enum class Kind : std::uint8_t { Encoder, Decoder };
+
 struct Family {
   std::string_view model_type;  ///< as in config.json
+  Kind kind;
   std::unique_ptr<Model> (*build)(const ModelSpec&, const Base&);
 };
 
 /// The families that work. A new one is a file with a build function, and a row here.
 constexpr std::array kFamilies = {
-    Family{"bert", &build_bert},           Family{"camembert", &build_roberta},
-    Family{"deberta-v2", &build_deberta},  Family{"roberta", &build_roberta},
-    Family{"xlm-roberta", &build_roberta},
+    Family{"bert", Kind::Encoder, &build_bert},
+    Family{"camembert", Kind::Encoder, &build_roberta},
+    Family{"deberta-v2", Kind::Encoder, &build_deberta},
+    Family{"gemma", Kind::Decoder, &build_decoder<&gemma_config>},
+    Family{"gemma2", Kind::Decoder, &build_decoder<&gemma2_config>},
+    Family{"gemma3_text", Kind::Decoder, &build_decoder<&gemma3_config>},
+    Family{"gpt2", Kind::Decoder, &build_decoder<&gpt2_config>},
+    Family{"llama", Kind::Decoder, &build_decoder<&llama_config>},
+    Family{"mistral", Kind::Decoder, &build_decoder<&mistral_config>},
+    Family{"phi3", Kind::Decoder, &build_decoder<&phi3_config>},
+    Family{"qwen2", Kind::Decoder, &build_decoder<&qwen2_config>},
+    Family{"qwen3", Kind::Decoder, &build_decoder<&qwen3_config>},
+    Family{"roberta", Kind::Encoder, &build_roberta},
+    Family{"xlm-roberta", Kind::Encoder, &build_roberta},
 };
 
-const Family& family_of(const HfConfig& config) {
+/// @throws core::ConfigError  an unknown family, or a task that it cannot do
+const Family& family_of(const HfConfig& config, Task task) {
   const std::string type = config.model_type();
   const auto* const found = std::find_if(kFamilies.begin(), kFamilies.end(),
                                          [&](const Family& f) { return f.model_type == type; });
   if (found == kFamilies.end()) {
     config.fail("model_type", core::quote(type) + " is not supported; these are: " +
                                   core::join(supported_model_types()));
+  }
+  if (found->kind == Kind::Encoder && task == Task::CausalLm) {
+    config.fail("model_type", core::quote(type) +
+                                  " is an encoder, which has no task causal-lm; set model.task to "
+                                  "classification or regression");
   }
   return *found;
 }
@@ -52,7 +74,7 @@ Value parse_word(std::string_view key, std::string_view text,
 
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
-  family_of(config);  // refuses an unknown family before gigabytes are read
+  family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
   LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
   return {.config = config,
           .weights = to_device(loaded.tensors, spec.device),
@@ -63,7 +85,7 @@ std::unique_ptr<Model> build(const ModelSpec& spec, const Base& base) {
   core::require(spec.num_labels >= 1, "build: num_labels must be at least 1");
   core::require(spec.task != Task::Regression || spec.num_labels == 1,
                 "build: regression has one label");
-  return family_of(base.config).build(spec, base);
+  return family_of(base.config, spec.task).build(spec, base);
 }
 
 std::unique_ptr<Model> load_model(const ModelSpec& spec) { return build(spec, load_base(spec)); }

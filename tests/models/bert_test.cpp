@@ -284,12 +284,20 @@ TEST_CASE("Bert: dropout leaves the expectation of the logits' first order alone
   CHECK(distance(sum / kDraws, plain) < 0.35);
 }
 
-TEST_CASE("Bert: a batch that is too long, empty or padded on the left is refused") {
+TEST_CASE("Bert: padding on the left changes nothing: positions count from the first token") {
+  const auto model = models::load_model(classification_spec());
+  const Batch batch = random_batch(2, 4);
+  const at::Tensor wide = at::cat({at::zeros({2, 3}, at::kLong), batch.input_ids}, 1);
+  const at::Tensor mask = at::arange(7).unsqueeze(0).ge(3).expand({2, 7});
+  CHECK(distance(model->logits(batch), model->logits({wide, mask, {}})) < 1e-6);
+}
+
+TEST_CASE("Bert: a batch that is too long, empty or padded in the middle is refused") {
   const auto model = models::load_model(classification_spec());
   CHECK_THROWS_AS(model->logits(random_batch(1, 11)), core::InvalidArgument);
   CHECK_THROWS_AS(model->logits({at::zeros({0, 4}, at::kLong), {}, {}}), core::InvalidArgument);
   Batch batch = random_batch(2, 4);
-  batch.pad_mask = at::arange(4).unsqueeze(0).ge(1).expand({2, 4});
+  batch.pad_mask = at::arange(4).unsqueeze(0).ne(1).expand({2, 4});
   CHECK_THROWS_AS(model->logits(batch), core::InvalidArgument);
   batch.pad_mask = at::zeros({2, 4}, at::kBool);
   CHECK_THROWS_AS(model->logits(batch), core::InvalidArgument);

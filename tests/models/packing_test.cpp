@@ -62,15 +62,52 @@ TEST_CASE("pack: without padding there is nothing to look up") {
   }
 }
 
+TEST_CASE("pack: padding on the left") {
+  const models::Batch batch{.input_ids = longs({0, 0, 5, 6, 1, 2, 3, 4}).view({2, 4}),
+                            .pad_mask = longs({0, 0, 1, 1, 1, 1, 1, 1}).view({2, 4}).to(at::kBool)};
+  const Packing packing = models::pack(batch);
+  CHECK(packing.offsets == std::vector<std::int64_t>{0, 2, 6});
+  CHECK(at::equal(packing.ids, longs({5, 6, 1, 2, 3, 4})));
+  CHECK(at::equal(packing.positions, longs({0, 1, 0, 1, 2, 3})));
+  CHECK(at::equal(packing.last, longs({1, 5})));
+  CHECK(at::equal(packing.source, longs({2, 3, 4, 5, 6, 7})));
+  CHECK(at::equal(packing.find(longs({3, 4})), longs({1, 2})));
+  const at::Tensor restored = packing.restore(packing.ids.unsqueeze(1), {2, 4});
+  CHECK(at::equal(restored.squeeze(2), batch.input_ids));
+}
+
+TEST_CASE("pack: several samples in one row") {
+  const models::Batch batch{
+      .input_ids = longs({5, 6, 7, 8, 9, 1, 2, 3, 0, 0}).view({2, 5}),
+      .pad_mask = longs({1, 1, 1, 1, 1, 1, 1, 1, 0, 0}).view({2, 5}).to(at::kBool),
+      .labels = {},
+      .segments = longs({0, 0, 0, 1, 1, 0, 1, 1, 1, 1}).view({2, 5})};
+  const Packing packing = models::pack(batch);
+  CHECK(packing.offsets == std::vector<std::int64_t>{0, 3, 5, 6, 8});
+  CHECK(packing.padded_tokens == 3);
+  CHECK(at::equal(packing.positions, longs({0, 1, 2, 0, 1, 0, 0, 1})));
+  CHECK(at::equal(packing.last, longs({2, 4, 5, 7})));
+  const at::Tensor x = packing.ids.unsqueeze(1);
+  CHECK(at::equal(packing.pad(x).squeeze(2),
+                  longs({5, 6, 7, 8, 9, 0, 1, 0, 0, 2, 3, 0}).view({4, 3})));
+  CHECK(at::equal(packing.unpad(packing.pad(x)), x));
+  CHECK(at::equal(packing.restore(x, {2, 5}).squeeze(2), batch.input_ids));
+  models::Batch wrong = batch;
+  wrong.segments = longs({0, 0, 0, 2, 2, 0, 1, 1, 1, 1}).view({2, 5});
+  CHECK_THROWS_AS(models::pack(wrong), core::InvalidArgument);
+  wrong.segments = longs({1, 1, 1, 2, 2, 0, 1, 1, 1, 1}).view({2, 5});
+  CHECK_THROWS_AS(models::pack(wrong), core::InvalidArgument);
+}
+
 TEST_CASE("pack: refuses what it cannot pack") {
   const auto mask = [](std::vector<std::int64_t> values) {
     models::Batch batch = padded_batch();
     batch.pad_mask = longs(std::move(values)).view({3, 4}).to(at::kBool);
     return batch;
   };
-  CHECK_THROWS_AS(models::pack(mask({0, 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0})), core::InvalidArgument);
+  CHECK_THROWS_AS(models::pack(mask({0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0})), core::InvalidArgument);
   CHECK_THROWS_AS(models::pack(mask({1, 0, 1, 0, 1, 1, 1, 1, 1, 0, 0, 0})), core::InvalidArgument);
-  CHECK_THROWS_AS(models::pack(mask({1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0})), core::InvalidArgument);
+  CHECK_THROWS_AS(models::pack(mask({1, 1, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0})), core::InvalidArgument);
   models::Batch batch = padded_batch();
   batch.pad_mask = at::ones({3, 3}, at::kBool);
   CHECK_THROWS_AS(models::pack(batch), core::InvalidArgument);

@@ -1,0 +1,207 @@
+#include "models/decoder.h"
+
+#include <algorithm>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/scalar_tensor.h>
+
+#include "core/check.h"
+#include "models/causal_attention.h"
+#include "models/decoder_ops.h"
+#include "models/gemm.h"
+#include "models/loss.h"
+
+namespace drystone::models {
+namespace {
+
+/// Whether a gradient has to reach this layer's output from its own parameters.
+bool trains(const Linear& linear) {
+  return linear.adapter != nullptr || linear.weight.requires_grad() ||
+         (linear.bias.defined() && linear.bias.requires_grad());
+}
+
+/// [tokens, heads · size] → [tokens, heads, size], a view.
+at::Tensor heads_of(const at::Tensor& x, std::int64_t size) {
+  return x.view({x.size(0), x.size(1) / size, size});
+}
+
+}  // namespace
+
+at::Tensor DecoderNormLayer::forward(const at::Tensor& x) const {
+  switch (kind) {
+    case DecoderNorm::Layer: return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+    case DecoderNorm::Rms: return rms_norm(x, weight, eps, NormKind::Rms);
+    case DecoderNorm::CenteredRms: return rms_norm(x, weight, eps, NormKind::CenteredRms);
+  }
+  core::ensure(false, "decoder: unknown norm");
+  return {};
+}
+
+std::vector<Linear*> DecoderLayer::linears() {
+  std::vector<Linear*> all;
+  for (Linear& linear : projections) all.push_back(&linear);
+  all.push_back(&attention_output);
+  for (Linear& linear : expansion) all.push_back(&linear);
+  all.push_back(&contraction);
+  return all;
+}
+
+at::Tensor Decoder::logits(const Batch& batch) {
+  const Packing packing = pack(batch);
+  if (task_ != Task::CausalLm) {
+    core::require(!batch.segments.defined(), "decoder: a classifier takes one sample a row");
+    return score_.forward(encode(packing, {.index = packing.last, .last_only = true}));
+  }
+  if (!batch.labels.defined()) {
+    return packing.restore(lm_logits(encode(packing, {})), batch.input_ids.sizes());
+  }
+  const Targets targets = find_targets(batch);
+  return lm_logits(encode(packing, {.index = packing.find(targets.positions)}));
+}
+
+at::Tensor Decoder::hidden_states(const Batch& batch) {
+  const Packing packing = pack(batch);
+  return packing.restore(encode(packing, {}), batch.input_ids.sizes());
+}
+
+at::Tensor Decoder::lm_logits(const at::Tensor& hidden) const {
+  core::require(lm_head_.defined(), "decoder: this task has no language model's head");
+  const at::Tensor logits = linear(hidden, lm_head_, {});
+  if (config_.logit_softcap == 0.0) return logits;
+  return (logits / config_.logit_softcap).tanh() * config_.logit_softcap;
+}
+
+at::Tensor Decoder::loss(const at::Tensor& logits, const Batch& batch) const {
+  return task_loss(task_, logits,
+                   task_ == Task::CausalLm ? find_targets(batch).labels : batch.labels);
+}
+
+std::vector<Linear*> Decoder::linears() {
+  std::vector<Linear*> all;
+  for (DecoderLayer& layer : layers_) {
+    for (Linear* const linear : layer.linears()) all.push_back(linear);
+  }
+  return all;
+}
+
+std::map<std::string, at::Tensor*> Decoder::dense() {
+  if (task_ == Task::CausalLm) return {};
+  return {{"score.weight", &score_.weight}};
+}
+
+void Decoder::set_training(bool on, std::uint64_t seed) {
+  trains_ = on;
+  masks_ = core::SplitMix64(seed);
+}
+
+Dropout Decoder::next_dropout(double probability) {
+  if (!trains_ || probability == 0.0) return {};
+  return {.probability = probability, .seed = masks_()};
+}
+
+at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) {
+  at::Tensor x = at::embedding(embedding_, ids);
+  if (config_.embedding_scale != 1.0) {
+    x.mul_(at::scalar_tensor(config_.embedding_scale, x.options()));  // rounded to the dtype first
+  }
+  if (position_embedding_.defined()) x.add_(at::embedding(position_embedding_, positions));
+  return apply_dropout(x, next_dropout(config_.embedding_dropout));
+}
+
+at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted) {
+  core::require(!position_embedding_.defined() || packing.padded_tokens <= config_.max_positions,
+                "decoder: a batch of " + std::to_string(packing.padded_tokens) +
+                    " tokens exceeds the model's " + std::to_string(config_.max_positions) +
+                    " positions; lower model.max_length");
+  std::vector<Angles> all_angles;
+  for (const RopeConfig& rope : config_.ropes) {
+    all_angles.push_back(angles(rope, packing, embedding_.scalar_type()));
+  }
+  if (all_angles.empty()) all_angles.emplace_back();
+  const bool enabled = at::GradMode::is_enabled();
+  bool records = false;
+  at::Tensor x;
+  {
+    const at::NoGradGuard frozen;
+    x = embed(packing.ids, packing.positions);
+  }
+  for (DecoderLayer& layer : layers_) {
+    const auto linears = layer.linears();
+    records = records || std::any_of(linears.begin(), linears.end(),
+                                     [](const Linear* linear) { return trains(*linear); });
+    const at::AutoGradMode mode(enabled && records);
+    const bool is_last = &layer == &layers_.back();
+    x = run_layer(layer, x, packing, all_angles[layer.plan.rope], is_last ? wanted : Wanted{});
+  }
+  return final_norm_.forward(x);
+}
+
+Decoder::Heads Decoder::project(const DecoderLayer& layer, const at::Tensor& x) const {
+  std::vector<at::Tensor> parts;
+  if (layer.projections.size() == 1) {
+    parts = layer.projections[0].forward(x).split_with_sizes(
+        {config_.query_width(), config_.kv_width(), config_.kv_width()}, -1);
+  } else {
+    for (const Linear& projection : layer.projections) parts.push_back(projection.forward(x));
+  }
+  const std::int64_t size = config_.head_size;
+  return {.q = layer.query_norm.forward_if(heads_of(parts[0], size)),
+          .k = layer.key_norm.forward_if(heads_of(parts[1], size)),
+          .v = heads_of(parts[2], size)};
+}
+
+at::Tensor Decoder::run_layer(const DecoderLayer& layer, const at::Tensor& x,
+                              const Packing& packing, const Angles& angles, const Wanted& wanted) {
+  Heads heads = project(layer, layer.attention_norm.forward(x));
+  if (angles.cos.defined()) {
+    heads.q = rotate(heads.q, angles);
+    heads.k = rotate(heads.k, angles);
+  }
+  if (wanted.last_only) heads.q = heads.q.index_select(0, wanted.index);
+  at::Tensor context = causal_attention({.q = heads.q,
+                                         .k = heads.k,
+                                         .v = heads.v,
+                                         .spec = {.num_heads = config_.num_heads,
+                                                  .num_kv_heads = config_.num_kv_heads,
+                                                  .head_size = config_.head_size,
+                                                  .scale = layer.plan.scale,
+                                                  .softcap = config_.attention_softcap,
+                                                  .window = layer.plan.window},
+                                         .dropout = next_dropout(config_.attention_dropout)},
+                                        packing);
+  at::Tensor residual = x;
+  if (wanted.index.defined()) {
+    residual = x.index_select(0, wanted.index);
+    if (!wanted.last_only) context = context.index_select(0, wanted.index);
+  }
+  return finish_layer(layer, residual, context);
+}
+
+at::Tensor Decoder::finish_layer(const DecoderLayer& layer, const at::Tensor& residual,
+                                 const at::Tensor& context) {
+  const at::Tensor attended = apply_dropout(layer.attention_output.forward(context),
+                                            next_dropout(config_.residual_dropout));
+  const at::Tensor middle = residual + layer.attention_output_norm.forward_if(attended);
+  const at::Tensor fed = apply_dropout(feed_forward(layer, layer.mlp_norm.forward(middle)),
+                                       next_dropout(config_.residual_dropout));
+  return middle + layer.mlp_output_norm.forward_if(fed);
+}
+
+at::Tensor Decoder::feed_forward(const DecoderLayer& layer, const at::Tensor& x) const {
+  at::Tensor wide = layer.expansion[0].forward(x);
+  if (!config_.gates) return layer.contraction.forward(activate(wide, config_.activation));
+  at::Tensor up;
+  if (layer.expansion.size() == 2) {
+    up = layer.expansion[1].forward(x);
+  } else {
+    const std::vector<at::Tensor> halves = wide.split(config_.intermediate_size, -1);
+    wide = halves[0];
+    up = halves[1];
+  }
+  return layer.contraction.forward(gated(wide, up, config_.activation));
+}
+
+}  // namespace drystone::models
