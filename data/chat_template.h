@@ -2,9 +2,11 @@
 // Chat templates of Hugging Face models: a conversation → text, as transformers'
 // `apply_chat_template` renders it (without tools and documents).
 
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,7 +19,8 @@ namespace drystone::data {
 
 namespace jinja {
 class Template;
-}
+struct Rendered;
+}  // namespace jinja
 
 /// Immutable: may be used from several threads at once.
 class ChatTemplate {
@@ -25,9 +28,10 @@ class ChatTemplate {
   /// @param source          Jinja
   /// @param special_tokens  bos_token, eos_token, …, as the template's variables
   /// @param where           for messages: the file
+  /// @param now             what strftime_now gives, for the life of the object
   /// @throws core::ConfigError  not understood, with the line in the template
   ChatTemplate(std::string_view source, std::map<std::string, std::string> special_tokens,
-               std::string where = "chat template");
+               std::string where = "chat template", std::time_t now = std::time(nullptr));
   ~ChatTemplate();
 
   /// The template of a model folder: chat_template.jinja, else chat_template.json, else the field
@@ -50,9 +54,19 @@ class ChatTemplate {
   std::vector<Span> render_spans(std::span<const Message> messages) const;
 
  private:
+  jinja::Rendered run(std::span<const Message> messages, bool add_generation_prompt) const;
+  /// As run; absent where the template refuses.
+  std::optional<std::string> beginning(std::span<const Message> messages,
+                                       bool add_generation_prompt) const;
+  std::optional<std::size_t> turn_begin(const std::string& text, std::span<const Message> messages,
+                                        std::size_t turn, std::size_t from) const;
+  std::size_t turn_end(const std::string& text, std::span<const Message> messages, std::size_t turn,
+                       std::size_t begin) const;
+
   std::unique_ptr<const jinja::Template> template_;
   std::map<std::string, std::string> special_tokens_;
   std::string where_;
+  std::time_t now_;
 };
 
 }  // namespace drystone::data
