@@ -15,4 +15,6 @@ if(NOT DRYSTONE_ENGINE_ONLY)
   find_package(ICU REQUIRED COMPONENTS uc)              # ICU::uc
   find_package(ZLIB REQUIRED)                           # ZLIB::ZLIB
   find_package(CLI11 REQUIRED)                          # CLI11::CLI11
+  find_package(PkgConfig REQUIRED)
+  pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
 endif()

@@ -3,26 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include <unicode/uchar.h>
-
+#include "data/token_unicode.h"
 #include "data/utf8.h"
 
 namespace drystone::data {
 
 namespace {
-
-/// \w of Unicode's regular expressions (UTS 18, annex C).
-bool is_word_character(char32_t code_point) {
-  const auto c = static_cast<UChar32>(code_point);
-  constexpr std::uint32_t kWordTypes = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
-  return u_hasBinaryProperty(c, UCHAR_ALPHABETIC) != 0 ||
-         ((1u << u_charType(c)) & kWordTypes) != 0 ||
-         u_hasBinaryProperty(c, UCHAR_JOIN_CONTROL) != 0;
-}
-
-bool is_white(char32_t code_point) {
-  return u_isUWhiteSpace(static_cast<UChar32>(code_point)) != 0;
-}
 
 /// Start of the code point that ends right before `end` (> 0).
 std::size_t previous_start(std::string_view text, std::size_t end) {

@@ -58,12 +58,13 @@ class Tokenizer {
   }
 };
 
-/// Loads the tokenizer of a Hugging Face model folder: tokenizer.json if there is one (model type
-/// WordPiece; its own truncation and padding are ignored: callers say what they want), otherwise
-/// vocab.txt with tokenizer_config.json. Roles are read from special_tokens_map.json and
-/// tokenizer_config.json, else taken from BERT's names.
-/// @throws core::ConfigError  no tokenizer there, a kind that is not supported (the message says
-///                            which are), or a malformed file
+/// Loads the tokenizer of a Hugging Face model folder: the first there is of tokenizer.json (its
+/// own truncation and padding are ignored: callers say what they want), a SentencePiece model
+/// (tokenizer.model, spiece.model, spm.model), vocab.txt, and vocab.json with merges.txt. Roles are
+/// read from tokenizer_config.json and special_tokens_map.json, else taken from usual names.
+/// docs/tokenizers.md lists what is supported.
+/// @throws core::ConfigError  no tokenizer there, a kind or component that is not supported (the
+///                            message says which are), or a malformed file
 /// @throws core::IoError      a file that cannot be read
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& model_folder);
 

@@ -7,37 +7,9 @@
 
 namespace drystone::data {
 
-namespace {
-
 using nlohmann::json;
 
-constexpr const char* kWhatWorks =
-    "tokenizers that work: WordPiece with BertNormalizer and BertPreTokenizer";
-
-[[noreturn]] void refuse(const std::filesystem::path& file, const std::string& problem) {
-  throw core::ConfigError(file.string() + ": " + problem);
-}
-
-/// Value of `key`, or `fallback` where it is absent or null.
-template <typename T>
-T value_or(const json& object, const char* key, T fallback) {
-  const auto found = object.find(key);
-  if (found == object.end() || found->is_null()) return fallback;
-  return found->get<T>();
-}
-
-/// The component's "type", "" where it is absent or null.
-std::string type_of(const json& root, const char* component) {
-  const auto found = root.find(component);
-  if (found == root.end() || found->is_null()) return {};
-  return value_or<std::string>(*found, "type", {});
-}
-
-/// Old files name no type: WordPiece is the only one with this field.
-std::string model_type(const json& root) {
-  const std::string type = type_of(root, "model");
-  return type.empty() && root.at("model").contains("max_input_chars_per_word") ? "WordPiece" : type;
-}
+namespace {
 
 std::vector<std::pair<std::string, TokenId>> parse_vocabulary(const json& vocabulary) {
   std::vector<std::pair<std::string, TokenId>> entries;
@@ -46,8 +18,83 @@ std::vector<std::pair<std::string, TokenId>> parse_vocabulary(const json& vocabu
   return entries;
 }
 
-std::vector<AddedToken> parse_added_tokens(const json& root,
-                                           const std::map<std::string, TokenId>& known) {
+void parse_template(const json& processor, const std::filesystem::path& file,
+                    Surroundings& around) {
+  std::vector<TokenId> before;
+  std::vector<TokenId> after;
+  std::vector<TokenId>* side = &before;
+  for (const json& item : processor.at("single")) {
+    if (item.contains("Sequence")) {
+      if (side == &after) refuse(file, "post_processor uses the text twice");
+      side = &after;
+      continue;
+    }
+    const auto name = item.at("SpecialToken").at("id").get<std::string>();
+    const json& ids = processor.at("special_tokens").at(name).at("ids");
+    for (const json& id : ids) side->push_back(id.get<TokenId>());
+  }
+  if (side == &before) refuse(file, "post_processor leaves the text out");
+  around.prefix.insert(around.prefix.begin(), before.begin(), before.end());
+  around.suffix.insert(around.suffix.end(), after.begin(), after.end());
+}
+
+}  // namespace
+
+void refuse(const std::filesystem::path& file, const std::string& problem) {
+  throw core::ConfigError(file.string() + ": " + problem);
+}
+
+void refuse_type(const std::filesystem::path& file, std::string_view component,
+                 const std::string& type, std::string_view works) {
+  refuse(file, std::string(component) + " " + (type.empty() ? "without a type" : type) +
+                   " is not supported; those that work: " + std::string(works));
+}
+
+const json& member(const json& object, const char* key) {
+  static const json null;
+  const auto found = object.find(key);
+  return found == object.end() ? null : *found;
+}
+
+std::string type_of(const json& component) {
+  return component.is_object() ? value_or<std::string>(component, "type", {}) : std::string();
+}
+
+std::vector<json> flattened(const json& component, const char* key) {
+  if (component.is_null()) return {};
+  if (type_of(component) != "Sequence") return {component};
+  std::vector<json> all;
+  for (const json& part : component.at(key)) {
+    for (json& one : flattened(part, key)) all.push_back(std::move(one));
+  }
+  return all;
+}
+
+JsonPattern parse_pattern(const json& pattern) {
+  if (pattern.contains("Regex")) return {pattern.at("Regex").get<std::string>(), true};
+  return {pattern.at("String").get<std::string>(), false};
+}
+
+BertNormalizerOptions parse_bert_normalizer(const json& normalizer) {
+  BertNormalizerOptions options;
+  options.clean_text = value_or(normalizer, "clean_text", true);
+  options.handle_chinese_chars = value_or(normalizer, "handle_chinese_chars", true);
+  options.lowercase = value_or(normalizer, "lowercase", true);
+  options.strip_accents = value_or(normalizer, "strip_accents", options.lowercase);
+  return options;
+}
+
+std::string model_type(const json& root) {
+  const json& model = root.at("model");
+  std::string type = type_of(model);
+  if (!type.empty()) return type;
+  if (model.contains("merges")) return "BPE";
+  if (model.contains("max_input_chars_per_word")) return "WordPiece";
+  return member(model, "vocab").is_array() ? "Unigram" : "WordLevel";
+}
+
+std::vector<AddedToken> parse_added_tokens(
+    const json& root, const std::function<std::optional<TokenId>(const std::string&)>& id_of) {
   std::vector<AddedToken> tokens;
   for (const json& entry : root.value("added_tokens", json::array())) {
     AddedToken token{.id = entry.at("id").get<TokenId>(),
@@ -57,113 +104,94 @@ std::vector<AddedToken> parse_added_tokens(const json& root,
                      .rstrip = value_or(entry, "rstrip", false),
                      .normalized = value_or(entry, "normalized", true),
                      .special = value_or(entry, "special", false)};
-    const auto found = known.find(token.content);
-    if (found != known.end()) token.id = found->second;  // the vocabulary's id wins
+    if (token.content.empty()) continue;
+    token.id = id_of(token.content).value_or(token.id);
     tokens.push_back(std::move(token));
   }
   return tokens;
 }
 
-BertNormalizerOptions parse_normalizer(const json& root, const std::filesystem::path& file) {
-  const std::string type = type_of(root, "normalizer");
-  if (type.empty()) return {false, false, false, false};
-  if (type != "BertNormalizer") {
-    refuse(file, "normalizer " + type + " is not supported; " + kWhatWorks);
-  }
-  const json& normalizer = root.at("normalizer");
-  BertNormalizerOptions options;
-  options.clean_text = value_or(normalizer, "clean_text", true);
-  options.handle_chinese_chars = value_or(normalizer, "handle_chinese_chars", true);
-  options.lowercase = value_or(normalizer, "lowercase", true);
-  options.strip_accents = value_or(normalizer, "strip_accents", options.lowercase);
-  return options;
-}
-
-void parse_template(const json& processor, const std::filesystem::path& file, WordPieceSpec& spec) {
-  std::vector<TokenId>* side = &spec.prefix;
-  for (const json& item : processor.at("single")) {
-    if (item.contains("Sequence")) {
-      if (side == &spec.suffix) refuse(file, "post_processor uses the text twice");
-      side = &spec.suffix;
-      continue;
+Surroundings parse_post_processor(const json& component, const std::filesystem::path& file) {
+  Surroundings around;
+  for (const json& processor : flattened(component, "processors")) {
+    const std::string type = type_of(processor);
+    if (type == "ByteLevel") continue;  // moves offsets only
+    if (type == "TemplateProcessing") {
+      parse_template(processor, file, around);
+    } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+      // stored as [token, id]
+      around.prefix.insert(around.prefix.begin(), processor.at("cls").at(1).get<TokenId>());
+      around.suffix.push_back(processor.at("sep").at(1).get<TokenId>());
+    } else {
+      refuse_type(file, "post_processor", type,
+                  "TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel, Sequence");
     }
-    const auto name = item.at("SpecialToken").at("id").get<std::string>();
-    const json& ids = processor.at("special_tokens").at(name).at("ids");
-    for (const json& id : ids) side->push_back(id.get<TokenId>());
   }
-  if (side == &spec.prefix) refuse(file, "post_processor leaves the text out");
+  return around;
 }
 
-void parse_post_processor(const json& root, const std::filesystem::path& file,
-                          WordPieceSpec& spec) {
-  const std::string type = type_of(root, "post_processor");
-  if (type.empty()) return;
-  const json& processor = root.at("post_processor");
-  if (type == "TemplateProcessing") return parse_template(processor, file, spec);
-  if (type != "BertProcessing" && type != "RobertaProcessing") {
-    refuse(file, "post_processor " + type +
-                     " is not supported; those that work: TemplateProcessing, BertProcessing, "
-                     "RobertaProcessing");
-  }
-  spec.prefix = {processor.at("cls").at(1).get<TokenId>()};  // stored as [token, id]
-  spec.suffix = {processor.at("sep").at(1).get<TokenId>()};
+bool is_bert(const json& root) {
+  const std::string normalizer = type_of(member(root, "normalizer"));
+  const std::string decoder = type_of(member(root, "decoder"));
+  return model_type(root) == "WordPiece" &&
+         (member(root, "normalizer").is_null() || normalizer == "BertNormalizer") &&
+         type_of(member(root, "pre_tokenizer")) == "BertPreTokenizer" &&
+         (member(root, "decoder").is_null() || decoder == "WordPiece");
 }
 
-void parse_decoder(const json& root, const std::filesystem::path& file, WordPieceSpec& spec) {
-  const std::string type = type_of(root, "decoder");
-  if (type.empty()) {  // tokens joined by spaces
-    spec.decoder_prefix.clear();
-    spec.decoder_cleanup = false;
-    return;
-  }
-  if (type != "WordPiece") {
-    refuse(file, "decoder " + type + " is not supported; the one that works: WordPiece");
-  }
-  spec.decoder_prefix = value_or<std::string>(root.at("decoder"), "prefix", "##");
-  spec.decoder_cleanup = value_or(root.at("decoder"), "cleanup", true);
-}
-
-WordPieceSpec parse_checked(const json& root, const std::filesystem::path& file) {
-  const std::string type = model_type(root);
-  if (type != "WordPiece") {
-    refuse(file,
-           "model type " + (type.empty() ? "(none)" : type) + " is not supported; " + kWhatWorks);
-  }
-  const std::string pre = type_of(root, "pre_tokenizer");
-  if (pre != "BertPreTokenizer") {
-    refuse(file,
-           "pre_tokenizer " + (pre.empty() ? "null" : pre) + " is not supported; " + kWhatWorks);
-  }
+WordPieceSpec parse_wordpiece(const json& root, const std::filesystem::path& file) {
   WordPieceSpec spec;
   const json& model = root.at("model");
   spec.vocabulary = parse_vocabulary(model.at("vocab"));
   spec.unk_token = value_or<std::string>(model, "unk_token", "[UNK]");
   spec.continuation_prefix = value_or<std::string>(model, "continuing_subword_prefix", "##");
   spec.max_word_chars = value_or<std::size_t>(model, "max_input_chars_per_word", 100);
-  spec.normalizer = parse_normalizer(root, file);
-  spec.added_tokens = parse_added_tokens(root, {spec.vocabulary.begin(), spec.vocabulary.end()});
-  parse_post_processor(root, file, spec);
-  parse_decoder(root, file, spec);
+  const json& normalizer = member(root, "normalizer");
+  spec.normalizer = normalizer.is_null() ? BertNormalizerOptions{false, false, false, false}
+                                         : parse_bert_normalizer(normalizer);
+  const std::map<std::string, TokenId> known(spec.vocabulary.begin(), spec.vocabulary.end());
+  spec.added_tokens = parse_added_tokens(root, [&known](const std::string& token) {
+    const auto found = known.find(token);
+    return found == known.end() ? std::nullopt : std::optional(found->second);
+  });
+  Surroundings around = parse_post_processor(member(root, "post_processor"), file);
+  spec.prefix = std::move(around.prefix);
+  spec.suffix = std::move(around.suffix);
+  const json& decoder = member(root, "decoder");
+  spec.decoder_prefix = decoder.is_null() ? "" : value_or<std::string>(decoder, "prefix", "##");
+  spec.decoder_cleanup = !decoder.is_null() && value_or(decoder, "cleanup", true);
   return spec;
 }
 
-}  // namespace
+PipelineSpec parse_pipeline(const json& root, const std::filesystem::path& file) {
+  PipelineSpec spec;
+  const json& pre_tokenizer = member(root, "pre_tokenizer");
+  const auto splitters = flattened(pre_tokenizer, "pretokenizers");
+  const json& model = root.at("model");
+  const bool has_affixes = !value_or<std::string>(model, "continuing_subword_prefix", {}).empty() ||
+                           !value_or<std::string>(model, "end_of_word_suffix", {}).empty();
+  const bool raw_bytes = model_type(root) == "BPE" && !has_affixes && !splitters.empty() &&
+                         type_of(splitters.back()) == "ByteLevel";
+  spec.normalizer = parse_normalizer(member(root, "normalizer"), file);
+  spec.pre_tokenizers = parse_pre_tokenizers(pre_tokenizer, raw_bytes, file);
+  spec.model = parse_model(root, raw_bytes, file);
+  spec.added_tokens = parse_added_tokens(
+      root, [&spec](const std::string& token) { return spec.model->vocabulary().find(token); });
+  Surroundings around = parse_post_processor(member(root, "post_processor"), file);
+  spec.prefix = std::move(around.prefix);
+  spec.suffix = std::move(around.suffix);
+  spec.decoders = parse_decoders(member(root, "decoder"), file);
+  spec.joins_by_space = member(root, "decoder").is_null();
+  return spec;
+}
 
-nlohmann::json read_json(const std::filesystem::path& file) {
+json read_json(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw core::IoError(file.string() + ": cannot open; check the path and its rights");
   try {
     return json::parse(stream);
   } catch (const json::exception& error) {
     refuse(file, std::string("not valid JSON (") + error.what() + "); fetch the file again");
-  }
-}
-
-WordPieceSpec parse_wordpiece(const nlohmann::json& root, const std::filesystem::path& file) {
-  try {
-    return parse_checked(root, file);
-  } catch (const json::exception& error) {
-    refuse(file, std::string("malformed tokenizer (") + error.what() + "); fetch the file again");
   }
 }
 

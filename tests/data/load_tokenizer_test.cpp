@@ -85,28 +85,25 @@ TEST_CASE("load_tokenizer: vocab.txt with tokenizer_config.json") {
 }
 
 TEST_CASE("load_tokenizer: what is not supported is refused by name") {
-  json bpe = tiny_json();
-  bpe["model"]["type"] = "BPE";
-  CHECK(contains(refusal(bpe), "model type BPE is not supported"));
-  CHECK(contains(refusal(bpe), "WordPiece"));
-  json pre = tiny_json();
-  pre["pre_tokenizer"]["type"] = "ByteLevel";
-  CHECK(contains(refusal(pre), "pre_tokenizer ByteLevel"));
-  json normalizer = tiny_json();
-  normalizer["normalizer"]["type"] = "NFKC";
-  CHECK(contains(refusal(normalizer), "normalizer NFKC"));
-  json post = tiny_json();
-  post["post_processor"]["type"] = "Sequence";
-  CHECK(contains(refusal(post), "post_processor Sequence"));
-  json decoder = tiny_json();
-  decoder["decoder"]["type"] = "ByteLevel";
-  CHECK(contains(refusal(decoder), "decoder ByteLevel"));
+  for (const auto& [component, type] : {std::pair{"model", "Lattice"},
+                                        {"normalizer", "Rot13"},
+                                        {"pre_tokenizer", "UnicodeScripts"},
+                                        {"post_processor", "Shuffle"},
+                                        {"decoder", "CTC"}}) {
+    json root = tiny_json();
+    root[component]["type"] = type;
+    const std::string message = refusal(root);
+    CAPTURE(message);
+    CHECK(contains(message, "tokenizer.json: " + std::string(component)));
+    CHECK(contains(message, type + std::string(" is not supported; those that work: ")));
+    CHECK(contains(message, "Sequence") == (std::string(component) != "model"));
+  }
 }
 
 TEST_CASE("load_tokenizer: malformed files are configuration errors that name the file") {
   const TemporaryFolder empty;
   CHECK(contains(message_of<ConfigError>([&] { load_tokenizer(empty.path()); }),
-                 "no tokenizer.json and no vocab.txt"));
+                 "no tokenizer.json, tokenizer.model, vocab.txt or vocab.json"));
   const TemporaryFolder broken;
   const auto file = write_file(broken, "tokenizer.json", "{\"model\": ");
   CHECK(contains(message_of<ConfigError>([&] { load_tokenizer(broken.path()); }), file.string()));

@@ -1,0 +1,32 @@
+#pragma once
+// The tokenizers of model folders that have no tokenizer.json. Private to this folder: shows the
+// JSON library. All throw core::ConfigError naming the file that is malformed or not supported.
+
+#include <filesystem>
+#include <memory>
+
+#include "data/token_pipeline.h"
+#include "data/tokenizer_roles.h"
+#include "data/wordpiece.h"
+
+namespace drystone::data {
+
+/// The specification's tokenizer, with the roles filled in.
+std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles);
+std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles);
+
+/// BERT's vocab.txt.
+std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
+                                           const TokenizerRoles& roles);
+
+/// vocab.json and merges.txt: GPT-2, RoBERTa, Qwen2.
+std::unique_ptr<Tokenizer> from_merges(const std::filesystem::path& folder,
+                                       const TokenizerRoles& roles);
+
+/// tokenizer.model, spiece.model or spm.model: SentencePiece, BPE or unigram. Special tokens as the
+/// models' tokenizers in Python put them: those of Llama and Mistral by add_bos_token and
+/// add_eos_token of tokenizer_config.json, T5's </s>, and [CLS] … [SEP] where the model has these.
+std::unique_ptr<Tokenizer> from_sentencepiece(const std::filesystem::path& file,
+                                              const TokenizerRoles& roles);
+
+}  // namespace drystone::data
