@@ -4,7 +4,7 @@
 
 #include "aggregation/gate_checks.h"
 #include "core/check.h"
-#include "tensors/mapped_file.h"
+#include "core/mapped_file.h"
 
 namespace drystone::coordinator {
 
@@ -85,7 +85,7 @@ core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client
 
 core::Expected<void> Gate::check_payload(const wire::UpdateManifest& manifest,
                                          const std::filesystem::path& payload) const {
-  const tensors::MappedFile file(payload);
+  const core::MappedFile file(payload);
   return aggregation::check_payload(file.bytes(), layout_, entry(manifest.client).max_rank);
 }
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "tensors/mapped_file.h"
+#include "core/mapped_file.h"
 
 namespace drystone::tensors {
 
@@ -32,7 +32,7 @@ void OutputFile::write(core::ByteView bytes) {
 }
 
 void OutputFile::append_file(const std::filesystem::path& source) {
-  write(MappedFile(source).bytes());
+  write(core::MappedFile(source).bytes());
 }
 
 void OutputFile::close() {

@@ -289,7 +289,7 @@ at::Tensor copy_tensor(const TensorInfo& info, core::ByteView bytes) {
 }
 
 SafetensorsFile::SafetensorsFile(std::filesystem::path file, const SafetensorsLimits& limits)
-    : path_(std::move(file)), mapping_(std::make_shared<const MappedFile>(path_)) {
+    : path_(std::move(file)), mapping_(std::make_shared<const core::MappedFile>(path_)) {
   auto header = parse_safetensors(mapping_->bytes(), limits);
   if (!header) throw core::IoError(path_.string() + ": " + header.error().detail);
   header_ = std::move(*header);

@@ -13,7 +13,7 @@
 
 #include "core/bytes.h"
 #include "core/expected.h"
-#include "tensors/mapped_file.h"
+#include "core/mapped_file.h"
 
 namespace drystone::tensors {
 
@@ -70,12 +70,12 @@ class SafetensorsFile {
   /// Where the file places it off the alignment of its dtype, a copy.
   /// @throws core::IoError  no tensor of that name, or a BOOL that is neither 0 nor 1
   at::Tensor tensor(const std::string& name) const;
-  /// See MappedFile::forget_pages.
+  /// See core::MappedFile::forget_pages.
   void forget_pages() const { mapping_->forget_pages(); }
 
  private:
   std::filesystem::path path_;
-  std::shared_ptr<const MappedFile> mapping_;
+  std::shared_ptr<const core::MappedFile> mapping_;
   SafetensorsHeader header_;
 };
 

@@ -27,7 +27,7 @@ core::AggregationConfig config_of(const std::string& rule,
 }
 
 std::string content(const std::filesystem::path& file) {
-  return std::string(core::as_text(tensors::MappedFile(file).bytes()));
+  return std::string(core::as_text(core::MappedFile(file).bytes()));
 }
 
 /// Clients' payloads in a folder, and the dense float64 mean that a rule is compared with.

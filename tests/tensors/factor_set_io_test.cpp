@@ -50,7 +50,7 @@ TEST_CASE("factor sets: bytes and files come back equal and are equal to each ot
   const FactorSet factors = sample();
   const core::Bytes bytes = to_bytes(factors);
   write_factor_set(folder / "x", factors);
-  CHECK(core::as_text(MappedFile(folder / "x").bytes()) == core::as_text(bytes));
+  CHECK(core::as_text(core::MappedFile(folder / "x").bytes()) == core::as_text(bytes));
   check_equal(factors, factor_set_from_bytes(bytes).value());
   check_equal(factors, read_factor_set(folder / "x"));
   check_equal(read_factor_set(folder / "x"), factors);

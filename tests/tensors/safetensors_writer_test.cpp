@@ -18,7 +18,7 @@ const std::filesystem::path kFixtures =
     std::filesystem::path(DRYSTONE_SOURCE_DIR) / "tests/tensors/fixtures";
 
 std::string content(const std::filesystem::path& file) {
-  return std::string(core::as_text(MappedFile(file).bytes()));
+  return std::string(core::as_text(core::MappedFile(file).bytes()));
 }
 
 std::map<std::string, at::Tensor> fixture_tensors() {

@@ -1,4 +1,4 @@
-#include "tensors/mapped_file.h"
+#include "core/mapped_file.h"
 
 #include <cerrno>
 #include <cstring>
@@ -11,11 +11,11 @@
 
 #include "core/error.h"
 
-namespace drystone::tensors {
+namespace drystone::core {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& file, const std::string& why) {
-  throw core::IoError(file.string() + ": cannot be read: " + why);
+  throw IoError(file.string() + ": cannot be read: " + why);
 }
 
 struct Descriptor {
@@ -48,4 +48,4 @@ void MappedFile::forget_pages() const {
   if (data_ != nullptr) ::madvise(const_cast<std::uint8_t*>(data_), size_, MADV_DONTNEED);
 }
 
-}  // namespace drystone::tensors
+}  // namespace drystone::core
