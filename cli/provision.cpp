@@ -71,8 +71,7 @@ std::vector<fs::path> Provisioner::run() {
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
   }
-  const client::Workbench workbench(
-      {.model = config_.model, .labels = config_.data.labels, .device = "cpu"});
+  const client::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();
   config_.model.path = fs::absolute(config_.model.path);
 
@@ -118,7 +117,7 @@ void Provisioner::write_client(const std::string& name, const core::TrainingConf
   config.clients.clear();
   config.training = training;
   const std::string file = evaluates ? "test.jsonl" : "train.jsonl";
-  data::write_jsonl(folder / file, examples, client::record_fields(config_.data));
+  data::write_jsonl(folder / file, examples, client::record_fields(config_));
   config.data.train = evaluates ? "" : file;
   config.data.test = evaluates ? file : "";
   config.data.max_test_examples = 0;

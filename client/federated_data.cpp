@@ -1,17 +1,40 @@
 #include "client/federated_data.h"
 
+#include <set>
+
 #include "core/error.h"
+#include "core/text.h"
 #include "data/label_map.h"
 #include "data/partition.h"
 #include "data/record_reader.h"
+#include "data/sequence_encoder.h"
 
 namespace drystone::client {
 
 namespace {
 
+/// What a skewed partition is made by: the classes of a classifier; of causal LM whatever
+/// data.label_field holds, e.g. a category.
+std::vector<std::string> class_names(const core::Config& config, const Records& records) {
+  if (config.model.task == "classification") return config.data.labels;
+  std::set<std::string> names;
+  for (const data::Record& record : records) {
+    if (auto name = data::class_name(record.label)) names.insert(*std::move(name));
+  }
+  return {names.begin(), names.end()};
+}
+
 std::vector<std::int64_t> class_ids(const core::Config& config, const Records& records) {
-  if (config.model.task != "classification") return {};
-  const data::LabelMap classes(config.data.labels);
+  const bool is_skewed = config.data.partition == "dirichlet" || config.data.partition == "shards";
+  if (!is_skewed || config.model.task == "regression") return {};
+  const std::vector<std::string> names = class_names(config, records);
+  if (names.size() < 2) {
+    throw core::ConfigError(
+        config.data.train.string() + ": partition = " + core::quote(config.data.partition) +
+        " needs at least two classes in " + core::quote(config.data.label_field) +
+        "; set data.label_field, or partition = \"iid\"");
+  }
+  const data::LabelMap classes(names);
   std::vector<std::int64_t> ids;
   for (const data::Record& record : records) {
     const auto id = classes.id(record.label);
@@ -38,7 +61,7 @@ Records read(const core::Config& config, const char* key, const std::filesystem:
 Records load_files(const core::Config& config) {
   Records all;
   for (const std::filesystem::path& file : data::data_files(config.data.train)) {
-    for (data::Record& record : data::read_records(file, record_fields(config.data))) {
+    for (data::Record& record : data::read_records(file, record_fields(config))) {
       record.key = file.filename().string();
       all.push_back(std::move(record));
     }
@@ -48,8 +71,17 @@ Records load_files(const core::Config& config) {
 
 }  // namespace
 
-data::RecordFields record_fields(const core::DataConfig& config) {
-  return {.text = config.text_field, .label = config.label_field, .key = config.partition_key};
+data::RecordFields record_fields(const core::Config& config) {
+  return data::record_fields(config.data, config.model.task == "causal-lm");
+}
+
+WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
+  return {.model = config.model,
+          .labels = config.model.task == "classification"
+                        ? data::resolve_labels(config.data).names()
+                        : std::vector<std::string>(),
+          .sequences = data::sequence_options(config.data, config.model.max_length),
+          .device = device};
 }
 
 Records load_train(const core::Config& config) {
@@ -57,11 +89,11 @@ Records load_train(const core::Config& config) {
   if (config.data.partition == "by-file" && !is_one) {
     return load_files(config);
   }
-  return read(config, "data.train", config.data.train, record_fields(config.data));
+  return read(config, "data.train", config.data.train, record_fields(config));
 }
 
 Records load_test(const core::Config& config) {
-  data::RecordFields fields = record_fields(config.data);
+  data::RecordFields fields = record_fields(config);
   fields.key.clear();
   Records all = read(config, "data.test", config.data.test, fields);
   const auto keep = static_cast<std::size_t>(config.data.max_test_examples);

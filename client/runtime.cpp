@@ -13,7 +13,6 @@
 #include "core/program.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
-#include "data/label_map.h"
 #include "wire/zmq_transport.h"
 
 namespace drystone::client {
@@ -27,10 +26,7 @@ constexpr auto kProgressInterval = 500ms;
 
 std::unique_ptr<Workbench> make_workbench(const core::Config& config, const std::string& device,
                                           const std::string& name) {
-  std::vector<std::string> labels;
-  if (config.model.task == "classification") labels = data::resolve_labels(config.data).names();
-  auto workbench = std::make_unique<Workbench>(
-      WorkbenchConfig{.model = config.model, .labels = labels, .device = device});
+  auto workbench = std::make_unique<Workbench>(workbench_config(config, device));
   if (!config.data.train.empty()) workbench->add_examples(name, load_train(config));
   if (!config.data.test.empty()) workbench->add_examples(kTestExamples, load_test(config));
   return workbench;

@@ -8,6 +8,7 @@
 #include "adapters/registry.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "crypto/hash.h"
 #include "data/label_map.h"
@@ -58,7 +59,8 @@ struct Workbench::Impl {
   models::ModelSpec spec;
   models::Base base;
   std::unique_ptr<data::Tokenizer> tokenizer;
-  std::optional<data::LabelMap> classes;  ///< classification
+  std::optional<data::LabelMap> classes;           ///< classification
+  std::optional<data::SequenceEncoder> sequences;  ///< causal LM
   std::string sha256;
   GlobalStatePtr pristine;
   std::map<std::string, Examples> examples;
@@ -71,6 +73,9 @@ struct Workbench::Impl {
         sha256(sha256_of(spec, base)),
         pristine(GlobalState::pristine(*instance())) {
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
+    if (spec.task == models::Task::CausalLm) {
+      sequences.emplace(*tokenizer, data::ChatTemplate::load(spec.folder), config.sequences);
+    }
     if (!config.model.sha256.empty() && config.model.sha256 != sha256) {
       throw core::ConfigError("model.path: " + config.model.path.string() + " has sha256 " +
                               sha256 + ", not model.sha256 = " + config.model.sha256 +
@@ -86,7 +91,9 @@ struct Workbench::Impl {
     return found->second;
   }
 
-  void add(const data::Record& record, const std::string& where, data::Dataset& dataset) const {
+  /// @return false: left out
+  bool add(const data::Record& record, const std::string& where, data::Dataset& dataset) const {
+    if (sequences) return sequences->add(record, where, dataset);
     const std::vector<data::TokenId> ids =
         record.input_ids.empty() ? tokenizer->encode(record.text, config.model.max_length)
                                  : ready_ids(record, where);
@@ -99,6 +106,7 @@ struct Workbench::Impl {
       if (!target) fail(where, "its label is not a number, which regression needs");
       dataset.add(ids, 0, static_cast<float>(*target));
     }
+    return true;
   }
 
   std::vector<data::TokenId> ready_ids(const data::Record& record, const std::string& where) const {
@@ -126,8 +134,19 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
   if (records.empty()) throw core::ConfigError(name + ": no examples");
   Examples examples{
       .dataset = {}, .task = impl_->spec.task, .pad = impl_->tokenizer->special().pad.value_or(0)};
+  std::int64_t left_out = 0;
   for (std::size_t i = 0; i < records.size(); ++i) {
-    impl_->add(records[i], name + ": example " + std::to_string(i + 1), examples.dataset);
+    const std::string where = name + ": example " + std::to_string(i + 1);
+    if (!impl_->add(records[i], where, examples.dataset)) ++left_out;
+  }
+  if (examples.dataset.empty()) {
+    throw core::ConfigError(
+        name + ": model.max_length = " + std::to_string(impl_->config.model.max_length) +
+        " leaves nothing to learn in any example; raise it");
+  }
+  if (left_out > 0) {
+    core::log_warning("examples left out: max_length leaves nothing to learn in them",
+                      {{"examples_of", std::string_view(name)}, {"left_out", left_out}});
   }
   impl_->examples.insert_or_assign(name, std::move(examples));
 }

@@ -13,12 +13,14 @@
 #include "client/trainer.h"
 #include "core/config.h"
 #include "data/record.h"
+#include "data/sequence_encoder.h"
 
 namespace drystone::client {
 
 struct WorkbenchConfig {
   core::ModelConfig model;
   std::vector<std::string> labels;     ///< class names in id order; classification only
+  data::SequenceOptions sequences;     ///< causal LM: how records become sequences
   std::string device = "auto";         ///< auto | cpu | cuda | cuda:N
   std::int64_t evaluation_batch = 64;  ///< examples
   std::uint64_t seed = 0;  ///< of what the checkpoint lacks: the head that all start from
@@ -49,6 +51,7 @@ class Workbench {
   Workbench& operator=(const Workbench&) = delete;
 
   /// Encodes and keeps examples under a name: a client's for `train`, any name for `evaluate`.
+  /// Causal LM: examples in which max_length leaves nothing to learn are left out, with a warning.
   /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
   ///                            regression: a number), with its position
   void add_examples(const std::string& name, const std::vector<data::Record>& records);

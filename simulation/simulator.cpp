@@ -111,8 +111,8 @@ void Simulation::load_model_and_data() {
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
   }
-  workbench_ = std::make_unique<client::Workbench>(client::WorkbenchConfig{
-      .model = config_.model, .labels = config_.data.labels, .device = options_.device});
+  workbench_ =
+      std::make_unique<client::Workbench>(client::workbench_config(config_, options_.device));
   config_.model.sha256 = workbench_->base_sha256();
   std::vector<std::string> names;
   for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
