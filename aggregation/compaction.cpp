@@ -5,6 +5,7 @@
 #include <string>
 #include <tuple>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/geqrf.h>
 #include <ATen/ops/linalg_svd.h>
