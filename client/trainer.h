@@ -55,8 +55,8 @@ struct TrainInput {
 std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_examples);
 
 /// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,
-/// whatever else runs. A step's gradient is that of the mean over all its examples (causal LM: over all
-/// labels that it predicts), also where gradient_accumulation splits it.
+/// whatever else runs. A step's gradient is that of the mean over all its examples (causal LM: over
+/// all labels that it predicts), also where gradient_accumulation splits it.
 /// @return nullopt when stopped
 /// @throws core::ConfigError      the method or its settings do not fit
 /// @throws core::InvalidArgument  no examples
