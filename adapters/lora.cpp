@@ -33,7 +33,7 @@ class LoraLayer final : public models::LinearAdapter {
   at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
     models::Dropout dropout;
     if (drops_) dropout = {.probability = dropout_.probability, .seed = masks_()};
-    return lora_linear(x, base.weight, base.bias, a_, b_, scale_, dropout);
+    return lora_linear(x, base.frozen(), base.bias, a_, b_, scale_, dropout);
   }
 
   /// The masks of a step are a function of its index: one draw for each forward.
@@ -126,7 +126,7 @@ class LoraAdapter final : public Adapter {
                     "lora: start factors of another shape for " + linear.name);
       pair = continue_from(published, std::move(pair), scale);
     }
-    const at::Device device = linear.weight.device();
+    const at::Device device = linear.device();
     return {.a = pair.a.to(device), .b = pair.b.to(device)};
   }
 

@@ -9,6 +9,7 @@
 
 #include "adapters/method.h"
 #include "models/dropout.h"
+#include "models/linear.h"
 
 namespace drystone::adapters {
 
@@ -16,15 +17,21 @@ namespace drystone::adapters {
 /// with respect to x, a and b; never with respect to weight and bias. Keeps x and the thin
 /// drop(x)·Aᵀ.
 /// @param x       [..., in]
-/// @param weight  [out, in], frozen
+/// @param weight  [out, in], frozen, dense or quantised
 /// @param bias    [out], frozen, or undefined
 /// @param a       [rank, in]
 /// @param b       [out, rank]
 /// @param dropout on x in the side path; backward draws the mask again instead of keeping it
 /// @return        [..., out]
-at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                       const at::Tensor& a, const at::Tensor& b, double scale,
-                       const models::Dropout& dropout = {});
+at::Tensor lora_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+                       const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
+                       double scale, const models::Dropout& dropout = {});
+inline at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                              const at::Tensor& a, const at::Tensor& b, double scale,
+                              const models::Dropout& dropout = {}) {
+  return lora_linear(x, c10::make_intrusive<models::FrozenWeight>(weight), bias, a, b, scale,
+                     dropout);
+}
 
 /// A's start of one module: U(±1/√in) [rank, in] (kaiming_uniform, a = √5). The rows of a smaller
 /// rank are the first rows of a larger one of the same key.

@@ -154,7 +154,7 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
   core::require(!examples.dataset.empty(), "evaluate: no examples");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const at::Device device = model.linears().front()->weight.device();
+  const at::Device device = model.linears().front()->device();
   const auto total = static_cast<std::int64_t>(examples.dataset.size());
   model.set_training(false, 0);
   data::EvaluationBatches batches(examples.dataset, batch_size, examples.pad);

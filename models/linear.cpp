@@ -8,6 +8,13 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return adapter != nullptr ? adapter->forward(*this, x) : plain(x);
 }
 
-at::Tensor Linear::plain(const at::Tensor& x) const { return linear(x, weight, bias); }
+at::Tensor Linear::plain(const at::Tensor& x) const {
+  return quantized ? frozen_linear(x, frozen(), bias) : linear(x, weight, bias);
+}
+
+FrozenWeightPtr Linear::frozen() const {
+  return quantized ? c10::make_intrusive<FrozenWeight>(quantized, side)
+                   : c10::make_intrusive<FrozenWeight>(weight);
+}
 
 }  // namespace drystone::models

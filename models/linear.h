@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/frozen_weight.h"
+
 namespace drystone::models {
 
 struct Linear;
@@ -19,15 +21,20 @@ class LinearAdapter {
 };
 
 /// y = x · Wᵀ + bias. Weights are shared between model instances and never written to; a model at a
-/// later version gets a new tensor in `weight`.
+/// later version gets a new tensor in `weight`, one with a quantised base other factors in `side`.
 struct Linear {
   std::string name;                  ///< Hugging Face dotted path
-  at::Tensor weight;                 ///< [out, in], frozen
+  at::Tensor weight;                 ///< [out, in], frozen; undefined if quantised
+  Nf4Ptr quantized;                  ///< in place of `weight`
+  tensors::Factors side;             ///< beside `quantized`: what was published; may be undefined
   at::Tensor bias;                   ///< [out] or undefined, frozen
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
-  int64_t out_features() const { return weight.size(0); }
-  int64_t in_features() const { return weight.size(1); }
+  int64_t out_features() const { return quantized ? quantized->out_features() : weight.size(0); }
+  int64_t in_features() const { return quantized ? quantized->in_features() : weight.size(1); }
+  at::Device device() const { return quantized ? quantized->device() : weight.device(); }
+  /// The weight for forward and backward passes that keep no record of it.
+  FrozenWeightPtr frozen() const;
 
   /// The layer as the model uses it: through the adapter when there is one, else plain.
   at::Tensor forward(const at::Tensor& x) const;

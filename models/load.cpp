@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
+#include <set>
 
 #include "core/check.h"
 #include "core/error.h"
@@ -70,14 +72,39 @@ Value parse_word(std::string_view key, std::string_view text,
                           " is not supported; give one of: " + core::join(known));
 }
 
+/// A model on the mapped files says which tensors are linear layers' weights.
+Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
+  LoadedWeights loaded = load_weights(spec.folder, std::nullopt);
+  Base base{.config = config,
+            .weights = std::move(loaded.tensors),
+            .quantized = {},
+            .files = std::move(loaded.files)};
+  const std::unique_ptr<Model> mapped = family_of(config, spec.task).build(spec, base);
+  std::set<std::string> read;
+  for (Linear* linear : mapped->linears()) {
+    base.quantized[linear->name] = c10::make_intrusive<Nf4Weight>(linear->weight)->to(spec.device);
+    linear->weight.reset();
+    read.insert(linear->name + ".weight");
+    loaded.forget_pages();
+  }
+  for (auto& [name, tensor] : base.weights) {
+    if (read.contains(name)) continue;
+    tensor = tensor.to(tensor.is_floating_point() ? spec.dtype : tensor.scalar_type());
+    tensor = tensor.to(spec.device);
+  }
+  return base;
+}
+
 }  // namespace
 
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
   family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
+  if (spec.quantization == Quantization::Nf4) return load_quantized(spec, config);
   LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
   return {.config = config,
           .weights = to_device(loaded.tensors, spec.device),
+          .quantized = {},
           .files = std::move(loaded.files)};
 }
 
@@ -85,7 +112,14 @@ std::unique_ptr<Model> build(const ModelSpec& spec, const Base& base) {
   core::require(spec.num_labels >= 1, "build: num_labels must be at least 1");
   core::require(spec.task != Task::Regression || spec.num_labels == 1,
                 "build: regression has one label");
-  return family_of(base.config, spec.task).build(spec, base);
+  std::unique_ptr<Model> model = family_of(base.config, spec.task).build(spec, base);
+  if (base.quantized.empty()) return model;
+  for (Linear* linear : model->linears()) {
+    linear->quantized = base.quantized.at(linear->name);
+    linear->weight.reset();
+    if (linear->bias.defined()) linear->bias = linear->bias.to(spec.dtype);
+  }
+  return model;
 }
 
 std::unique_ptr<Model> load_model(const ModelSpec& spec) { return build(spec, load_base(spec)); }
@@ -102,6 +136,13 @@ at::ScalarType parse_dtype(std::string_view text) {
       "model.dtype", text,
       std::array<Word, 3>{Word{"float32", at::kFloat}, Word{"bfloat16", at::kBFloat16},
                           Word{"float64", at::kDouble}});
+}
+
+Quantization parse_quantization(std::string_view text) {
+  using Word = std::pair<std::string_view, Quantization>;
+  return parse_word(
+      "model.quantization", text,
+      std::array<Word, 2>{Word{"none", Quantization::None}, Word{"nf4", Quantization::Nf4}});
 }
 
 Task parse_task(std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,22 +17,29 @@
 
 namespace drystone::models {
 
+enum class Quantization { None, Nf4 };
+
 struct ModelSpec {
   std::filesystem::path folder;  ///< Hugging Face folder: config.json and safetensors
   Task task = Task::Classification;
   std::int64_t num_labels = 2;  ///< classes; 1 for regression; unused by causal LM
   std::uint64_t seed = 0;       ///< of what the checkpoint lacks, e.g. a new head
   at::ScalarType dtype = at::kFloat;
+  Quantization quantization = Quantization::None;  ///< of the linear layers that may be adapted
   at::Device device = at::kCPU;
 };
 
 /// A folder, read once. Any number of models may be built from it, in any number of threads.
 struct Base {
   HfConfig config;
-  Weights weights;                           ///< of the spec's dtype, on its device
+  /// Of the spec's dtype, on its device; those that were quantised as the files hold them, unread.
+  Weights weights;
+  std::map<std::string, Nf4Ptr> quantized;   ///< by linear layer; empty without quantisation
   std::vector<std::filesystem::path> files;  ///< that hold the weights: what a hash covers
 };
 
+/// With quantisation the full-precision weights are never held as a whole: each linear layer's is
+/// read from the mapped file, quantised, and its pages are given back.
 /// @throws core::ConfigError  config.json is missing, wrong or of an unsupported family (the
 ///                            message lists those that work), or the weights are a pickle
 /// @throws core::IoError      the weights are missing or broken
@@ -49,6 +57,9 @@ std::unique_ptr<Model> load_model(const ModelSpec& spec);
 
 /// The values of `model_type` that work.
 std::vector<std::string> supported_model_types();
+
+/// "none" or "nf4". @throws core::ConfigError  another word
+Quantization parse_quantization(std::string_view text);
 
 /// "float32", "bfloat16" or "float64". @throws core::ConfigError  another word
 at::ScalarType parse_dtype(std::string_view text);

@@ -57,16 +57,20 @@ std::string old_name(const std::string& name) {
 
 }  // namespace
 
-LoadedWeights load_weights(const std::filesystem::path& folder, at::ScalarType dtype) {
+LoadedWeights load_weights(const std::filesystem::path& folder,
+                           std::optional<at::ScalarType> dtype) {
   refuse_pickles(folder);
   const tensors::Checkpoint checkpoint = tensors::open_checkpoint(folder);
   LoadedWeights loaded;
   for (const std::string& name : checkpoint.names()) {
     const at::Tensor tensor = checkpoint.tensor(name);
-    const bool converts = tensor.is_floating_point() && tensor.scalar_type() != dtype;
-    loaded.tensors.emplace(name, converts ? tensor.to(dtype) : tensor);
+    const bool converts = dtype && tensor.is_floating_point() && tensor.scalar_type() != *dtype;
+    loaded.tensors.emplace(name, converts ? tensor.to(*dtype) : tensor);
   }
   for (const auto& file : checkpoint.files()) loaded.files.push_back(file.path());
+  loaded.forget_pages = [files = checkpoint.files()] {
+    for (const tensors::SafetensorsFile& file : files) file.forget_pages();
+  };
   return loaded;
 }
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -18,14 +20,16 @@ namespace drystone::models {
 struct LoadedWeights {
   Weights tensors;                           ///< names as in the files
   std::vector<std::filesystem::path> files;  ///< in the order of their names: what a hash covers
+  std::function<void()> forget_pages;  ///< gives the mapped files' memory back; they are read anew
 };
 
 /// Reads model.safetensors or the shards of model.safetensors.index.json. Floating tensors that
-/// have `dtype` already are read-only views of the mapped file (no copy; processes share the
-/// pages); others are converted. Integer tensors stay as they are.
+/// have `dtype` already, and all of them without a `dtype`, are read-only views of the mapped file
+/// (no copy; processes share the pages); others are converted. Integer tensors stay as they are.
 /// @throws core::ConfigError  the folder has PyTorch's pickle format only
 /// @throws core::IoError      no checkpoint, or a broken one; names the file
-LoadedWeights load_weights(const std::filesystem::path& folder, at::ScalarType dtype = at::kFloat);
+LoadedWeights load_weights(const std::filesystem::path& folder,
+                           std::optional<at::ScalarType> dtype = at::kFloat);
 
 /// The same tensors on `device`; handles are shared where they are there already.
 Weights to_device(const Weights& weights, at::Device device);

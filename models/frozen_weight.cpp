@@ -1,0 +1,69 @@
+#include "models/frozen_weight.h"
+
+#include <optional>
+#include <vector>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/addmm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "models/gemm.h"
+
+namespace drystone::models {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
+                            const FrozenWeightPtr& weight, const std::optional<at::Tensor>& bias) {
+    context->saved_data["weight"] = c10::IValue::make_capsule(weight);
+    const at::Tensor y = weight->forward(x.reshape({-1, x.size(-1)}), bias.value_or(at::Tensor()));
+    std::vector<std::int64_t> shape = x.sizes().vec();
+    shape.back() = y.size(1);
+    return y.view(shape);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto weight =
+        c10::static_intrusive_pointer_cast<FrozenWeight>(context->saved_data["weight"].toCapsule());
+    const at::Tensor& gradient = gradients[0];
+    const at::Tensor dx = weight->backward_input(gradient.reshape({-1, gradient.size(-1)}));
+    std::vector<std::int64_t> shape = gradient.sizes().vec();
+    shape.back() = dx.size(1);
+    return {dx.view(shape), {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor FrozenWeight::forward(const at::Tensor& x, const at::Tensor& bias) const {
+  if (dense_.defined()) return linear_forward(x, dense_, bias);
+  const at::NoGradGuard no_grad;
+  at::Tensor y = quantized_->forward(x);
+  if (bias.defined()) y.add_(bias);
+  if (side_.b.defined()) {
+    y.addmm_(linear_forward(x, side_.a.to(x.scalar_type()), {}), side_.b.to(x.scalar_type()).t());
+  }
+  return y;
+}
+
+at::Tensor FrozenWeight::backward_input(const at::Tensor& gradient) const {
+  if (dense_.defined()) return linear_backward_input(gradient, dense_);
+  const at::NoGradGuard no_grad;
+  at::Tensor dx = quantized_->backward_input(gradient);
+  if (side_.b.defined()) {
+    const at::ScalarType dtype = gradient.scalar_type();
+    dx.addmm_(linear_backward_input(gradient, side_.b.to(dtype)), side_.a.to(dtype));
+  }
+  return dx;
+}
+
+at::Tensor frozen_linear(const at::Tensor& x, const FrozenWeightPtr& weight,
+                         const at::Tensor& bias) {
+  const std::optional<at::Tensor> maybe_bias = bias.defined() ? std::optional(bias) : std::nullopt;
+  return FrozenLinear::apply(x, weight, maybe_bias);
+}
+
+}  // namespace drystone::models
