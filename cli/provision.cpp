@@ -49,8 +49,8 @@ class Provisioner {
  private:
   void add_party(const std::string& name, const core::TrainingConfig& training, crypto::Role role,
                  std::int64_t num_examples);
-  void write_client(const std::string& name, const core::TrainingConfig& training,
-                    const client::Records& examples, bool evaluates);
+  void write_client(const core::ListedClient& listed, const client::Records& examples,
+                    bool evaluates);
   void write_coordinator(const client::Workbench& workbench);
 
   core::Config config_;
@@ -85,12 +85,12 @@ std::vector<fs::path> Provisioner::run() {
     const client::Records& shard = shards.at(listed.name);
     add_party(listed.name, listed.training, crypto::Role::Train,
               static_cast<std::int64_t>(shard.size()));
-    write_client(listed.name, listed.training, shard, /*evaluates=*/false);
+    write_client(listed, shard, /*evaluates=*/false);
   }
   if (!config_.data.test.empty()) {
     add_party(core::kEvaluatorName, config_.training, crypto::Role::Evaluate, 0);
-    write_client(core::kEvaluatorName, config_.training, client::load_test(config_),
-                 /*evaluates=*/true);
+    write_client({core::kEvaluatorName, config_.training, config_.model.quantization},
+                 client::load_test(config_), /*evaluates=*/true);
   }
   write_coordinator(workbench);
   return folders_;
@@ -110,12 +110,14 @@ void Provisioner::add_party(const std::string& name, const core::TrainingConfig&
   fs::copy_file(folders_.front() / "keys" / known, folder / "keys" / known);
 }
 
-void Provisioner::write_client(const std::string& name, const core::TrainingConfig& training,
-                               const client::Records& examples, bool evaluates) {
+void Provisioner::write_client(const core::ListedClient& listed, const client::Records& examples,
+                               bool evaluates) {
+  const std::string& name = listed.name;
   const fs::path folder = options_.out / name;
   core::Config config = config_;
   config.clients.clear();
-  config.training = training;
+  config.training = listed.training;
+  config.model.quantization = listed.quantization;
   const std::string file = evaluates ? "test.jsonl" : "train.jsonl";
   data::write_jsonl(folder / file, examples, client::record_fields(config_));
   config.data.train = evaluates ? "" : file;

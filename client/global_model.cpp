@@ -1,8 +1,12 @@
 #include "client/global_model.h"
 
+#include <vector>
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
 
+#include "aggregation/compaction.h"
+#include "aggregation/stacking.h"
 #include "core/check.h"
 
 namespace drystone::client {
@@ -23,6 +27,17 @@ at::Tensor fold(const at::Tensor& weight, const tensors::Factors& factors) {
   return at::addmm(weight.to(at::kFloat), factors.b.to(device), factors.a.to(device));
 }
 
+/// The factors of the sum, of its rank.
+tensors::Factors sum_of(const tensors::Factors& sum, const tensors::Factors& update) {
+  aggregation::StackBuffer buffer(at::kDouble);
+  const std::vector<aggregation::ScaledFactors> terms = {{sum, 1.0}, {update, 1.0}};
+  return aggregation::compact(buffer.fill(terms), {}).factors;
+}
+
+tensors::Factors on_device(const tensors::Factors& factors, at::Device device) {
+  return {.b = factors.b.to(device), .a = factors.a.to(device)};
+}
+
 }  // namespace
 
 std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model) {
@@ -30,6 +45,7 @@ std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model) {
   for (const models::Linear* linear : model.linears()) {
     core::require(linear->adapter == nullptr, "GlobalState: " + linear->name + " has an adapter");
     state->pristine_[linear->name] = linear->weight;
+    state->shapes_[linear->name] = {linear->out_features(), linear->in_features()};
   }
   state->weights_ = state->pristine_;
   for (const auto& [name, tensor] : model.dense()) state->dense_[name] = tensor->detach();
@@ -42,9 +58,10 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
                 "GlobalState: version " + std::to_string(version) + " does not follow version " +
                     std::to_string(version_));
   for (const auto& [name, factors] : published.modules) {
-    const at::Tensor& weight = find(pristine_, name, "linear layer");
-    core::require(factors.out_features() == weight.size(0) &&
-                      factors.in_features() == weight.size(1) &&
+    const auto shape = shapes_.find(name);
+    core::require(shape != shapes_.end(), "GlobalState: the model has no linear layer " + name);
+    core::require(factors.out_features() == shape->second.out &&
+                      factors.in_features() == shape->second.in &&
                       factors.b.size(1) == factors.rank(),
                   "GlobalState: the factors of " + name + " do not have its shape");
   }
@@ -53,6 +70,7 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
   next->version_ = static_cast<std::int64_t>(version);
   if (mode == wire::PublishMode::Replace) {
     next->weights_ = pristine_;
+    next->sides_.clear();
     next->start_ = published.modules;
   } else {
     next->add_modules(published.modules);
@@ -62,7 +80,14 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
 }
 
 void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& modules) {
-  for (const auto& [name, factors] : modules) weights_[name] = fold(weights_.at(name), factors);
+  for (const auto& [name, factors] : modules) {
+    if (weights_.at(name).defined()) {
+      weights_[name] = fold(weights_.at(name), factors);
+    } else {
+      const auto [side, is_new] = sides_.try_emplace(name, factors);
+      if (!is_new) side->second = sum_of(side->second, factors);
+    }
+  }
 }
 
 void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dense) {
@@ -85,10 +110,17 @@ void GlobalState::install_for_evaluation(models::Model& model) const { install(m
 void GlobalState::install(models::Model& model, bool with_start_factors) const {
   const at::NoGradGuard no_grad;
   for (models::Linear* linear : model.linears()) {
-    const at::ScalarType dtype = linear->weight.scalar_type();
-    const at::Tensor& base = weight(linear->name);
     const auto start = start_.find(linear->name);
     const bool folds = with_start_factors && start != start_.end();
+    if (linear->quantized) {
+      const auto side = sides_.find(linear->name);
+      linear->side = folds                  ? on_device(start->second, linear->device())
+                     : side != sides_.end() ? on_device(side->second, linear->device())
+                                            : tensors::Factors{};
+      continue;
+    }
+    const at::ScalarType dtype = linear->weight.scalar_type();
+    const at::Tensor& base = weight(linear->name);
     linear->weight = (folds ? fold(base, start->second) : base).to(dtype);
   }
   for (const auto& [name, tensor] : model.dense()) *tensor = find(dense_, name, "dense part");

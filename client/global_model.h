@@ -24,6 +24,9 @@ namespace drystone::client {
 ///                      caught up.
 /// Replace (averaging): (B, A) take the place of every module published before. They are kept
 ///                      beside W: adapters continue from them, and W is the pristine base.
+/// Quantised weights:   never folded into. What was added stands beside them, as factors of the
+///                      fewest columns that hold the sum: W is the client's own base plus exactly
+///                      what was published.
 /// Dense parts:         version 0 sets them, later versions add their differences, in fp32.
 class GlobalState {
  public:
@@ -46,7 +49,8 @@ class GlobalState {
   const std::map<std::string, tensors::Factors>& start_factors() const { return start_; }
   /// Current values by checkpoint name.
   const std::map<std::string, at::Tensor>& dense() const { return dense_; }
-  /// W that training starts from: [out, in], not to be written to. @throws core::InvalidArgument
+  /// W that training starts from: [out, in], not to be written to; undefined if quantised.
+  /// @throws core::InvalidArgument
   const at::Tensor& weight(const std::string& module) const;
 
   /// Sets the model's weights and dense parts to what training starts from (start factors left
@@ -62,8 +66,15 @@ class GlobalState {
   void install(models::Model& model, bool with_start_factors) const;
 
   std::int64_t version_ = -1;
-  std::map<std::string, at::Tensor> pristine_;  ///< module → the model's own handle
-  std::map<std::string, at::Tensor> weights_;   ///< module → the same, or a folded fp32 copy
+  struct Shape {
+    std::int64_t out = 0;
+    std::int64_t in = 0;
+  };
+
+  std::map<std::string, Shape> shapes_;            ///< of every linear layer
+  std::map<std::string, at::Tensor> pristine_;     ///< module → the model's own handle
+  std::map<std::string, at::Tensor> weights_;      ///< module → the same, or a folded fp32 copy
+  std::map<std::string, tensors::Factors> sides_;  ///< quantised modules: what was added
   std::map<std::string, tensors::Factors> start_;
   std::map<std::string, at::Tensor> dense_;
 };

@@ -32,6 +32,7 @@ models::ModelSpec spec_of(const WorkbenchConfig& config) {
           .num_labels = classifies ? static_cast<std::int64_t>(config.labels.size()) : 1,
           .seed = config.seed,
           .dtype = models::parse_dtype(config.model.dtype),
+          .quantization = models::parse_quantization(config.model.quantization),
           .device = models::parse_device(config.device)};
 }
 

@@ -3,17 +3,18 @@
 namespace drystone::core {
 
 std::vector<ListedClient> list_clients(const Config& config) {
-  std::vector<TrainingConfig> trainings;
-  for (const ClientGroup& group : config.clients) {
-    trainings.insert(trainings.end(), static_cast<std::size_t>(group.count), group.training);
-  }
-  if (trainings.empty()) trainings.push_back(config.training);
-  const std::size_t width = std::to_string(trainings.size()).size();
   std::vector<ListedClient> clients;
-  for (std::size_t i = 0; i < trainings.size(); ++i) {
+  for (const ClientGroup& group : config.clients) {
+    const ListedClient client{
+        .name = {}, .training = group.training, .quantization = group.quantization};
+    clients.insert(clients.end(), static_cast<std::size_t>(group.count), client);
+  }
+  if (clients.empty()) clients.push_back({{}, config.training, config.model.quantization});
+  const std::size_t width = std::to_string(clients.size()).size();
+  for (std::size_t i = 0; i < clients.size(); ++i) {
     std::string number = std::to_string(i + 1);
     number.insert(0, width - number.size(), '0');
-    clients.push_back({"client-" + number, std::move(trainings[i])});
+    clients[i].name = "client-" + number;
   }
   return clients;
 }

@@ -18,9 +18,9 @@ struct ModelConfig {
   std::filesystem::path path;           ///< Hugging Face folder
   std::string task = "classification";  ///< classification | regression | causal-lm
   std::string dtype = "float32";
-  std::string quantization = "none";
-  std::int64_t max_length = 128;  ///< tokens, special ones included
-  std::string sha256;             ///< hex; pins the base; empty: computed from the folder
+  std::string quantization = "none";  ///< none | nf4: how the base is held in memory
+  std::int64_t max_length = 128;      ///< tokens, special ones included
+  std::string sha256;                 ///< hex; pins the base; empty: computed from the folder
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -89,6 +89,7 @@ struct TrainingConfig {
 struct ClientGroup {
   std::int64_t count = 1;
   TrainingConfig training;  ///< the section's defaults with this entry's overrides applied
+  std::string quantization = "none";  ///< of these clients' base: model.quantization, or their own
 
   bool operator==(const ClientGroup&) const = default;
 };

@@ -32,7 +32,7 @@ void read_model(TableReader section, ModelConfig& model) {
   section.read("path", model.path);
   section.read_choice("task", model.task, {"classification", "regression", "causal-lm"});
   section.read_choice("dtype", model.dtype, {"float32"});
-  section.read_choice("quantization", model.quantization, {"none"});
+  section.read_choice("quantization", model.quantization, {"none", "nf4"});
   section.read("max_length", model.max_length, {3, 1'000'000});
   section.read("sha256", model.sha256);
   const bool is_hex = model.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -144,8 +144,10 @@ void read_training(TableReader& section, TrainingConfig& training) {
 
 void read_clients(std::vector<TableReader> entries, Config& config) {
   for (auto& entry : entries) {
-    ClientGroup group{.count = 1, .training = config.training};
+    ClientGroup group{
+        .count = 1, .training = config.training, .quantization = config.model.quantization};
     entry.read("count", group.count, {1, 1'000'000});
+    entry.read_choice("quantization", group.quantization, {"none", "nf4"});
     read_training(entry, group.training);
     config.clients.push_back(std::move(group));
   }

@@ -126,8 +126,12 @@ void append_section(std::string& text, const std::string& title, const Entries& 
   append_lines(text, entries);
 }
 
-void append_group(std::string& text, const ClientGroup& group, const TrainingConfig& defaults) {
+void append_group(std::string& text, const ClientGroup& group, const Config& config) {
+  const TrainingConfig& defaults = config.training;
   Entries entries = {{"count", toml_value(group.count)}};
+  if (group.quantization != config.model.quantization) {
+    entries.emplace_back("quantization", toml_value(group.quantization));
+  }
   for (auto& entry : changed(training_entries(group.training), training_entries(defaults))) {
     entries.push_back(std::move(entry));
   }
@@ -165,7 +169,9 @@ class CanonicalText {
 std::vector<ClientGroup> merged(const std::vector<ClientGroup>& groups) {
   std::vector<ClientGroup> result;
   for (const auto& group : groups) {
-    if (!result.empty() && result.back().training == group.training) {
+    const bool joins = !result.empty() && result.back().training == group.training &&
+                       result.back().quantization == group.quantization;
+    if (joins) {
       result.back().count += group.count;
     } else {
       result.push_back(group);
@@ -208,7 +214,7 @@ std::string to_toml(const Config& config) {
   append_section(text, "[federation]", federation);
   append_section(text, "[training]", training_entries(config.training));
   append_section(text, "[training.options]", option_entries(config.training.options));
-  for (const auto& group : config.clients) append_group(text, group, config.training);
+  for (const auto& group : config.clients) append_group(text, group, config);
   append_section(text, "[aggregation]", aggregation_entries(config.aggregation));
   append_section(text, "[security]", security);
   append_section(text, "[simulation]", {{"workers", toml_value(config.simulation.workers)}});
@@ -228,7 +234,8 @@ std::string semantic_text(const Config& config) {
   const auto groups = merged(config.clients);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const std::string section = "clients." + std::to_string(i);
-    canonical.add(section, {{"count", toml_value(groups[i].count)}});
+    canonical.add(section, {{"count", toml_value(groups[i].count)},
+                            {"quantization", toml_value(groups[i].quantization)}});
     canonical.add(section, groups[i].training);
   }
   canonical.add("aggregation", aggregation_entries(config.aggregation));

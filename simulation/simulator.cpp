@@ -34,17 +34,26 @@ std::size_t num_workers(const core::Config& config) {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
+/// A base model as some of the clients hold it, and the versions on top of it.
+struct Bench {
+  client::Workbench workbench;
+  SharedStateKeeper states;
+};
+
 struct VirtualClient {
-  VirtualClient(client::JobSettings job_settings, crypto::Identity own_identity,
-                client::SessionSettings session_settings, client::StateKeeper& states,
-                const std::filesystem::path& blob_dir, client::GlobalStatePtr pristine,
+  VirtualClient(const client::Workbench& own_workbench, client::JobSettings job_settings,
+                crypto::Identity own_identity, client::SessionSettings session_settings,
+                client::StateKeeper& states, const std::filesystem::path& blob_dir,
+                client::GlobalStatePtr pristine,
                 std::unique_ptr<wire::ClientTransport> own_transport)
-      : settings(std::move(job_settings)),
+      : workbench(own_workbench),
+        settings(std::move(job_settings)),
         identity(std::move(own_identity)),
         blobs(blob_dir),
         session(std::move(session_settings), identity, states, blobs, std::move(pristine)),
         transport(std::move(own_transport)) {}
 
+  const client::Workbench& workbench;
   client::JobSettings settings;
   crypto::Identity identity;
   wire::BlobStore blobs;
@@ -63,7 +72,9 @@ class Simulation {
 
  private:
   void load_model_and_data();
-  void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training);
+  Bench& bench(const std::string& quantization);
+  void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
+                  Bench& bench);
   coordinator::CoordinatorSetup coordinator_setup();
   bool pump(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
@@ -73,13 +84,12 @@ class Simulation {
   const SimulationOptions& options_;
   std::vector<coordinator::Observer*> observers_;
   std::vector<core::ListedClient> listed_;
-  std::unique_ptr<client::Workbench> workbench_;
+  std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
   crypto::Roster roster_;
   wire::InprocHub hub_;
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
-  SharedStateKeeper states_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::vector<std::unique_ptr<VirtualClient>> members_;
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
@@ -97,10 +107,11 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       workers_(num_workers(config_)) {
   load_model_and_data();
   for (const core::ListedClient& listed : listed_) {
-    add_client(listed.name, crypto::Role::Train, listed.training);
+    add_client(listed.name, crypto::Role::Train, listed.training, bench(listed.quantization));
   }
   if (!config_.data.test.empty()) {
-    add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training);
+    add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training,
+               bench(config_.model.quantization));
   }
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
@@ -111,50 +122,69 @@ void Simulation::load_model_and_data() {
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
   }
-  workbench_ =
-      std::make_unique<client::Workbench>(client::workbench_config(config_, options_.device));
-  config_.model.sha256 = workbench_->base_sha256();
+  config_.model.sha256 = bench(config_.model.quantization).workbench.base_sha256();
   std::vector<std::string> names;
-  for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
+  std::map<std::string, std::string> quantization;
+  for (const core::ListedClient& listed : listed_) {
+    names.push_back(listed.name);
+    quantization[listed.name] = listed.quantization;
+  }
   for (const auto& [name, shard] : client::split(config_, train, names)) {
-    workbench_->add_examples(name, shard);
+    bench(quantization.at(name)).workbench.add_examples(name, shard);
   }
   if (!config_.data.test.empty()) {
-    workbench_->add_examples(kTestExamples, client::load_test(config_));
+    bench(config_.model.quantization)
+        .workbench.add_examples(kTestExamples, client::load_test(config_));
   }
 }
 
+Bench& Simulation::bench(const std::string& quantization) {
+  std::unique_ptr<Bench>& found = benches_[quantization];
+  if (!found) {
+    core::Config config = config_;
+    config.model.quantization = quantization;
+    found.reset(
+        new Bench{.workbench = client::Workbench(client::workbench_config(config, options_.device)),
+                  .states = {}});
+  }
+  return *found;
+}
+
 void Simulation::add_client(const std::string& name, crypto::Role role,
-                            const core::TrainingConfig& training) {
+                            const core::TrainingConfig& training, Bench& bench) {
   crypto::Identity identity = virtual_identity(name, config_.seed);
   roster_.clients[name] = {
       .identity = identity.public_part, .role = role, .max_rank = training.rank, .max_examples = 0};
   const std::uint64_t num_examples =
-      role == crypto::Role::Train ? static_cast<std::uint64_t>(workbench_->num_examples(name)) : 0;
+      role == crypto::Role::Train ? static_cast<std::uint64_t>(bench.workbench.num_examples(name))
+                                  : 0;
   client::SessionSettings settings{.client = name,
                                    .method = training.method,
                                    .coordinator_signing = coordinator_identity_.public_part.signing,
                                    .hello = {.software = "drystone simulation",
                                              .base_sha256 = config_.model.sha256,
-                                             .device = workbench_->device(),
+                                             .device = bench.workbench.device(),
                                              .num_examples = num_examples},
                                    .keep_blobs = false};
   members_.push_back(std::make_unique<VirtualClient>(
+      bench.workbench,
       client::JobSettings{.client = name, .training = training, .test = kTestExamples},
-      std::move(identity), std::move(settings), states_,
-      options_.run_dir / "state" / "clients" / name, workbench_->pristine(), hub_.connect(name)));
+      std::move(identity), std::move(settings), bench.states,
+      options_.run_dir / "state" / "clients" / name, bench.workbench.pristine(),
+      hub_.connect(name)));
 }
 
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   const std::filesystem::path state = options_.run_dir / "state";
   const std::filesystem::path initial = state / "initial.safetensors";
   std::filesystem::create_directories(state);
-  tensors::write_factor_set(initial, {.modules = {}, .dense = workbench_->pristine()->dense()});
+  const client::Workbench& workbench = bench(config_.model.quantization).workbench;
+  tensors::write_factor_set(initial, {.modules = {}, .dense = workbench.pristine()->dense()});
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   return {.config = config_,
           .roster = roster_,
-          .layout = workbench_->layout(trainings),
+          .layout = workbench.layout(trainings),
           .initial = initial,
           .state_dir = state};
 }
@@ -205,7 +235,7 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
   workers_.post(
       [this, &member, show, job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
         auto result = std::make_shared<client::JobResult>(
-            client::run_job(*workbench_, member.settings, std::move(job), show));
+            client::run_job(member.workbench, member.settings, std::move(job), show));
         return [&member, result] { client::deliver(member.session, std::move(*result)); };
       });
 }

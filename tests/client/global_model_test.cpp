@@ -96,5 +96,36 @@ TEST_CASE("GlobalState: refuses versions out of order and what the model does no
   CHECK_THROWS_AS(pristine->weight("nowhere"), core::InvalidArgument);
 }
 
+TEST_CASE("GlobalState: what is published on a quantised base stands beside it, exactly") {
+  test::ToyModel model;
+  for (models::Linear* linear : model.linears()) {
+    linear->quantized = c10::make_intrusive<models::Nf4Weight>(linear->weight);
+    linear->weight.reset();
+  }
+  models::Linear& linear = *model.linears()[0];
+  const at::Tensor base = linear.quantized->dequantize();
+  const at::Tensor codes = linear.quantized->codes().clone();
+  const auto first = factors_for(model, kFirst, 10);
+  const auto second = factors_for(model, kFirst, 20, 5);
+  const GlobalStatePtr v2 = GlobalState::pristine(model)
+                                ->apply(0, PublishMode::Add, head(0.5))
+                                ->apply(1, PublishMode::Add, {.modules = {{kFirst, first}}})
+                                ->apply(2, PublishMode::Add, {.modules = {{kFirst, second}}});
+  v2->install_for_training(model);
+  const at::Tensor x = keyed_normal(3, {4, linear.in_features()});
+  const at::Tensor effective = base + first.product() + second.product();
+  CHECK(at::allclose(linear.plain(x), at::linear(x, effective, linear.bias), 1e-4, 1e-4));
+  CHECK(at::equal(linear.quantized->codes(), codes));
+  CHECK_FALSE(model.linears()[1]->side.b.defined());
+
+  const GlobalStatePtr averaged =
+      v2->apply(3, PublishMode::Replace, {.modules = {{kFirst, first}}});
+  averaged->install_for_training(model);
+  CHECK_FALSE(linear.side.b.defined());
+  averaged->install_for_evaluation(model);
+  CHECK(at::allclose(linear.plain(x), at::linear(x, base + first.product(), linear.bias), 1e-4,
+                     1e-4));
+}
+
 }  // namespace
 }  // namespace drystone::client

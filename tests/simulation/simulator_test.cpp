@@ -149,6 +149,18 @@ TEST_CASE("simulate: clients that adapt different modules stack in one round") {
       doctest::Contains("target_modules"), core::ConfigError);
 }
 
+TEST_CASE("simulate: 4-bit and full-precision bases train in one round, exactly stacked") {
+  const TinyFederation tiny;
+  const auto outcome = run(tiny, "run", {"clients.1.quantization=nf4", "federation.rounds=3"});
+  CHECK(outcome.report.rounds[2].accepted == 4);
+  CHECK(outcome.report.rounds[2].exactness == "exact");
+  CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss"));
+  CHECK(cli::verify_run(tiny.path() / "run").is_sound());
+  const auto all = run(tiny, "all", {"model.quantization=nf4"});
+  CHECK(all.report.after->at("loss") < all.report.before->at("loss"));
+  CHECK(all.report.head != run(tiny, "plain").report.head);
+}
+
 TEST_CASE("simulate: a folder of files, one a client") {
   const TinyFederation tiny;
   const std::string lines = content(tiny.path() / "train.jsonl");
