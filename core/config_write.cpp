@@ -234,8 +234,10 @@ std::string semantic_text(const Config& config) {
   const auto groups = merged(config.clients);
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const std::string section = "clients." + std::to_string(i);
-    canonical.add(section, {{"count", toml_value(groups[i].count)},
-                            {"quantization", toml_value(groups[i].quantization)}});
+    canonical.add(section, {{"count", toml_value(groups[i].count)}});
+    if (groups[i].quantization != config.model.quantization) {
+      canonical.add(section, {{"quantization", toml_value(groups[i].quantization)}});
+    }
     canonical.add(section, groups[i].training);
   }
   canonical.add("aggregation", aggregation_entries(config.aggregation));
