@@ -51,7 +51,7 @@ struct Step {
 struct LossContext {
   models::Model& model;
   const models::Batch& batch;
-  const at::Tensor& logits;
+  const at::Tensor& logits;  ///< undefined unless the adapter needs_logits()
   Step step;
 };
 
@@ -77,6 +77,8 @@ class Adapter {
   virtual void after_step(const Step&) {}
   /// A scalar that is added to a micro-batch's task loss; undefined: none.
   virtual at::Tensor extra_loss(const LossContext&) { return {}; }
+  /// Whether extra_loss looks at the logits: otherwise a language model's are never kept.
+  virtual bool needs_logits() const { return false; }
 
   /// The trained state as ΔW = B·A relative to the weight that each Linear held when the adapter
   /// was made; every scale is in B. Detached, contiguous, fp32, CPU, own storage.

@@ -111,15 +111,15 @@ class Scores {
  public:
   explicit Scores(models::Task task) : task_(task) {}
 
-  void add(const models::Model& model, const at::Tensor& logits, const models::Batch& batch) {
+  /// @param targets  labels that a causal LM predicts
+  void add(models::Model& model, const models::Batch& batch, std::int64_t targets) {
     if (task_ == models::Task::CausalLm) {  // logits of a vocabulary are too many to keep
-      const std::int64_t targets = logits.size(0);
       if (targets == 0) return;
-      loss_sum_ += model.loss(logits, batch).item<double>() * static_cast<double>(targets);
+      loss_sum_ += model.batch_loss(batch).item<double>() * static_cast<double>(targets);
       num_targets_ += targets;
       return;
     }
-    logits_.push_back(logits.to(at::kCPU));
+    logits_.push_back(model.logits(batch).to(at::kCPU));
     labels_.push_back(batch.labels.to(at::kCPU));
   }
 
@@ -163,7 +163,7 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
     const models::Batch batch = to_tensors(encoded, examples.task, device);
-    scores.add(model, model.logits(batch), batch);
+    scores.add(model, batch, num_targets(encoded, examples.task));
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);
   }

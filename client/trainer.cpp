@@ -131,8 +131,9 @@ class LocalTraining {
                               const adapters::Step& step) {
     const at::Device device = parameters_.front().tensor.device();
     const models::Batch batch = to_tensors(encoded, input_.examples.task, device);
-    const at::Tensor logits = input_.model.logits(batch);
-    const at::Tensor task_loss = input_.model.loss(logits, batch);
+    const at::Tensor logits = adapter_->needs_logits() ? input_.model.logits(batch) : at::Tensor();
+    const at::Tensor task_loss =
+        logits.defined() ? input_.model.loss(logits, batch) : input_.model.batch_loss(batch);
     const at::Tensor extra = adapter_->extra_loss(
         {.model = input_.model, .batch = batch, .logits = logits, .step = step});
     const at::Tensor loss = extra.defined() ? task_loss + extra : task_loss;

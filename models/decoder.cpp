@@ -12,6 +12,7 @@
 #include "models/causal_attention.h"
 #include "models/decoder_ops.h"
 #include "models/gemm.h"
+#include "models/lm_loss.h"
 #include "models/loss.h"
 
 namespace drystone::models {
@@ -77,6 +78,14 @@ at::Tensor Decoder::lm_logits(const at::Tensor& hidden) const {
 at::Tensor Decoder::loss(const at::Tensor& logits, const Batch& batch) const {
   return task_loss(task_, logits,
                    task_ == Task::CausalLm ? find_targets(batch).labels : batch.labels);
+}
+
+at::Tensor Decoder::batch_loss(const Batch& batch) {
+  if (task_ != Task::CausalLm) return Model::batch_loss(batch);
+  const Packing packing = pack(batch);
+  const Targets targets = find_targets(batch);
+  const at::Tensor hidden = encode(packing, {.index = packing.find(targets.positions)});
+  return lm_head_loss(hidden, lm_head_, targets.labels, config_.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {

@@ -50,6 +50,9 @@ class Model {
   /// Mean loss over rows (causal LM: over targets), as Hugging Face computes it: cross entropy or
   /// mean squared error.
   virtual at::Tensor loss(const at::Tensor& logits, const Batch& batch) const = 0;
+  /// loss(logits(batch), batch) for who does not need the logits: a language model then never holds
+  /// all of them.
+  virtual at::Tensor batch_loss(const Batch& batch) { return loss(logits(batch), batch); }
   /// Every linear layer that may carry an adapter, in forward order; heads are not among them.
   virtual std::vector<Linear*> linears() = 0;
   /// The head's tensors by checkpoint name ("classifier.weight"). The trainer replaces the handles

@@ -1,0 +1,19 @@
+#pragma once
+// Cross entropy of a language model's head without its logits.
+
+#include <ATen/core/Tensor.h>
+
+namespace drystone::models {
+
+/// mean −log softmax(softcap(hidden · headᵀ))[label], a few rows at a time: at no time do the
+/// logits of all rows exist. The gradient by `hidden` is made along with the loss, the head being
+/// frozen, so that backward costs one multiplication.
+/// @param hidden   [targets, hidden]; the loss is computed in float32 at least
+/// @param head     [vocab, hidden], frozen
+/// @param labels   [targets] int64
+/// @param softcap  c > 0: logits become c · tanh(logits / c) (Gemma 2); 0: as they are
+/// @return         scalar; without targets 0
+at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
+                        double softcap = 0.0);
+
+}  // namespace drystone::models
