@@ -33,17 +33,17 @@ TEST_CASE("lm_head_loss: loss and gradient are those of the whole logits") {
     for (const double softcap : {0.0, 3.0}) {
       CAPTURE(vocab);
       CAPTURE(softcap);
-      const at::Tensor head = normal({vocab, 8}, "head");
+      const at::Tensor head = normal({vocab, 64}, "head");
       const at::Tensor labels = at::arange(37, at::kLong).mul(31).remainder(vocab);
-      const at::Tensor hidden = normal({37, 8}, "hidden").set_requires_grad(true);
-      const at::Tensor other = hidden.detach().clone().set_requires_grad(true);
+      const at::Tensor hidden = normal({37, 64}, "hidden").set_requires_grad(true);
+      const at::Tensor other = hidden.detach().to(at::kDouble).set_requires_grad(true);
       const at::Tensor loss = models::lm_head_loss(hidden, head, labels, softcap);
-      const at::Tensor expected = plain_loss(other, head, labels, softcap);
+      const at::Tensor expected = plain_loss(other, head.to(at::kDouble), labels, softcap);
       CHECK(loss.item<double>() == doctest::Approx(expected.item<double>()).epsilon(1e-6));
       (loss * 3.0).backward();
       (expected * 3.0).backward();
       const at::Tensor error = (hidden.grad() - other.grad()).norm() / other.grad().norm();
-      CHECK(error.item<double>() <= 1e-5);
+      CHECK(error.item<double>() <= (vocab > 1000 ? 1e-4 : 1e-6));
     }
   }
 }
