@@ -9,7 +9,6 @@ namespace drystone::data {
 
 namespace {
 
-constexpr std::int64_t kNoLabel = -100;
 constexpr std::size_t kMegabatch = 32;  // batches
 constexpr std::size_t kMinMegabatches = 4;
 
@@ -33,6 +32,7 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
   batch.lengths.clear();
   batch.labels.clear();
   batch.targets.clear();
+  batch.segments.clear();
   batch.examples.assign(examples.begin(), examples.end());
   const bool is_sequence = !examples.empty() && !dataset.token_labels(examples.front()).empty();
   batch.token_labels.assign(is_sequence ? examples.size() * width : 0, kNoLabel);
@@ -53,18 +53,47 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
   }
 }
 
+void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<const std::size_t> rows,
+                TokenId pad, EncodedBatch& batch) {
+  std::size_t width = 0;
+  for (const std::size_t row : rows) width = std::max(width, packed.length(row));
+  batch.rows = static_cast<std::int64_t>(rows.size());
+  batch.tokens = static_cast<std::int64_t>(width);
+  batch.input_ids.assign(rows.size() * width, pad);
+  batch.token_labels.assign(rows.size() * width, kNoLabel);
+  batch.segments.clear();
+  batch.lengths.clear();
+  batch.labels.clear();
+  batch.targets.clear();
+  batch.examples.clear();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    auto position = static_cast<std::ptrdiff_t>(i * width);
+    std::int64_t segment = -1;
+    for (const std::size_t example : packed.row(rows[i])) {
+      std::ranges::copy(dataset.ids(example), batch.input_ids.begin() + position);
+      std::ranges::copy(dataset.token_labels(example), batch.token_labels.begin() + position);
+      batch.segments.insert(batch.segments.end(), dataset.length(example), ++segment);
+      batch.examples.push_back(example);
+      position += static_cast<std::ptrdiff_t>(dataset.length(example));
+    }
+    batch.segments.resize((i + 1) * width, segment);  // at padding: the last one's
+    batch.lengths.push_back(static_cast<std::int64_t>(packed.length(rows[i])));
+  }
+}
+
 TrainingBatches::TrainingBatches(const Dataset& dataset, const BatchOptions& options,
                                  const core::StreamKey& key)
     : dataset_(dataset), options_(options), random_(key) {
   core::require(!dataset.empty(), "TrainingBatches: no examples");
   core::require(options.batch_size >= 1, "TrainingBatches: batch_size must be at least 1");
-  core::require(options.epochs >= 0 && options.max_batches >= 0,
-                "TrainingBatches: epochs and max_batches must not be negative");
+  core::require(options.epochs >= 0 && options.max_batches >= 0 && options.pack_to >= 0,
+                "TrainingBatches: epochs, max_batches and pack_to must not be negative");
+  if (options.pack_to > 0) packed_ = pack_rows(dataset, options.pack_to);
 }
 
 std::int64_t TrainingBatches::per_epoch() const {
   return static_cast<std::int64_t>(
-      divide_up(dataset_.size(), static_cast<std::size_t>(options_.batch_size)));
+      divide_up(num_rows(), static_cast<std::size_t>(options_.batch_size)));
 }
 
 std::optional<std::int64_t> TrainingBatches::total() const {
@@ -76,17 +105,16 @@ std::optional<std::int64_t> TrainingBatches::total() const {
 
 void TrainingBatches::start_epoch() {
   const auto batch_size = static_cast<std::size_t>(options_.batch_size);
-  const std::size_t num_batches = divide_up(dataset_.size(), batch_size);
-  order_ = all_indices(dataset_.size());
+  const std::size_t num_batches = divide_up(num_rows(), batch_size);
+  order_ = all_indices(num_rows());
   core::shuffle(order_, random_);
   const std::size_t megabatch =
       batch_size * std::clamp(num_batches / kMinMegabatches, std::size_t{1}, kMegabatch);
   for (std::size_t begin = 0; begin < order_.size(); begin += megabatch) {
     const std::size_t end = std::min(begin + megabatch, order_.size());
-    std::stable_sort(
-        order_.begin() + static_cast<std::ptrdiff_t>(begin),
-        order_.begin() + static_cast<std::ptrdiff_t>(end),
-        [this](std::size_t a, std::size_t b) { return dataset_.length(a) > dataset_.length(b); });
+    std::stable_sort(order_.begin() + static_cast<std::ptrdiff_t>(begin),
+                     order_.begin() + static_cast<std::ptrdiff_t>(end),
+                     [this](std::size_t a, std::size_t b) { return length(a) > length(b); });
   }
   starts_.resize(num_batches);
   for (std::size_t i = 0; i < num_batches; ++i) starts_[i] = i * batch_size;
@@ -100,7 +128,12 @@ bool TrainingBatches::next(EncodedBatch& batch) {
   const std::size_t begin = starts_[next_start_++];
   const std::size_t count =
       std::min(static_cast<std::size_t>(options_.batch_size), order_.size() - begin);
-  fill_batch(dataset_, std::span(order_).subspan(begin, count), options_.pad, batch);
+  const auto rows = std::span(order_).subspan(begin, count);
+  if (packed_) {
+    fill_batch(dataset_, *packed_, rows, options_.pad, batch);
+  } else {
+    fill_batch(dataset_, rows, options_.pad, batch);
+  }
   ++given_;
   return true;
 }

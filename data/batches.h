@@ -9,6 +9,7 @@
 
 #include "core/seed.h"
 #include "data/dataset.h"
+#include "data/packing.h"
 
 namespace drystone::data {
 
@@ -25,30 +26,39 @@ struct EncodedBatch {
   /// Causal LM with several samples a row: [rows, tokens], number of the sample within its row;
   /// empty when every row is one sample.
   std::vector<std::int64_t> segments;
-  std::vector<std::size_t> examples;  ///< [rows] numbers of the examples in the data set
+  /// Numbers of the examples in the data set, row by row: [rows], more with several a row.
+  std::vector<std::size_t> examples;
 };
 
 /// Fills `batch` with `examples` in that order, reusing its memory.
 void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, TokenId pad,
                 EncodedBatch& batch);
 
+/// The same with several examples a row: segments are filled, labels and targets stay empty.
+void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<const std::size_t> rows,
+                TokenId pad, EncodedBatch& batch);
+
 struct BatchOptions {
   std::int64_t batch_size = 16;
   std::int64_t epochs = 1;       ///< 0: for ever
   std::int64_t max_batches = 0;  ///< 0: no limit
   TokenId pad = 0;
+  /// Causal LM: examples share rows of this many tokens (pack_rows), batch_size counts rows; 0: one
+  /// example a row.
+  std::int64_t pack_to = 0;
 };
 
 /// Batches for training. Each epoch visits every example once: shuffled, cut into megabatches (32
 /// batches, fewer on small data so that an epoch has four), each of them sorted by length and cut
 /// into batches, the batches shuffled. So rows of a batch have similar lengths and little is
-/// padding. The epoch's one incomplete batch is kept. The order depends on the key and the lengths
-/// only.
+/// padding. The epoch's one incomplete batch is kept. With pack_to all this holds of the rows, which
+/// are packed once. The order depends on the key and the lengths only.
 class TrainingBatches {
  public:
   /// `dataset` must outlive the object.
   /// @param key  by convention {seed, round, client, "batches"}
-  /// @throws core::InvalidArgument  no examples, batch_size < 1, or a negative bound
+  /// @throws core::InvalidArgument  no examples, batch_size < 1, a negative bound, or an example
+  ///                                longer than pack_to
   TrainingBatches(const Dataset& dataset, const BatchOptions& options, const core::StreamKey& key);
 
   /// Number of batches that next() gives in all; absent if there is no bound. For schedules.
@@ -60,11 +70,16 @@ class TrainingBatches {
 
  private:
   void start_epoch();
+  std::size_t num_rows() const { return packed_ ? packed_->size() : dataset_.size(); }
+  std::size_t length(std::size_t row) const {
+    return packed_ ? packed_->length(row) : dataset_.length(row);
+  }
 
   const Dataset& dataset_;
   BatchOptions options_;
+  std::optional<PackedRows> packed_;
   core::SplitMix64 random_;
-  std::vector<std::size_t> order_;   ///< of the epoch; batches are cut from it
+  std::vector<std::size_t> order_;   ///< of the epoch's rows; batches are cut from it
   std::vector<std::size_t> starts_;  ///< of the batches in order_, in the order of their turn
   std::size_t next_start_ = 0;
   std::int64_t given_ = 0;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,28 +15,44 @@
 
 namespace drystone::data {
 
-/// Examples are numbered from 0 in the order in which they were added. A const Dataset may be read
-/// from several threads at once.
+/// A token label that asks for nothing (Hugging Face's convention).
+inline constexpr TokenId kNoLabel = -100;
+
+class SequenceFile;
+
+/// Examples are numbered from 0 in the order in which they were added. They lie in memory, or in a
+/// mapped file (causal LM), to which nothing can be added; copies and subsets then share the file. A
+/// const Dataset may be read from several threads at once.
 class Dataset {
  public:
-  std::size_t size() const { return labels_.size(); }
-  bool empty() const { return labels_.empty(); }
+  Dataset() = default;
+  /// All examples of `file`.
+  explicit Dataset(std::shared_ptr<const SequenceFile> file);
+
+  std::size_t size() const { return file_ == nullptr ? labels_.size() : in_file_.size(); }
+  bool empty() const { return size() == 0; }
 
   std::span<const TokenId> ids(std::size_t example) const {
+    if (file_ != nullptr) return ids_in_file(example);
     return std::span(ids_).subspan(offsets_[example], length(example));
   }
   std::size_t length(std::size_t example) const {
+    if (file_ != nullptr) return length_in_file(example);
     return offsets_[example + 1] - offsets_[example];
   }
   /// Sum of all lengths.
-  std::size_t num_tokens() const { return ids_.size(); }
+  std::size_t num_tokens() const { return num_tokens_; }
 
-  std::int64_t label(std::size_t example) const { return labels_[example]; }  ///< class id
-  float target(std::size_t example) const { return targets_[example]; }       ///< regression
+  /// Class id; 0 for other tasks.
+  std::int64_t label(std::size_t example) const { return file_ == nullptr ? labels_[example] : 0; }
+  /// Regression; 0 for other tasks.
+  float target(std::size_t example) const { return file_ == nullptr ? targets_[example] : 0.0F; }
+  /// Class ids of all examples; empty if they lie in a file.
   std::span<const std::int64_t> labels() const { return labels_; }
   /// Causal LM: one label a token, the token itself or −100 where nothing is to be learnt; empty
   /// for other tasks.
   std::span<const TokenId> token_labels(std::size_t example) const {
+    if (file_ != nullptr) return labels_in_file(example);
     if (token_labels_.empty()) return {};
     return std::span(token_labels_).subspan(offsets_[example], length(example));
   }
@@ -52,11 +69,18 @@ class Dataset {
   Dataset subset(std::span<const std::size_t> indices) const;
 
  private:
+  std::span<const TokenId> ids_in_file(std::size_t example) const;
+  std::span<const TokenId> labels_in_file(std::size_t example) const;
+  std::size_t length_in_file(std::size_t example) const;
+
   std::vector<TokenId> ids_;
   std::vector<TokenId> token_labels_;
   std::vector<std::size_t> offsets_ = {0};
   std::vector<std::int64_t> labels_;
   std::vector<float> targets_;
+  std::shared_ptr<const SequenceFile> file_;
+  std::vector<std::size_t> in_file_;  ///< numbers of the examples in the file
+  std::size_t num_tokens_ = 0;
 };
 
 struct LoadOptions {

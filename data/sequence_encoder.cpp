@@ -103,9 +103,9 @@ std::vector<Span> SequenceEncoder::render(const Record& record, const std::strin
           {instruction_->answer(record.fields), true}};
 }
 
-SequenceEncoder::Encoded SequenceEncoder::ready(const Record& record,
+SequenceEncoder::Example SequenceEncoder::ready(const Record& record,
                                                 const std::string& where) const {
-  Encoded encoded{record.input_ids, record.token_labels};
+  Example encoded{record.input_ids, record.token_labels};
   if (encoded.labels.empty()) encoded.labels = encoded.ids;
   const auto largest = std::max(std::ranges::max(encoded.ids), std::ranges::max(encoded.labels));
   if (largest >= tokenizer_.vocab_size()) {
@@ -116,12 +116,13 @@ SequenceEncoder::Encoded SequenceEncoder::ready(const Record& record,
   return encoded;
 }
 
-SequenceEncoder::Encoded SequenceEncoder::encode(const std::vector<Span>& spans,
-                                                 bool is_chat) const {
+SequenceEncoder::Example SequenceEncoder::encode_whole(const std::vector<Span>& spans,
+                                                       bool is_chat) const {
   std::string text;
   for (const Span& span : spans) text += span.text;
+  if (text.empty()) return {};
   Borders borders(tokenizer_, /*add_special=*/!is_chat, text);
-  Encoded encoded{borders.ids(), {}};
+  Example encoded{borders.ids(), {}};
   encoded.labels.assign(encoded.ids.size(), kNoLabel);
   std::size_t position = 0;
   for (const Span& span : spans) {
@@ -135,32 +136,33 @@ SequenceEncoder::Encoded SequenceEncoder::encode(const std::vector<Span>& spans,
     position = end;
   }
   const auto eos = tokenizer_.special().eos;
-  const bool ends = encoded.ids.empty() || (eos && encoded.ids.back() == *eos);
-  if (!is_chat && eos && !ends) {
+  if (!is_chat && eos && (encoded.ids.empty() || encoded.ids.back() != *eos)) {
     encoded.ids.push_back(*eos);
     encoded.labels.push_back(*eos);
   }
   return encoded;
 }
 
-SequenceEncoder::Encoded SequenceEncoder::encode(const Record& record,
-                                                 const std::string& where) const {
-  if (!record.input_ids.empty()) return ready(record, where);
-  return encode(render(record, where), uses_chat(record));
+std::optional<SequenceEncoder::Example> SequenceEncoder::encode(const Record& record,
+                                                                const std::string& where) const {
+  Example example = record.input_ids.empty()
+                        ? encode_whole(render(record, where), uses_chat(record))
+                        : ready(record, where);
+  const auto limit = static_cast<std::size_t>(options_.max_length);
+  if (example.ids.size() > limit) {
+    example.ids.resize(limit);
+    example.labels.resize(limit);
+  }
+  const auto is_learnt = [](TokenId label) { return label != kNoLabel; };
+  const auto predicted = std::span(example.labels).subspan(example.labels.empty() ? 0 : 1);
+  if (std::ranges::none_of(predicted, is_learnt)) return std::nullopt;
+  return example;
 }
 
 bool SequenceEncoder::add(const Record& record, const std::string& where, Dataset& dataset) const {
-  Encoded encoded = encode(record, where);
-  const auto limit = static_cast<std::size_t>(options_.max_length);
-  if (encoded.ids.size() > limit) {
-    encoded.ids.resize(limit);
-    encoded.labels.resize(limit);
-  }
-  const auto is_learnt = [](TokenId label) { return label != kNoLabel; };
-  const auto predicted = std::span(encoded.labels).subspan(encoded.labels.empty() ? 0 : 1);
-  if (std::ranges::none_of(predicted, is_learnt)) return false;
-  dataset.add_sequence(encoded.ids, encoded.labels);
-  return true;
+  const auto example = encode(record, where);
+  if (example) dataset.add_sequence(example->ids, example->labels);
+  return example.has_value();
 }
 
 SequenceEncoder::Question SequenceEncoder::question(const Record& record,

@@ -17,9 +17,6 @@
 
 namespace drystone::data {
 
-/// A label that asks for nothing (Hugging Face's convention).
-inline constexpr TokenId kNoLabel = -100;
-
 enum class LossOn {
   Answer,  ///< answers and what ends them; of a record that is only text, all of it
   All,
@@ -50,12 +47,20 @@ class SequenceEncoder {
   SequenceEncoder(const Tokenizer& tokenizer, std::shared_ptr<const ChatTemplate> chat,
                   SequenceOptions options);
 
-  /// Appends one example.
+  struct Example {
+    std::vector<TokenId> ids;
+    std::vector<TokenId> labels;  ///< as many: the id, or kNoLabel
+  };
+
   /// @param where  the record's place, for messages
-  /// @return false: left out, as within max_length there is nothing to learn (the prompt fills it,
-  ///         or all is empty). Count these and tell the user.
+  /// @return absent: within max_length there is nothing to learn (the prompt fills it, or all is
+  ///         empty). Count these and tell the user.
   /// @throws core::ConfigError  `WHERE: …` for ids outside the vocabulary, a conversation that the
   ///                            template refuses, or a record of another form
+  std::optional<Example> encode(const Record& record, const std::string& where) const;
+
+  /// Appends what encode gives. @return false: left out
+  /// @throws as encode
   bool add(const Record& record, const std::string& where, Dataset& dataset) const;
 
   /// The example's text, in pieces. Not for ready ids.
@@ -71,15 +76,12 @@ class SequenceEncoder {
   /// @throws as add; a record that is only text has no answer
   Question question(const Record& record, const std::string& where) const;
 
- private:
-  struct Encoded {
-    std::vector<TokenId> ids;
-    std::vector<TokenId> labels;
-  };
+  const SequenceOptions& options() const { return options_; }
+  const Tokenizer& tokenizer() const { return tokenizer_; }
 
-  Encoded encode(const Record& record, const std::string& where) const;
-  Encoded encode(const std::vector<Span>& spans, bool is_chat) const;
-  Encoded ready(const Record& record, const std::string& where) const;
+ private:
+  Example encode_whole(const std::vector<Span>& spans, bool is_chat) const;
+  Example ready(const Record& record, const std::string& where) const;
   const ChatTemplate& chat(const std::string& where) const;
   bool uses_chat(const Record& record) const;
 

@@ -50,3 +50,28 @@ TEST_CASE("jsonl writer: a full disk is an error, not a short shard") {
   CHECK_THROWS_AS(write_jsonl("/dev/full", std::vector<Record>{{.text = "a"}}),
                   drystone::core::IoError);
 }
+
+TEST_CASE("jsonl writer: causal-LM records and pairs come back equal") {
+  const TemporaryFolder folder;
+  const std::vector<Record> records = {
+      {.text = "t"},
+      {.input_ids = {1, 2}, .token_labels = {-100, 2}},
+      {.fields = {{"instruction", "q"}, {"input", ""}, {"output", "a"}}},
+      {.messages = {{"user", "é\n"}, {"assistant", ""}}}};
+  const RecordFields fields{.sequence = SequenceFields{}};
+  write_jsonl(folder.path() / "a.jsonl", records, fields);
+  const auto back = read_records(folder.path() / "a.jsonl", fields);
+  REQUIRE(back.size() == records.size());
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    CAPTURE(i);
+    CHECK(back[i].text == records[i].text);
+    CHECK(back[i].input_ids == records[i].input_ids);
+    CHECK(back[i].token_labels == records[i].token_labels);
+    CHECK(back[i].fields == records[i].fields);
+    CHECK(back[i].messages == records[i].messages);
+  }
+  const RecordFields pair{.text = "a", .text_pair = "b"};
+  write_jsonl(folder.path() / "b.jsonl", std::vector<Record>{{.text = "x", .text_pair = "y"}},
+              pair);
+  CHECK(read_records(folder.path() / "b.jsonl", pair).at(0).text_pair == "y");
+}

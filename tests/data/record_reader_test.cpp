@@ -171,3 +171,95 @@ TEST_CASE("record: labels as classes and as numbers") {
   CHECK_FALSE(number(Label(std::string("nan"))).has_value());
   CHECK_FALSE(number(Label()).has_value());
 }
+
+namespace {
+
+RecordFields sequence(const std::string& name = "auto", std::vector<std::string> names = {}) {
+  return {.sequence = SequenceFields{name, std::move(names)}};
+}
+
+}  // namespace
+
+TEST_CASE("sequences: instruction records under every name") {
+  for (const std::string line : {R"({"instruction": "q", "input": "i", "output": "a"})",
+                                 R"({"instruction": "q", "context": "i", "response": "a"})",
+                                 R"({"question": "q", "context": "i", "answer": "a"})",
+                                 R"({"prompt": "q", "input": "i", "completion": "a"})"}) {
+    CAPTURE(line);
+    const auto records = read("a.jsonl", line, sequence());
+    CHECK(records.at(0).fields ==
+          TextFields{{"instruction", "q"}, {"input", "i"}, {"output", "a"}});
+  }
+  const auto records = read("a.csv", "answer,question\n7,\"a, b\"\n", sequence("alpaca"));
+  CHECK(records.at(0).fields == TextFields{{"instruction", "a, b"}, {"output", "7"}});
+  CHECK(read("a.jsonl", R"({"question": "q", "answer": 7, "input": null})", sequence())
+            .at(0)
+            .fields == TextFields{{"instruction", "q"}, {"output", "7"}});
+}
+
+TEST_CASE("sequences: the template decides among several forms, and own templates name fields") {
+  const std::string line = R"({"text": "t", "mr": "m", "question": "q", "answer": "a",)"
+                           R"( "messages": [{"role": "user", "content": "u"}], "label": 3})";
+  CHECK(read("a.jsonl", line, sequence("plain")).at(0).text == "t");
+  CHECK(read("a.jsonl", line, sequence("alpaca")).at(0).fields.at("output") == "a");
+  CHECK(read("a.jsonl", line, sequence("chat")).at(0).messages ==
+        std::vector<Message>{{"user", "u"}});
+  CHECK(read("a.jsonl", line, sequence("auto")).at(0).messages.size() == 1);
+  const Record own = read("a.jsonl", line, sequence("{mr}", {"mr", "text"})).at(0);
+  CHECK(own.fields == TextFields{{"mr", "m"}, {"text", "t"}});
+  CHECK(own.label == Label(std::int64_t{3}));
+  CHECK(read("a.tsv", "mr\ttext\nm\tt\n", sequence("{mr}", {"mr", "text"})).at(0).fields ==
+        own.fields);
+}
+
+TEST_CASE("sequences: ShareGPT conversations, labelled ids and lists of texts") {
+  const auto shared = read("a.jsonl",
+                           R"({"conversations": [{"from": "human", "value": "u"},)"
+                           R"( {"from": "gpt", "value": "a"}]})",
+                           sequence());
+  CHECK(shared.at(0).messages == std::vector<Message>{{"user", "u"}, {"assistant", "a"}});
+  const auto ids = read("a.jsonl", R"({"input_ids": [5, 6], "labels": [-100, 6]})", sequence());
+  CHECK(ids.at(0).token_labels == std::vector<TokenId>{-100, 6});
+  RecordFields fields = sequence();
+  fields.text = "speeches";
+  fields.key = "role";
+  const auto speeches = read("a.jsonl",
+                             "{\"role\": \"King\", \"speeches\": [\"one\", \"two\"]}\n"
+                             "{\"role\": \"Fool\", \"speeches\": \"three\"}\n",
+                             fields);
+  REQUIRE(speeches.size() == 3);
+  CHECK(speeches[1].text == "two");
+  CHECK(speeches[1].key == "King");
+  CHECK(speeches[2].text == "three");
+  CHECK(speeches[2].key == "Fool");
+}
+
+TEST_CASE("sequences: errors say what the template needs") {
+  const std::string text = "{\"text\": \"a\"}\n";
+  CHECK(contains(refusal("a.jsonl", text, sequence("alpaca")),
+                 "a.jsonl:1: found text, but template \"alpaca\" needs instruction and output"));
+  CHECK(contains(refusal("a.jsonl", text + "{\"body\": 1}\n", sequence()),
+                 "a.jsonl:2: found body, but a record needs \"text\", instruction and output, "
+                 "messages or input_ids; set data.text_field"));
+  CHECK(contains(refusal("a.jsonl", text, sequence("{q}", {"q", "a"})),
+                 "the template needs the fields q, a; set data.template and data.answer_field"));
+  CHECK(contains(refusal("a.csv", "body\nx\n", sequence("plain")),
+                 "a.csv:1: the header names body, but template \"plain\" needs \"text\""));
+  CHECK(contains(refusal("a.csv", "messages\nx\n", sequence("chat")), "messages need JSON"));
+  const auto refused = [](const std::string& line) { return refusal("a.jsonl", line, sequence()); };
+  CHECK(contains(refused(R"({"messages": []})"), "at least one"));
+  CHECK(contains(refused(R"({"messages": [{"role": "user", "content": "a"}, {"role": "x"}]})"),
+                 "message 2 is not"));
+  CHECK(contains(refused(R"({"input_ids": [1, 2], "labels": [1]})"), "as long as input_ids"));
+  CHECK(contains(refused(R"({"input_ids": [1], "labels": [-1]})"), "or -100"));
+  CHECK(contains(refused(R"({"question": "q", "answer": ["a"]})"), "\"answer\" is an array"));
+  CHECK(contains(refused(R"({"text": []})"), "empty list"));
+}
+
+TEST_CASE("pairs: two texts a record") {
+  const RecordFields fields{.text = "a", .text_pair = "b"};
+  CHECK(read("a.jsonl", R"({"a": "x", "b": "y"})", fields).at(0).text_pair == "y");
+  CHECK(read("a.csv", "a,b\nx,\n", fields).at(0).text_pair == "");
+  CHECK(contains(refusal("a.jsonl", R"({"a": "x"})", fields), "set data.text_pair_field"));
+  CHECK(contains(refusal("a.csv", "a\nx\n", fields), "set data.text_pair_field"));
+}
