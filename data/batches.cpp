@@ -37,6 +37,8 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
   const bool is_sequence = !examples.empty() && !dataset.token_labels(examples.front()).empty();
   batch.token_labels.assign(is_sequence ? examples.size() * width : 0, kNoLabel);
   auto row_labels = batch.token_labels.begin();
+  batch.type_ids.assign(dataset.has_pairs() ? examples.size() * width : 0, 0);
+  auto row_types = batch.type_ids.begin();
   auto row = batch.input_ids.begin();
   for (const std::size_t example : examples) {
     const auto ids = dataset.ids(example);
@@ -46,6 +48,13 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
       const auto token_labels = dataset.token_labels(example);
       std::copy(token_labels.begin(), token_labels.end(), row_labels);
       row_labels += static_cast<std::ptrdiff_t>(width);
+    }
+    if (dataset.has_pairs()) {
+      if (const std::size_t second = dataset.second_start(example); second > 0) {
+        std::fill(row_types + static_cast<std::ptrdiff_t>(second),
+                  row_types + static_cast<std::ptrdiff_t>(ids.size()), 1);
+      }
+      row_types += static_cast<std::ptrdiff_t>(width);
     }
     batch.lengths.push_back(static_cast<std::int64_t>(ids.size()));
     batch.labels.push_back(dataset.label(example));
@@ -62,6 +71,7 @@ void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<cons
   batch.input_ids.assign(rows.size() * width, pad);
   batch.token_labels.assign(rows.size() * width, kNoLabel);
   batch.segments.clear();
+  batch.type_ids.clear();
   batch.lengths.clear();
   batch.labels.clear();
   batch.targets.clear();

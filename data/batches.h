@@ -21,6 +21,9 @@ struct EncodedBatch {
   std::vector<std::int64_t> lengths;    ///< [rows]; what follows in a row is padding
   std::vector<std::int64_t> labels;     ///< [rows] class ids
   std::vector<float> targets;           ///< [rows] regression
+  /// [rows, tokens] token types of sentence pairs, 1 from the second text on and 0 at padding; empty
+  /// where all are 0.
+  std::vector<std::int64_t> type_ids;
   /// Causal LM: [rows, tokens], −100 at padding; empty for other tasks.
   std::vector<std::int64_t> token_labels;
   /// Causal LM with several samples a row: [rows, tokens], number of the sample within its row;
@@ -51,8 +54,8 @@ struct BatchOptions {
 /// Batches for training. Each epoch visits every example once: shuffled, cut into megabatches (32
 /// batches, fewer on small data so that an epoch has four), each of them sorted by length and cut
 /// into batches, the batches shuffled. So rows of a batch have similar lengths and little is
-/// padding. The epoch's one incomplete batch is kept. With pack_to all this holds of the rows, which
-/// are packed once. The order depends on the key and the lengths only.
+/// padding. The epoch's one incomplete batch is kept. With pack_to all this holds of the rows,
+/// which are packed once. The order depends on the key and the lengths only.
 class TrainingBatches {
  public:
   /// `dataset` must outlive the object.

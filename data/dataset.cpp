@@ -25,12 +25,17 @@ std::size_t Dataset::length_in_file(std::size_t example) const {
   return file_->length(in_file_[example]);
 }
 
-void Dataset::add(std::span<const TokenId> ids, std::int64_t label, float target) {
+void Dataset::add(std::span<const TokenId> ids, std::int64_t label, float target,
+                  std::size_t second_start) {
   core::require(file_ == nullptr, "Dataset: a file's examples cannot be added to");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
   num_tokens_ += ids.size();
   offsets_.push_back(ids_.size());
+  if (second_start > 0) second_starts_.resize(labels_.size(), 0);
   labels_.push_back(label);
+  if (second_start > 0 || !second_starts_.empty()) {
+    second_starts_.push_back(static_cast<std::uint32_t>(second_start));
+  }
   targets_.push_back(target);
 }
 
@@ -53,7 +58,7 @@ Dataset Dataset::subset(std::span<const std::size_t> indices) const {
       continue;
     }
     if (token_labels_.empty()) {
-      result.add(ids(index), label(index), target(index));
+      result.add(ids(index), label(index), target(index), second_start(index));
     } else {
       result.add_sequence(ids(index), token_labels(index));
     }

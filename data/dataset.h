@@ -21,8 +21,8 @@ inline constexpr TokenId kNoLabel = -100;
 class SequenceFile;
 
 /// Examples are numbered from 0 in the order in which they were added. They lie in memory, or in a
-/// mapped file (causal LM), to which nothing can be added; copies and subsets then share the file. A
-/// const Dataset may be read from several threads at once.
+/// mapped file (causal LM), to which nothing can be added; copies and subsets then share the file.
+/// A const Dataset may be read from several threads at once.
 class Dataset {
  public:
   Dataset() = default;
@@ -57,8 +57,16 @@ class Dataset {
     return std::span(token_labels_).subspan(offsets_[example], length(example));
   }
 
+  /// Where the second text of a pair begins, which gets token type 1 from there on; 0: all tokens
+  /// have type 0.
+  std::size_t second_start(std::size_t example) const {
+    return second_starts_.empty() ? 0 : second_starts_[example];
+  }
+  bool has_pairs() const { return !second_starts_.empty(); }
+
   /// Exactly one of `label` (classification) and `target` (regression) is meant; the other is 0.
-  void add(std::span<const TokenId> ids, std::int64_t label, float target);
+  void add(std::span<const TokenId> ids, std::int64_t label, float target,
+           std::size_t second_start = 0);
 
   /// An example of causal LM; a data set holds examples of one task.
   /// @throws core::InvalidArgument  lengths differ, or examples of another task are there
@@ -78,6 +86,7 @@ class Dataset {
   std::vector<std::size_t> offsets_ = {0};
   std::vector<std::int64_t> labels_;
   std::vector<float> targets_;
+  std::vector<std::uint32_t> second_starts_;  ///< empty as long as all are 0
   std::shared_ptr<const SequenceFile> file_;
   std::vector<std::size_t> in_file_;  ///< numbers of the examples in the file
   std::size_t num_tokens_ = 0;

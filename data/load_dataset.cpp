@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "data/dataset.h"
 #include "data/record_reader.h"
+#include "data/text_encoder.h"
 
 namespace drystone::data {
 
@@ -32,27 +33,19 @@ std::string shown(const Label& label) {
 class Encoder {
  public:
   Encoder(const Tokenizer& tokenizer, const LoadOptions& options)
-      : tokenizer_(tokenizer), options_(options) {}
+      : tokenizer_(tokenizer), options_(options), texts_(tokenizer) {}
 
   void add(const Record& record, const RecordReader& reader, Dataset& dataset) {
-    ids_.clear();
-    if (record.input_ids.empty()) {
-      tokenizer_.encode_into(record.text, options_.max_length, /*add_special=*/true, ids_);
-    } else {
-      take_ready_ids(record, reader);
-    }
+    const EncodedText text = texts_.encode(record, options_.max_length);
+    if (!record.input_ids.empty()) check_ready_ids(text.ids, reader);
     const std::int64_t label = options_.classes != nullptr ? class_id(record, reader) : 0;
     const float target = options_.classes != nullptr ? 0.0F : target_of(record, reader);
-    dataset.add(ids_, label, target);
+    dataset.add(text.ids, label, target, text.second_start);
   }
 
  private:
-  void take_ready_ids(const Record& record, const RecordReader& reader) {
-    const auto limit = static_cast<std::size_t>(options_.max_length);
-    const std::size_t count = std::min(record.input_ids.size(), limit);
-    ids_.assign(record.input_ids.begin(),
-                record.input_ids.begin() + static_cast<std::ptrdiff_t>(count));
-    const auto largest = *std::max_element(ids_.begin(), ids_.end());
+  void check_ready_ids(const std::vector<TokenId>& ids, const RecordReader& reader) const {
+    const auto largest = *std::max_element(ids.begin(), ids.end());
     if (largest < tokenizer_.vocab_size()) return;
     throw core::ConfigError(reader.where() + ": id " + std::to_string(largest) +
                             " is outside the model's vocabulary of " +
@@ -76,7 +69,7 @@ class Encoder {
 
   const Tokenizer& tokenizer_;
   const LoadOptions& options_;
-  std::vector<TokenId> ids_;
+  TextEncoder texts_;
 };
 
 }  // namespace

@@ -39,8 +39,8 @@ class FingerprintMaker {
 };
 
 /// Layout, little endian: a header of 80 bytes; for each example its ids and then its labels (int32
-/// each); the table of where they begin, in tokens (uint64, one more than examples); for each example
-/// the length (uint32) and bytes of its key, or nothing at all.
+/// each); the table of where they begin, in tokens (uint64, one more than examples); for each
+/// example the length (uint32) and bytes of its key, or nothing at all.
 /// Any number of threads may read at once. The file must not be changed while it is open.
 class SequenceFile {
  public:

@@ -1,4 +1,4 @@
-// The data sets under ../shared/data, in every form, through a real tokenizer. Skipped without them.
+// The data sets under ../shared/data, in every form, through a real tokenizer. Skipped without it.
 #include <algorithm>
 #include <filesystem>
 

@@ -1,0 +1,66 @@
+#include "data/text_encoder.h"
+
+#include <fstream>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "data/batches.h"
+#include "data/dataset.h"
+#include "tests/data/files.h"
+#include "tests/data/greedy_tokenizer.h"
+
+using namespace drystone::data;
+using drystone::test::GreedyTokenizer;
+using drystone::test::TemporaryFolder;
+using drystone::test::write_file;
+using nlohmann::json;
+using Ids = std::vector<TokenId>;
+
+TEST_CASE("text pairs: ids and types of every family as from tokenizers, at every length") {
+  std::ifstream stream(DRYSTONE_SOURCE_DIR "/tests/data/text_pair_cases.json");
+  const json families = json::parse(stream);
+  int compared = 0;
+  for (const auto& [family, given] : families.items()) {
+    const TemporaryFolder folder;
+    write_file(folder, "tokenizer.json", given.at("tokenizer").dump());
+    write_file(folder, "tokenizer_config.json", given.at("config").dump());
+    const auto tokenizer = load_tokenizer(folder.path());
+    const TextEncoder encoder(*tokenizer);
+    for (const json& expected : given.at("cases")) {
+      const std::string name = family + ": " + expected.dump();
+      CAPTURE(name);
+      const auto pair = encoder.encode_pair(expected.at(0).get<std::string>(),
+                                            expected.at(1).get<std::string>(), expected.at(2));
+      CHECK(pair.ids == expected.at(3).get<Ids>());
+      // A second text that is empty and the type of its [SEP] are told alike.
+      CHECK(pair.second_start == expected.at(4).get<std::size_t>());
+      ++compared;
+    }
+  }
+  MESSAGE(compared << " pairs compared");
+}
+
+TEST_CASE("text pairs: single texts, ready ids and a length without room") {
+  const GreedyTokenizer tokenizer;
+  const TextEncoder encoder(tokenizer);
+  CHECK(encoder.encode({.text = "ab"}, 0).ids == tokenizer.encode("ab"));
+  CHECK(encoder.encode({.input_ids = {5, 6, 7}}, 2).ids == Ids{5, 6});
+  CHECK(encoder.encode({.text = "a", .text_pair = "b"}, 0).ids.size() == 4);
+  CHECK_THROWS_AS(encoder.encode_pair("a", "b", 1), drystone::core::InvalidArgument);
+}
+
+TEST_CASE("text pairs: batches tell the types, data sets without pairs tell none") {
+  Dataset dataset;
+  dataset.add(Ids{1, 2, 3}, 0, 0.0F);
+  dataset.add(Ids{1, 2, 3, 4}, 0, 0.0F, 2);
+  dataset.add(Ids{1}, 0, 0.0F);
+  EncodedBatch batch;
+  fill_batch(dataset.subset(std::vector<std::size_t>{2, 1, 0}), std::vector<std::size_t>{0, 1, 2},
+             0, batch);
+  CHECK(batch.type_ids == std::vector<std::int64_t>{0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0});
+  fill_batch(dataset.subset(std::vector<std::size_t>{0, 2}), std::vector<std::size_t>{0, 1}, 0,
+             batch);
+  CHECK(batch.type_ids.empty());
+}
