@@ -21,8 +21,8 @@ struct EncodedBatch {
   std::vector<std::int64_t> lengths;    ///< [rows]; what follows in a row is padding
   std::vector<std::int64_t> labels;     ///< [rows] class ids
   std::vector<float> targets;           ///< [rows] regression
-  /// [rows, tokens] token types of sentence pairs, 1 from the second text on and 0 at padding; empty
-  /// where all are 0.
+  /// [rows, tokens] token types of sentence pairs, 1 from the second text on and 0 at padding;
+  /// empty where all are 0.
   std::vector<std::int64_t> type_ids;
   /// Causal LM: [rows, tokens], −100 at padding; empty for other tasks.
   std::vector<std::int64_t> token_labels;

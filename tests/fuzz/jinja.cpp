@@ -31,7 +31,8 @@ std::vector<core::Bytes> seed_inputs(std::uint64_t seed) {
       "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}"
       "{{ m.content }}{% endgeneration %}{% else %}<{{ m.role }}>{{ m.content | tojson(indent=2) }}"
       "{% endif %}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
-      "{% macro show(x, y='d') -%} {{ x | replace('a', y) }}{{ show(y) if x is string and y != 'd' }}"
+      "{% macro show(x, y='d') -%} {{ x | replace('a', y) }}{{ show(y) if x is string and y != 'd' "
+      "}}"
       "{%- endmacro %}{{ show(messages[1].content[1:], 3) }}{{ range(1, 9, 3) | join(',') }}"
       "{{ {'k': [1, 2.5, none]} }}{# c #}{% raw %}{{{% endraw %}{{ 7 // 2 ** 3 % 5 - -1 }}",
       "{{ messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | list }}"

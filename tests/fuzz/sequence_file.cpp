@@ -1,5 +1,7 @@
 // Fuzz target: a file of encoded examples. What opens can be read to its end.
 
+#include "data/sequence_file.h"
+
 #include <cstdlib>
 
 #include "core/bytes.h"
@@ -7,7 +9,6 @@
 #include "core/files.h"
 #include "core/seed.h"
 #include "data/dataset.h"
-#include "data/sequence_file.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/temporary_folder.h"
 
@@ -26,8 +27,7 @@ const test::TemporaryFolder& folder() {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
-  const auto path =
-      folder().write("input", std::string(core::as_text({bytes, size})));
+  const auto path = folder().write("input", std::string(core::as_text({bytes, size})));
   try {
     const data::SequenceFile file(path, kMade, kVocabulary);
     std::size_t tokens = 0;
