@@ -9,9 +9,9 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include "core/check.h"
-#include "models/causal_attention.h"
 #include "models/decoder_ops.h"
 #include "models/gemm.h"
+#include "models/kv_cache.h"
 #include "models/lm_loss.h"
 #include "models/loss.h"
 
@@ -120,7 +120,7 @@ at::Tensor Decoder::embed(const at::Tensor& ids, const at::Tensor& positions) {
   return apply_dropout(x, next_dropout(config_.embedding_dropout));
 }
 
-at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted) {
+at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted, KvCache* cache) {
   core::require(!position_embedding_.defined() || packing.padded_tokens <= config_.max_positions,
                 "decoder: a batch of " + std::to_string(packing.padded_tokens) +
                     " tokens exceeds the model's " + std::to_string(config_.max_positions) +
@@ -137,56 +137,62 @@ at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted) {
     const at::NoGradGuard frozen;
     x = embed(packing.ids, packing.positions);
   }
-  for (DecoderLayer& layer : layers_) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    DecoderLayer& layer = layers_[i];
     const auto linears = layer.linears();
     records = records || std::any_of(linears.begin(), linears.end(),
                                      [](const Linear* linear) { return trains(*linear); });
     const at::AutoGradMode mode(enabled && records);
-    const bool is_last = &layer == &layers_.back();
-    x = run_layer(layer, x, packing, all_angles[layer.plan.rope], is_last ? wanted : Wanted{});
+    const Heads heads = project(layer, x, all_angles[layer.plan.rope]);
+    if (cache != nullptr) cache->fill(i, heads.k, heads.v, packing);
+    const Wanted here = i + 1 == layers_.size() ? wanted : Wanted{};
+    const at::Tensor context = attend(layer, heads, packing, here);
+    x = finish_layer(layer, here.index.defined() ? x.index_select(0, here.index) : x, context);
   }
   return final_norm_.forward(x);
 }
 
-Decoder::Heads Decoder::project(const DecoderLayer& layer, const at::Tensor& x) const {
+Decoder::Heads Decoder::project(const DecoderLayer& layer, const at::Tensor& x,
+                                const Angles& angles) const {
+  const at::Tensor in = layer.attention_norm.forward(x);
   std::vector<at::Tensor> parts;
   if (layer.projections.size() == 1) {
-    parts = layer.projections[0].forward(x).split_with_sizes(
+    parts = layer.projections[0].forward(in).split_with_sizes(
         {config_.query_width(), config_.kv_width(), config_.kv_width()}, -1);
   } else {
-    for (const Linear& projection : layer.projections) parts.push_back(projection.forward(x));
+    for (const Linear& projection : layer.projections) parts.push_back(projection.forward(in));
   }
   const std::int64_t size = config_.head_size;
-  return {.q = layer.query_norm.forward_if(heads_of(parts[0], size)),
-          .k = layer.key_norm.forward_if(heads_of(parts[1], size)),
-          .v = heads_of(parts[2], size)};
-}
-
-at::Tensor Decoder::run_layer(const DecoderLayer& layer, const at::Tensor& x,
-                              const Packing& packing, const Angles& angles, const Wanted& wanted) {
-  Heads heads = project(layer, layer.attention_norm.forward(x));
+  Heads heads{.q = layer.query_norm.forward_if(heads_of(parts[0], size)),
+              .k = layer.key_norm.forward_if(heads_of(parts[1], size)),
+              .v = heads_of(parts[2], size)};
   if (angles.cos.defined()) {
     heads.q = rotate(heads.q, angles);
     heads.k = rotate(heads.k, angles);
   }
-  if (wanted.last_only) heads.q = heads.q.index_select(0, wanted.index);
-  at::Tensor context = causal_attention({.q = heads.q,
-                                         .k = heads.k,
-                                         .v = heads.v,
-                                         .spec = {.num_heads = config_.num_heads,
-                                                  .num_kv_heads = config_.num_kv_heads,
-                                                  .head_size = config_.head_size,
-                                                  .scale = layer.plan.scale,
-                                                  .softcap = config_.attention_softcap,
-                                                  .window = layer.plan.window},
-                                         .dropout = next_dropout(config_.attention_dropout)},
-                                        packing);
-  at::Tensor residual = x;
-  if (wanted.index.defined()) {
-    residual = x.index_select(0, wanted.index);
-    if (!wanted.last_only) context = context.index_select(0, wanted.index);
-  }
-  return finish_layer(layer, residual, context);
+  return heads;
+}
+
+CausalSpec Decoder::spec_of(const DecoderLayer& layer) const {
+  return {.num_heads = config_.num_heads,
+          .num_kv_heads = config_.num_kv_heads,
+          .head_size = config_.head_size,
+          .scale = layer.plan.scale,
+          .softcap = config_.attention_softcap,
+          .window = layer.plan.window};
+}
+
+at::Tensor Decoder::attend(const DecoderLayer& layer, const Heads& heads, const Packing& packing,
+                           const Wanted& wanted) {
+  const at::Tensor context =
+      causal_attention({.q = wanted.last_only ? heads.q.index_select(0, wanted.index) : heads.q,
+                        .k = heads.k,
+                        .v = heads.v,
+                        .spec = spec_of(layer),
+                        .dropout = next_dropout(config_.attention_dropout)},
+                       packing);
+  const bool selects = wanted.index.defined() && !wanted.last_only;
+  return selects ? context.index_select(0, wanted.index) : context;
 }
 
 at::Tensor Decoder::finish_layer(const DecoderLayer& layer, const at::Tensor& residual,

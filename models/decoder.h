@@ -11,6 +11,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/seed.h"
+#include "models/causal_attention.h"
 #include "models/decoder_config.h"
 #include "models/dropout.h"
 #include "models/hf_config.h"
@@ -20,6 +21,8 @@
 #include "models/packing.h"
 
 namespace drystone::models {
+
+class KvCache;
 
 /// RMSNorm or LayerNorm, as the family has it. Frozen.
 struct DecoderNormLayer {
@@ -83,21 +86,24 @@ class Decoder final : public Model {
   const DecoderConfig& config() const { return config_; }
 
  private:
+  friend class DecoderSession;
   /// Which of the packing's tokens the caller wants of the last layer.
   struct Wanted {
     at::Tensor index;        ///< [n] int64; undefined: all
     bool last_only = false;  ///< they are each row's last token
   };
   struct Heads {
-    at::Tensor q, k, v;  ///< [tokens, heads, head size], not yet turned
+    at::Tensor q, k, v;  ///< [tokens, heads, head size], turned
   };
 
   at::Tensor embed(const at::Tensor& ids, const at::Tensor& positions);
-  /// All layers and the final norm, for the wanted tokens.
-  at::Tensor encode(const Packing& packing, const Wanted& wanted);
-  at::Tensor run_layer(const DecoderLayer& layer, const at::Tensor& x, const Packing& packing,
-                       const Angles& angles, const Wanted& wanted);
-  Heads project(const DecoderLayer& layer, const at::Tensor& x) const;
+  /// All layers and the final norm, for the wanted tokens. Keys and values go to `cache` too.
+  at::Tensor encode(const Packing& packing, const Wanted& wanted, KvCache* cache = nullptr);
+  /// The attention's input of a layer whose input is x.
+  Heads project(const DecoderLayer& layer, const at::Tensor& x, const Angles& angles) const;
+  CausalSpec spec_of(const DecoderLayer& layer) const;
+  at::Tensor attend(const DecoderLayer& layer, const Heads& heads, const Packing& packing,
+                    const Wanted& wanted);
   /// What follows the attention: output, residual, feed-forward.
   at::Tensor finish_layer(const DecoderLayer& layer, const at::Tensor& residual,
                           const at::Tensor& context);

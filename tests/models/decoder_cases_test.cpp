@@ -2,14 +2,21 @@
 // tests/oracles/decoder_cases.py makes when the repository's .venv is there, and the shared models.
 // DRYSTONE_PRINT_TABLE=1 prints the rows of docs/models.md.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
+#include "core/files.h"
+#include "models/generation.h"
+#include "models/likelihood.h"
 #include "models/load.h"
 #include "tests/models/decoder_oracle.h"
 
@@ -74,7 +81,9 @@ TEST_CASE("Decoder: all cases are transformers', logits, loss and gradients") {
     const auto at_labels = name.find("-classifier-");
     models::ModelSpec spec{.folder = path, .task = models::Task::CausalLm};
     if (at_labels == std::string::npos) {
-      check(name, test::compare_language_model(*models::load_model(spec), expected));
+      const auto model = models::load_model(spec);
+      CHECK(test::continues_alike(*model, expected));
+      check(name, test::compare_language_model(*model, expected));
     } else {
       spec.num_labels = name.back() - '0';
       spec.task = spec.num_labels == 1 ? models::Task::Regression : models::Task::Classification;
@@ -116,12 +125,43 @@ TEST_CASE("Decoder: the shared tiny models") {
   }
 }
 
-TEST_CASE("Decoder: stories260K's logits") {
+TEST_CASE("Decoder: stories260K's logits, loss and exact reference text") {
   const fs::path folder = kShared / "stories260K";
-  if (!fs::exists(folder / "expected_logits.safetensors")) {
+  if (!fs::exists(folder / "expected.json")) {
     MESSAGE("skipped: no " << folder.string());
     return;
   }
+  const auto answers =
+      nlohmann::json::parse(core::read_text_file(folder / "expected.json", 1 << 20));
+  const tensors::SafetensorsFile expected(folder / "expected_logits.safetensors");
   const auto model = models::load_model({.folder = folder, .task = models::Task::CausalLm});
-  CHECK(model->linears().size() == 5 * 7);
+  CHECK(models::stop_ids_of(folder) == std::vector<std::int64_t>{2});
+
+  std::vector<std::vector<std::int64_t>> prompts = {{1}};
+  std::vector<std::vector<std::int64_t>> wanted = {answers.at("bos_greedy_ids")};
+  for (std::size_t i = 0; i < answers.at("prompts").size(); ++i) {
+    const auto& answer = answers.at("prompts")[i];
+    prompts.push_back(answer.at("input_ids"));
+    wanted.push_back(answer.at("greedy_ids"));
+    const at::Tensor ids = at::tensor(prompts.back(), at::kLong).unsqueeze(0);
+    const at::Tensor logits = model->logits({.input_ids = ids}).squeeze(0);
+    CHECK(test::relative_error(logits, expected.tensor("logits." + std::to_string(i))) <
+          kTolerance);
+    const models::Batch batch{.input_ids = ids, .labels = ids};
+    const double loss = model->loss(model->logits(batch), batch).item<double>();
+    CHECK(std::abs(loss - answer.at("loss").get<double>()) < 1e-4);
+    const auto likelihood = models::log_likelihoods(*model, batch).front();
+    CHECK(likelihood.num_tokens == ids.numel() - 1);
+    CHECK(-likelihood.log_probability / static_cast<double>(likelihood.num_tokens) ==
+          doctest::Approx(loss).epsilon(1e-5));
+  }
+  const auto results = models::generate(*model, prompts, {.max_new_tokens = 200});
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    CAPTURE(i);
+    std::vector<std::int64_t> text = prompts[i];
+    text.insert(text.end(), results[i].ids.begin(), results[i].ids.end());
+    REQUIRE(text.size() >= wanted[i].size());
+    text.resize(wanted[i].size());
+    CHECK(text == wanted[i]);
+  }
 }

@@ -13,6 +13,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "models/decoder.h"
+#include "models/generation.h"
 #include "models/load.h"
 #include "models/loss.h"
 #include "tensors/safetensors.h"
@@ -126,6 +127,31 @@ inline DecoderErrors compare_classifier(models::Model& model,
   }
   errors.logits = relative_error(at::cat(actual), at::cat(wanted));
   return errors;
+}
+
+/// Whether greedy continuations of all the case's prompts, run together, are transformers'.
+inline bool continues_alike(models::Model& model, const tensors::SafetensorsFile& expected) {
+  constexpr std::int64_t kStop = 2;
+  std::vector<std::vector<std::int64_t>> prompts;
+  std::vector<std::vector<std::int64_t>> wanted;
+  const auto longs = [&](const std::string& name) {
+    const at::Tensor ids = expected.tensor(name);
+    return std::vector<std::int64_t>(ids.const_data_ptr<std::int64_t>(),
+                                     ids.const_data_ptr<std::int64_t>() + ids.numel());
+  };
+  for (int n = 0; expected.contains("generate." + std::to_string(n) + ".prompt"); ++n) {
+    prompts.push_back(longs("generate." + std::to_string(n) + ".prompt"));
+    wanted.push_back(longs("generate." + std::to_string(n) + ".ids"));
+  }
+  const auto results =
+      models::generate(model, prompts, {.max_new_tokens = 16, .stop_ids = {kStop}});
+  bool is_equal = !prompts.empty();
+  for (std::size_t n = 0; n < results.size(); ++n) {
+    std::vector<std::int64_t> ids = results[n].ids;
+    if (results[n].stopped) ids.push_back(kStop);
+    is_equal = is_equal && ids == wanted[n];
+  }
+  return is_equal;
 }
 
 inline const std::filesystem::path kDecoderFixtures =
