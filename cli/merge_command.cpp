@@ -15,10 +15,15 @@ Command add_merge(CLI::App& app) {
   app.add_option("--model", options->model, "Base model: a Hugging Face folder")->required();
   app.add_option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global")->required();
   app.add_option("--out", options->out, "Folder to make")->required();
+  app.add_option("--max-shard-size", options->max_shard_bytes,
+                 "Largest weight file, e.g. 5GB; more is split into shards with an index")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->default_str("5GB");
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const MergeReport report = merge(*options);
-    std::printf("%s: %zu modules merged, %zu head tensors set\n", options->out.c_str(),
-                report.merged_modules, report.replaced_tensors);
+    std::printf("%s: %zu modules merged, %zu head tensors set, %zu weight files\n",
+                options->out.c_str(), report.merged_modules, report.replaced_tensors,
+                report.weight_files);
     return core::kDone;
   };
 }

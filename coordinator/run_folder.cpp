@@ -125,7 +125,10 @@ void write_global(const RunFolder& folder, std::uint64_t newest) {
   const fs::path dir = folder.dir / "global";
   fs::create_directories(dir);
   if (!global.modules.empty()) {
-    tensors::write_peft(dir, global, {.base_model = folder.base_model, .task_type = "SEQ_CLS"});
+    const bool is_lm = folder.config.model.task == "causal-lm";
+    tensors::write_peft(
+        dir, global,
+        {.base_model = folder.base_model, .task_type = is_lm ? "CAUSAL_LM" : "SEQ_CLS"});
   }
   if (!folder.config.data.labels.empty()) {
     const nlohmann::json labels = folder.config.data.labels;

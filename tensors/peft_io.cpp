@@ -62,7 +62,7 @@ Json config_of(const FactorSet& adapter, const PeftFolder& about) {
   std::set<std::string> saved;
   for (const auto& [name, tensor] : adapter.dense) saved.insert(saved_module(name));
   return {{"peft_type", "LORA"},
-          {"task_type", about.task_type},
+          {"task_type", about.task_type.empty() ? Json(nullptr) : Json(about.task_type)},
           {"base_model_name_or_path", about.base_model},
           {"inference_mode", true},
           {"r", rank},
@@ -123,11 +123,21 @@ class PeftConfig {
     return alpha / (root_.value("use_rslora", false) ? std::sqrt(rank) : rank);
   }
 
+  PeftFolder about() const {
+    return {.base_model = text("base_model_name_or_path"), .task_type = text("task_type")};
+  }
+
   [[noreturn]] void fail(const std::string& problem) const {
     throw core::ConfigError(file_.string() + ": " + problem);
   }
 
  private:
+  /// "" where it is absent, null or no string.
+  std::string text(const char* key) const {
+    const auto found = root_.find(key);
+    return found != root_.end() && found->is_string() ? found->get<std::string>() : "";
+  }
+
   static bool is_off(const Json& value) {
     return value.is_null() || value == false || value == "none" ||
            (value.is_structured() && value.empty());
@@ -209,6 +219,10 @@ Factors read_pair(const SafetensorsFile& file, const std::string& key_a, const s
 }
 
 }  // namespace
+
+PeftFolder read_peft_about(const std::filesystem::path& folder) {
+  return PeftConfig(folder / "adapter_config.json").about();
+}
 
 FactorSet read_peft(const std::filesystem::path& folder) {
   const PeftConfig config(folder / "adapter_config.json");

@@ -30,4 +30,7 @@ void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
 ///                            biases, base weights changed at the start, …); names it
 FactorSet read_peft(const std::filesystem::path& folder);
 
+/// What adapter_config.json says beside the adapter. @throws as read_peft
+PeftFolder read_peft_about(const std::filesystem::path& folder);
+
 }  // namespace drystone::tensors

@@ -1,0 +1,134 @@
+#include "cli/export.h"
+
+#include <map>
+#include <string>
+
+#include <ATen/TensorOperators.h>
+
+#include "cli/families.h"
+#include "core/error.h"
+#include "core/text.h"
+#include "models/hf_config.h"
+#include "tensors/gguf_writer.h"
+#include "tensors/peft_io.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+void refuse_existing(const fs::path& out, bool folder_may_be_empty) {
+  if (!fs::exists(out) || (folder_may_be_empty && fs::is_directory(out) && fs::is_empty(out))) {
+    return;
+  }
+  throw core::ConfigError(out.string() + ": exists already; choose another --out");
+}
+
+std::int64_t commonest_rank(const tensors::FactorSet& adapter) {
+  std::map<std::int64_t, int> counts;
+  for (const auto& [name, factors] : adapter.modules) ++counts[factors.rank()];
+  std::int64_t best = 1;
+  for (const auto& [rank, count] : counts) {
+    if (count > counts[best]) best = rank;
+  }
+  return best;
+}
+
+/// Rows of each head's two rotary halves, [first half; second half], into pairs.
+at::Tensor interleaved_rows(const at::Tensor& b, std::int64_t num_heads) {
+  return b.reshape({num_heads, 2, b.size(0) / num_heads / 2, b.size(1)})
+      .transpose(1, 2)
+      .reshape(b.sizes());
+}
+
+class GgufExport {
+ public:
+  explicit GgufExport(const ExportOptions& options)
+      : options_(options),
+        adapter_(tensors::read_peft(options.adapter)),
+        config_(models::HfConfig::load(base_folder())),
+        family_(known_family()) {
+    if (!adapter_.dense.empty()) {
+      fail("has a trained head (" + adapter_.dense.begin()->first +
+           "), which a GGUF adapter cannot hold; use drystone merge");
+    }
+  }
+
+  std::size_t write() const {
+    const std::int64_t alpha = commonest_rank(adapter_);
+    tensors::GgufContents contents;
+    contents.metadata = {{"general.architecture", std::string(family_.gguf)},
+                         {"general.type", "adapter"},
+                         {"general.name", options_.adapter.filename().string()},
+                         {"general.file_type", std::uint32_t{0}},  // all float32
+                         {"general.quantization_version", std::uint32_t{2}},
+                         {"adapter.type", "lora"},
+                         {"adapter.lora.alpha", static_cast<float>(alpha)}};
+    for (const auto& [module, factors] : adapter_.modules) {
+      const std::string name = gguf_name(module);
+      if (name.empty()) fail("module " + module + " has no name in llama.cpp");
+      const double scale = static_cast<double>(factors.rank()) / static_cast<double>(alpha);
+      contents.tensors.emplace_back(name + ".weight.lora_a", factors.a);
+      contents.tensors.emplace_back(name + ".weight.lora_b", ordered(module, factors.b) * scale);
+    }
+    tensors::write_gguf(options_.out, contents);
+    return adapter_.modules.size();
+  }
+
+ private:
+  fs::path base_folder() const {
+    if (!options_.model.empty()) return options_.model;
+    const std::string base = tensors::read_peft_about(options_.adapter).base_model;
+    if (!fs::exists(fs::path(base) / "config.json")) {
+      fail("its base model " + core::quote(base) + " is no folder here; name it by --model");
+    }
+    return base;
+  }
+
+  const ExportFamily& known_family() const {
+    const ExportFamily* const family = find_family(config_.model_type());
+    if (family == nullptr || family->gguf.empty()) {
+      config_.fail("model_type", core::quote(config_.model_type()) +
+                                     " has no adapters in llama.cpp; --format peft works");
+    }
+    return *family;
+  }
+
+  at::Tensor ordered(const std::string& module, const at::Tensor& b) const {
+    if (!family_.gguf_permutes) return b;
+    const std::int64_t heads = config_.size("num_attention_heads");
+    if (module.ends_with(".q_proj")) return interleaved_rows(b, heads);
+    if (!module.ends_with(".k_proj")) return b;
+    return interleaved_rows(b, config_.size_or("num_key_value_heads", heads));
+  }
+
+  [[noreturn]] void fail(const std::string& problem) const {
+    throw core::ConfigError(options_.adapter.string() + ": " + problem);
+  }
+
+  const ExportOptions& options_;
+  tensors::FactorSet adapter_;
+  models::HfConfig config_;
+  const ExportFamily& family_;
+};
+
+std::size_t export_peft(const ExportOptions& options) {
+  const tensors::FactorSet adapter = tensors::read_peft(options.adapter);
+  tensors::PeftFolder about = tensors::read_peft_about(options.adapter);
+  if (!options.model.empty()) about.base_model = options.model.string();
+  tensors::write_peft(options.out, adapter, about);
+  const fs::path labels = options.adapter / "labels.json";
+  if (fs::exists(labels)) fs::copy_file(labels, options.out / "labels.json");
+  return adapter.modules.size();
+}
+
+}  // namespace
+
+std::size_t export_adapter(const ExportOptions& options) {
+  const bool is_peft = options.format == ExportFormat::Peft;
+  refuse_existing(options.out, /*folder_may_be_empty=*/is_peft);
+  return is_peft ? export_peft(options) : GgufExport(options).write();
+}
+
+}  // namespace drystone::cli
