@@ -3,14 +3,11 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <stop_token>
-#include <string>
-
-#include <ATen/core/Tensor.h>
 
 #include "client/examples.h"
+#include "client/metrics.h"
 #include "models/model.h"
 
 namespace drystone::client {
@@ -23,9 +20,9 @@ struct EvaluateHooks {
 
 struct Evaluation {
   std::int64_t num_examples = 0;
-  /// classification: loss, accuracy, nll, ece; regression: loss, mse, pearson, spearman; causal LM:
-  /// loss (mean over all labels that are predicted), perplexity, targets (their number).
-  std::map<std::string, double> metrics;
+  /// classification and regression: as metrics.h; causal LM: loss (mean over all labels that are
+  /// predicted), perplexity, targets (their number).
+  Metrics metrics;
   double seconds = 0.0;
 };
 
@@ -35,18 +32,5 @@ struct Evaluation {
 /// @throws core::InvalidArgument  no examples
 std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& examples,
                                          std::int64_t batch_size, const EvaluateHooks& hooks = {});
-
-/// accuracy; nll (mean −log p of the true class) = loss; ece over 10 bins of equal width on the
-/// largest probability: Σ_bin (n_bin / n) · |accuracy − mean confidence|. A tie counts for the
-/// lower class.
-/// @param logits  [n, classes]  @param labels  [n] int64
-std::map<std::string, double> classification_metrics(const at::Tensor& logits,
-                                                     const at::Tensor& labels);
-
-/// mse = loss; Pearson's and Spearman's (average ranks) correlation, NaN where one side is
-/// constant.
-/// @param predictions  [n] or [n, 1]  @param targets  [n]
-std::map<std::string, double> regression_metrics(const at::Tensor& predictions,
-                                                 const at::Tensor& targets);
 
 }  // namespace drystone::client
