@@ -1,0 +1,156 @@
+"""One training step: Drystone beside transformers with PEFT, on random checkpoints of known shapes.
+
+    ./dev bench && .venv/bin/python bench/engine_step.py [--shapes 15m,110m,roberta] [--turns 3]
+
+float32, one thread, LoRA with AdamW, no dropout; processor time of a step (median of --steps) and the
+peak of resident memory of the whole process. The two take turns in processes of their own, so that
+both meet the same machine; medians over the turns. "fixed": rows of 128 tokens; "spread": lengths
+as instruction data has them, which transformers pads to the longest.
+"""
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ["OMP_NUM_THREADS"] = "1"
+DECODERS = {  # hidden, layers, heads, key-value heads, feed-forward, vocabulary, tied
+    "15m": (288, 6, 6, 6, 768, 32000, True),
+    "110m": (768, 12, 12, 12, 2048, 32000, True),
+    "1.1b": (2048, 22, 32, 4, 5632, 32000, False),
+}
+QV = {"llama": ["q_proj", "v_proj"], "roberta": ["query", "value"]}
+ALL = {"llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+       "roberta": ["query", "key", "value", "dense"]}
+SPREAD = [23, 31, 38, 46, 57, 72, 95, 128]
+
+
+def family(shape):
+    return "roberta" if shape == "roberta" else "llama"
+
+
+def vocabulary(shape):
+    return 50265 if shape == "roberta" else DECODERS[shape][5]
+
+
+def make_checkpoint(shape, folder):
+    import torch
+    from transformers import (LlamaConfig, LlamaForCausalLM, RobertaConfig,
+                              RobertaForSequenceClassification)
+    torch.manual_seed(0)
+    if shape == "roberta":
+        config = RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1,
+                               hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                               num_labels=2)
+        RobertaForSequenceClassification(config).save_pretrained(folder)
+        return
+    hidden, layers, heads, kv, ffn, vocab, tied = DECODERS[shape]
+    config = LlamaConfig(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+                         num_key_value_heads=kv, intermediate_size=ffn, vocab_size=vocab,
+                         tie_word_embeddings=tied, max_position_embeddings=1024)
+    model = LlamaForCausalLM(config)
+    if shape == "1.1b":
+        model = model.to(torch.bfloat16)  # as such checkpoints are published
+    model.save_pretrained(folder)
+
+
+def peft_turn(row):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    torch.set_num_threads(1)
+    encoder = row["family"] == "roberta"
+    loader = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+    base = loader.from_pretrained(row["folder"], dtype=torch.float32)
+    lora = LoraConfig(r=row["rank"], lora_alpha=16, target_modules=row["modules"],
+                      task_type="SEQ_CLS" if encoder else "CAUSAL_LM")
+    model = get_peft_model(base, lora).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4,
+                                  weight_decay=0.0)
+    lengths = torch.tensor(row["lengths"])
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    ids = torch.randint(3, row["vocab"], mask.shape)
+    batch = dict(input_ids=ids, labels=ids.masked_fill(mask == 0, -100))
+    if encoder:
+        batch["labels"] = torch.zeros(len(lengths), dtype=torch.long)
+    if int(mask.min()) == 0:
+        batch["attention_mask"] = mask
+    cpu, wall = [], []
+    for _ in range(row["steps"] + 2):
+        cpu_begin, wall_begin = time.process_time(), time.perf_counter()
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        cpu.append(1e3 * (time.process_time() - cpu_begin))
+        wall.append(1e3 * (time.perf_counter() - wall_begin))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return dict(cpu_ms=statistics.median(cpu[2:]), wall_ms=statistics.median(wall[2:]), peak_mb=peak)
+
+
+def run(command):
+    return json.loads(subprocess.run(command, check=True, capture_output=True,
+                                     text=True).stdout.splitlines()[-1])
+
+
+def drystone_turn(program, row, quantization="none"):
+    task = "classification" if row["family"] == "roberta" else "causal-lm"
+    lengths = ",".join(map(str, row["lengths"]))
+    return run([program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
+                ",".join(row["modules"]), str(row["steps"]), quantization])
+
+
+def rows_of(arguments, folder):
+    for shape in arguments.shapes.split(","):
+        checkpoint = os.path.join(folder, shape)
+        make_checkpoint(shape, checkpoint)
+        for batch in map(int, arguments.batches.split(",")):
+            for targets in arguments.targets.split(","):
+                for rank in map(int, arguments.ranks.split(",")):
+                    modules = (QV if targets == "qv" else ALL)[family(shape)]
+                    for lengths in arguments.lengths.split(","):
+                        if lengths == "spread" and batch == 1:
+                            continue
+                        spread = (SPREAD * batch)[:batch] if batch >= 8 else SPREAD[1::2][:batch]
+                        yield dict(shape=shape, family=family(shape), folder=checkpoint,
+                                   batch=batch, targets=targets, rank=rank, modules=modules,
+                                   kind=lengths, vocab=vocabulary(shape), steps=arguments.steps,
+                                   lengths=[128] * batch if lengths == "fixed" else spread)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="build/bench/step_timer")
+    parser.add_argument("--shapes", default="15m,110m,roberta")
+    parser.add_argument("--batches", default="1,4,8")
+    parser.add_argument("--targets", default="qv,all")
+    parser.add_argument("--ranks", default="8,64")
+    parser.add_argument("--lengths", default="fixed,spread")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--peft-turn", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.peft_turn:
+        print(json.dumps(peft_turn(json.loads(arguments.peft_turn))))
+        return
+    print("| shape | rows | lengths | adapters | rank | PEFT ms | Drystone ms | speed | PEFT MB "
+          "| Drystone MB | memory |\n|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows_of(arguments, folder):
+            peft, ours = [], []
+            for _ in range(arguments.turns):
+                peft.append(run([sys.executable, __file__, "--peft-turn", json.dumps(row)]))
+                ours.append(drystone_turn(arguments.program, row))
+            ms = [statistics.median(t["cpu_ms"] for t in side) for side in (peft, ours)]
+            mb = [statistics.median(t["peak_mb"] for t in side) for side in (peft, ours)]
+            print(f"| {row['shape']} | {row['batch']} | {row['kind']} | {row['targets']} "
+                  f"| {row['rank']} | {ms[0]:.0f} | {ms[1]:.0f} | {ms[0] / ms[1]:.2f} | {mb[0]:.0f} "
+                  f"| {mb[1]:.0f} | {mb[1] / mb[0]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+// Optimiser steps of local training on a Hugging Face folder, without files or network around it:
+// what bench/engine_step.py runs in turn with transformers and PEFT. Prints one JSON line.
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+
+#include "adapters/registry.h"
+#include "core/metrics.h"
+#include "core/seed.h"
+#include "models/load.h"
+#include "tensors/threads.h"
+
+namespace {
+
+using namespace drystone;
+
+double cpu_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return 1e3 * static_cast<double>(now.tv_sec) + 1e-6 * static_cast<double>(now.tv_nsec);
+}
+
+double wall_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double, std::milli>(now).count();
+}
+
+double resident_mb() {
+  std::ifstream statm("/proc/self/statm");
+  double total = 0.0;
+  double resident = 0.0;
+  statm >> total >> resident;
+  return resident * 4096.0 / 1e6;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  return parts;
+}
+
+/// Random tokens in rows of the given lengths, padded on the right.
+models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t vocab,
+                         models::Task task) {
+  const auto rows = static_cast<std::int64_t>(lengths.size());
+  const std::int64_t width = *std::max_element(lengths.begin(), lengths.end());
+  core::SplitMix64 random(1);
+  models::Batch batch{.input_ids = at::zeros({rows, width}, at::kLong),
+                      .pad_mask = at::zeros({rows, width}, at::kBool),
+                      .labels = {},
+                      .segments = {}};
+  auto* const ids = batch.input_ids.mutable_data_ptr<std::int64_t>();
+  auto* const mask = batch.pad_mask.mutable_data_ptr<bool>();
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t t = 0; t < lengths[static_cast<std::size_t>(row)]; ++t) {
+      ids[row * width + t] =
+          3 + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(vocab - 3)));
+      mask[row * width + t] = true;
+    }
+  }
+  batch.labels = task == models::Task::CausalLm ? batch.input_ids : at::zeros({rows}, at::kLong);
+  return batch;
+}
+
+int run(const std::vector<std::string>& arguments) {
+  if (arguments.size() != 8) {
+    std::fputs("usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4\n",
+               stderr);
+    return 2;
+  }
+  tensors::use_threads(1);
+  models::ModelSpec spec{.folder = arguments[0], .task = models::parse_task(arguments[1])};
+  spec.quantization = models::parse_quantization(arguments[7]);
+  std::vector<std::int64_t> lengths;
+  for (const std::string& length : split(arguments[2])) lengths.push_back(std::stoll(length));
+  const models::Base base = models::load_base(spec);
+  const double load_peak_mb = static_cast<double>(core::peak_rss_bytes()) / 1e6;
+  const auto model = models::build(spec, base);
+  const auto adapter = adapters::make_adapter(
+      *model,
+      {.rank = std::stoll(arguments[4]), .alpha = 16.0, .target_modules = split(arguments[5])},
+      {.seed = 1, .client = "bench"});
+  const auto parameters = adapter->parameters();
+  const auto optimizer = adapter->make_optimizer(parameters, {});
+  const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
+  const double before_mb = resident_mb();
+  std::vector<double> cpu;
+  std::vector<double> wall;
+  double loss = 0.0;
+  const std::int64_t steps = std::stoll(arguments[6]);
+  for (std::int64_t index = 0; index < steps + 2; ++index) {
+    const double cpu_begin = cpu_ms();
+    const double wall_begin = wall_ms();
+    model->set_training(true, static_cast<std::uint64_t>(index));
+    adapter->before_step({.index = index, .total = steps + 2});
+    optimizer->zero_grad();
+    const at::Tensor batch_loss = model->batch_loss(batch);
+    batch_loss.backward();
+    optimizer->step(1e-4);
+    adapter->after_step({.index = index, .total = steps + 2});
+    loss = batch_loss.item<double>();
+    if (index < 2) continue;
+    cpu.push_back(cpu_ms() - cpu_begin);
+    wall.push_back(wall_ms() - wall_begin);
+  }
+  std::printf(
+      "{\"cpu_ms\": %.2f, \"wall_ms\": %.2f, \"loss\": %.6f, \"load_peak_mb\": %.1f, "
+      "\"before_mb\": %.1f, \"peak_mb\": %.1f}\n",
+      median(cpu), median(wall), loss, load_peak_mb, before_mb,
+      static_cast<double>(core::peak_rss_bytes()) / 1e6);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run({argv + 1, argv + argc}); }
