@@ -10,7 +10,6 @@ as instruction data has them, which transformers pads to the longest.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -87,7 +86,8 @@ def peft_turn(row):
         optimizer.zero_grad()
         cpu.append(1e3 * (time.process_time() - cpu_begin))
         wall.append(1e3 * (time.perf_counter() - wall_begin))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    with open("/proc/self/status") as file:
+        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e6
     return dict(cpu_ms=statistics.median(cpu[2:]), wall_ms=statistics.median(wall[2:]), peak_mb=peak)
 
 

@@ -10,7 +10,6 @@ the whole process, and beyond what it held before the first step.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -46,7 +45,8 @@ def peft_turn(model_folder):
         optimizer.step()
         optimizer.zero_grad()
         times.append(1e3 * (time.process_time() - begin))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    with open("/proc/self/status") as file:
+        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e6
     return dict(ms=statistics.median(times[2:]), before=before, peak=peak)
 
 

@@ -4,7 +4,6 @@
 #include <system_error>
 
 #include <nlohmann/json.hpp>
-#include <sys/resource.h>
 
 #include "core/error.h"
 
@@ -70,9 +69,12 @@ void MetricsWriter::write(std::string_view event, const std::vector<MetricField>
 }
 
 std::uint64_t peak_rss_bytes() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;  // Linux counts in kiB
+  // Not getrusage: its figure includes what the parent held before exec.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;  // in kiB
+  }
+  return 0;
 }
 
 }  // namespace drystone::core

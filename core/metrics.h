@@ -39,7 +39,7 @@ class MetricsWriter {
   std::ofstream file_;
 };
 
-/// The most memory that this process ever had resident (getrusage).
+/// The most memory that this program ever had resident; 0 where /proc does not say.
 std::uint64_t peak_rss_bytes();
 
 }  // namespace drystone::core
