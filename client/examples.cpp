@@ -58,8 +58,12 @@ models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at:
   models::Batch result{
       .input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),
       .pad_mask = pad_mask(batch).to(device),
+      .type_ids = {},
       .labels = labels_of(batch, task).to(device),
       .segments = {}};
+  if (!batch.type_ids.empty()) {
+    result.type_ids = to_tensor(batch.type_ids, {batch.rows, batch.tokens}, at::kLong).to(device);
+  }
   if (!batch.segments.empty()) {
     result.segments = to_tensor(batch.segments, {batch.rows, batch.tokens}, at::kLong).to(device);
   }

@@ -16,6 +16,7 @@ struct Examples {
   data::Dataset dataset;
   models::Task task = models::Task::Classification;
   data::TokenId pad = 0;
+  std::int64_t pack_to = 0;  ///< training puts several examples into rows of so many tokens; 0: no
 };
 
 /// What a loss is the mean over: rows; of causal LM the labels that are predicted.

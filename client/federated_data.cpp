@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "data/label_map.h"
+#include "data/load_sequences.h"
 #include "data/partition.h"
 #include "data/record_reader.h"
 #include "data/sequence_encoder.h"
@@ -12,6 +13,10 @@
 namespace drystone::client {
 
 namespace {
+
+bool is_skewed(const core::Config& config) {
+  return config.data.partition == "dirichlet" || config.data.partition == "shards";
+}
 
 /// What a skewed partition is made by: the classes of a classifier; of causal LM whatever
 /// data.label_field holds, e.g. a category.
@@ -25,8 +30,7 @@ std::vector<std::string> class_names(const core::Config& config, const Records& 
 }
 
 std::vector<std::int64_t> class_ids(const core::Config& config, const Records& records) {
-  const bool is_skewed = config.data.partition == "dirichlet" || config.data.partition == "shards";
-  if (!is_skewed || config.model.task == "regression") return {};
+  if (!is_skewed(config) || config.model.task == "regression") return {};
   const std::vector<std::string> names = class_names(config, records);
   if (names.size() < 2) {
     throw core::ConfigError(
@@ -81,7 +85,8 @@ WorkbenchConfig workbench_config(const core::Config& config, const std::string& 
                         ? data::resolve_labels(config.data).names()
                         : std::vector<std::string>(),
           .sequences = data::sequence_options(config.data, config.model.max_length),
-          .device = device};
+          .device = device,
+          .packing = config.data.packing};
 }
 
 Records load_train(const core::Config& config) {
@@ -121,6 +126,80 @@ std::map<std::string, Records> split(const core::Config& config, const Records& 
     for (const std::size_t index : parts[i]) shard.push_back(train[index]);
   }
   return shards;
+}
+
+namespace {
+
+data::LoadedSequences stream(const core::Config& config, const data::SequenceEncoder& encoder,
+                             const std::filesystem::path& file) {
+  data::SequenceSource source{
+      .file = file, .fields = record_fields(config), .model_folder = config.model.path};
+  if (is_skewed(config)) source.fields.key = config.data.label_field;
+  const std::filesystem::path& cache = config.data.cache;
+  return data::stream_sequences(source, encoder,
+                                cache.empty() ? config.output.dir / "cache" : cache);
+}
+
+std::vector<std::int64_t> ids_of(const std::vector<std::string>& names) {
+  std::map<std::string, std::int64_t> ids;
+  for (const std::string& name : names) ids.emplace(name, 0);
+  std::int64_t next = 0;
+  for (auto& [name, id] : ids) id = next++;
+  std::vector<std::int64_t> result;
+  for (const std::string& name : names) result.push_back(ids.at(name));
+  return result;
+}
+
+}  // namespace
+
+std::map<std::string, data::Dataset> stream_train(const core::Config& config,
+                                                  const data::SequenceEncoder& encoder,
+                                                  const std::vector<std::string>& clients) {
+  std::map<std::string, data::Dataset> shards;
+  if (config.data.partition == "by-file") {
+    const auto files = data::data_files(config.data.train);
+    if (files.size() != clients.size()) {
+      throw core::ConfigError("data.train: " + std::to_string(files.size()) + " files for " +
+                              std::to_string(clients.size()) +
+                              " clients; data.streaming needs one file a client");
+    }
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      shards[clients[i]] = stream(config, encoder, files[i]).examples;
+    }
+    return shards;
+  }
+  const data::LoadedSequences loaded = stream(config, encoder, config.data.train);
+  const auto labels = is_skewed(config) ? ids_of(loaded.keys) : std::vector<std::int64_t>();
+  const data::Partition parts = data::partition(
+      config.data, {.num_examples = loaded.examples.size(), .labels = labels, .keys = loaded.keys},
+      clients.size(), config.seed);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    shards[clients[i]] = loaded.examples.subset(parts[i]);
+  }
+  return shards;
+}
+
+data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder) {
+  const data::Dataset all = stream(config, encoder, config.data.test).examples;
+  const auto keep = static_cast<std::size_t>(config.data.max_test_examples);
+  return all.subset(data::random_subset(all.size(), keep, {config.seed, 0, "", "test-examples"}));
+}
+
+void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,
+                      const std::string& test) {
+  const bool streams = config.data.streaming && config.model.task == "causal-lm";
+  if (!config.data.train.empty() && streams) {
+    workbench.add_dataset(client,
+                          stream(config, workbench.sequences(), config.data.train).examples);
+  } else if (!config.data.train.empty()) {
+    workbench.add_examples(client, load_train(config));
+  }
+  if (config.data.test.empty()) return;
+  if (streams) {
+    workbench.add_dataset(test, stream_test(config, workbench.sequences()));
+  } else {
+    workbench.add_examples(test, load_test(config));
+  }
 }
 
 }  // namespace drystone::client

@@ -36,4 +36,18 @@ Records load_test(const core::Config& config);
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
                                      const std::vector<std::string>& clients);
 
+/// Causal LM with data.streaming: data.train as load_train and split would have it, encoded once
+/// into files of data.cache that are mapped, so that no data set is ever in memory as a whole.
+/// @param encoder  the workbench's
+std::map<std::string, data::Dataset> stream_train(const core::Config& config,
+                                                  const data::SequenceEncoder& encoder,
+                                                  const std::vector<std::string>& clients);
+/// data.test in the same way.
+data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder);
+
+/// Gives the workbench a client's own data as its configuration says: data.train under `client`,
+/// data.test under `test`, each where it is named.
+void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,
+                      const std::string& test);
+
 }  // namespace drystone::client

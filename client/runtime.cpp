@@ -27,8 +27,7 @@ constexpr auto kProgressInterval = 500ms;
 std::unique_ptr<Workbench> make_workbench(const core::Config& config, const std::string& device,
                                           const std::string& name) {
   auto workbench = std::make_unique<Workbench>(workbench_config(config, device));
-  if (!config.data.train.empty()) workbench->add_examples(name, load_train(config));
-  if (!config.data.test.empty()) workbench->add_examples(kTestExamples, load_test(config));
+  add_own_examples(*workbench, config, name, kTestExamples);
   return workbench;
 }
 

@@ -26,7 +26,8 @@ data::BatchOptions batch_options(const TrainInput& input) {
   return {.batch_size = input.training.batch_size,
           .epochs = input.training.epochs,
           .max_batches = 0,
-          .pad = input.examples.pad};
+          .pad = input.examples.pad,
+          .pack_to = input.examples.pack_to};
 }
 
 /// The model's own trainable parts as leaves of this training.
@@ -40,15 +41,23 @@ std::vector<adapters::Parameter> make_dense_leaves(models::Model& model) {
   return leaves;
 }
 
+std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches_per_epoch) {
+  const std::int64_t steps =
+      training.epochs * divide_up(batches_per_epoch, training.gradient_accumulation);
+  return training.max_steps > 0 ? std::min(steps, training.max_steps) : steps;
+}
+
 class LocalTraining {
  public:
   LocalTraining(const TrainInput& input, const TrainHooks& hooks)
       : input_(input),
         hooks_(hooks),
         schedule_(adapters::parse_schedule(input.training.schedule)),
-        total_(num_steps(input.training, num_examples())),
         batches_(input.examples.dataset, batch_options(input),
-                 {input.seed, input.round, input.client, "batches"}) {
+                 {input.seed, input.round, input.client, "batches"}),
+        total_(steps_of(input.training, batches_.per_epoch())) {
     input.state.install_for_training(input.model);
     const std::map<std::string, tensors::Factors>& start = input.state.start_factors();
     adapter_ = adapters::make_adapter(input.model, adapters::spec_of(input.training),
@@ -188,8 +197,8 @@ class LocalTraining {
   const TrainInput& input_;
   const TrainHooks& hooks_;
   adapters::Schedule schedule_;
-  std::int64_t total_;
   data::TrainingBatches batches_;
+  std::int64_t total_;
   std::int64_t num_batches_ = 0;
   Clock::time_point start_ = Clock::now();
   std::unique_ptr<adapters::Adapter> adapter_;
@@ -206,9 +215,7 @@ std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_ex
   core::require(
       training.batch_size > 0 && training.gradient_accumulation > 0 && training.epochs > 0,
       "train: batch_size, gradient_accumulation and epochs must be positive");
-  const std::int64_t rows = training.batch_size * training.gradient_accumulation;
-  const std::int64_t steps = training.epochs * ((num_examples + rows - 1) / rows);
-  return training.max_steps > 0 ? std::min(steps, training.max_steps) : steps;
+  return steps_of(training, divide_up(num_examples, training.batch_size));
 }
 
 std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHooks& hooks) {

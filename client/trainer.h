@@ -51,7 +51,7 @@ struct TrainInput {
   bool common_start = false;
 };
 
-/// Optimiser steps that a shard of `num_examples` makes in a round.
+/// Optimiser steps that a shard of `num_examples` makes in a round, one a row.
 std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_examples);
 
 /// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,

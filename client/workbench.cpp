@@ -12,6 +12,7 @@
 #include "core/text.h"
 #include "crypto/hash.h"
 #include "data/label_map.h"
+#include "data/text_encoder.h"
 #include "data/tokenizer.h"
 #include "models/device.h"
 #include "models/load.h"
@@ -62,6 +63,7 @@ struct Workbench::Impl {
   std::unique_ptr<data::Tokenizer> tokenizer;
   std::optional<data::LabelMap> classes;           ///< classification
   std::optional<data::SequenceEncoder> sequences;  ///< causal LM
+  std::optional<data::TextEncoder> texts;          ///< other tasks
   std::string sha256;
   GlobalStatePtr pristine;
   std::map<std::string, Examples> examples;
@@ -76,6 +78,8 @@ struct Workbench::Impl {
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
     if (spec.task == models::Task::CausalLm) {
       sequences.emplace(*tokenizer, data::ChatTemplate::load(spec.folder), config.sequences);
+    } else {
+      texts.emplace(*tokenizer);
     }
     if (!config.model.sha256.empty() && config.model.sha256 != sha256) {
       throw core::ConfigError("model.path: " + config.model.path.string() + " has sha256 " +
@@ -95,32 +99,35 @@ struct Workbench::Impl {
   /// @return false: left out
   bool add(const data::Record& record, const std::string& where, data::Dataset& dataset) const {
     if (sequences) return sequences->add(record, where, dataset);
-    const std::vector<data::TokenId> ids =
-        record.input_ids.empty() ? tokenizer->encode(record.text, config.model.max_length)
-                                 : ready_ids(record, where);
+    check_ready_ids(record, where);
+    const data::EncodedText text = texts->encode(record, config.model.max_length);
     if (classes) {
       const auto id = classes->id(record.label);
       if (!id) fail(where, "its label is not one of data.labels");
-      dataset.add(ids, *id, 0.0F);
+      dataset.add(text.ids, *id, 0.0F, text.second_start);
     } else {
       const auto target = data::number(record.label);
       if (!target) fail(where, "its label is not a number, which regression needs");
-      dataset.add(ids, 0, static_cast<float>(*target));
+      dataset.add(text.ids, 0, static_cast<float>(*target), text.second_start);
     }
     return true;
   }
 
-  std::vector<data::TokenId> ready_ids(const data::Record& record, const std::string& where) const {
-    const std::size_t limit = static_cast<std::size_t>(config.model.max_length);
-    std::vector<data::TokenId> ids = record.input_ids;
-    ids.resize(std::min(ids.size(), limit));
-    for (const data::TokenId id : ids) {
+  void check_ready_ids(const data::Record& record, const std::string& where) const {
+    for (const data::TokenId id : record.input_ids) {
       if (id < 0 || id >= tokenizer->vocab_size()) {
         fail(where, "id " + std::to_string(id) + " is outside the vocabulary of " +
                         std::to_string(tokenizer->vocab_size()));
       }
     }
-    return ids;
+  }
+
+  void keep(const std::string& name, data::Dataset dataset) {
+    examples.insert_or_assign(name,
+                              Examples{.dataset = std::move(dataset),
+                                       .task = spec.task,
+                                       .pad = tokenizer->special().pad.value_or(0),
+                                       .pack_to = config.packing ? config.model.max_length : 0});
   }
 
   [[noreturn]] static void fail(const std::string& where, const std::string& problem) {
@@ -133,14 +140,13 @@ Workbench::~Workbench() = default;
 
 void Workbench::add_examples(const std::string& name, const std::vector<data::Record>& records) {
   if (records.empty()) throw core::ConfigError(name + ": no examples");
-  Examples examples{
-      .dataset = {}, .task = impl_->spec.task, .pad = impl_->tokenizer->special().pad.value_or(0)};
+  data::Dataset dataset;
   std::int64_t left_out = 0;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const std::string where = name + ": example " + std::to_string(i + 1);
-    if (!impl_->add(records[i], where, examples.dataset)) ++left_out;
+    if (!impl_->add(records[i], where, dataset)) ++left_out;
   }
-  if (examples.dataset.empty()) {
+  if (dataset.empty()) {
     throw core::ConfigError(
         name + ": model.max_length = " + std::to_string(impl_->config.model.max_length) +
         " leaves nothing to learn in any example; raise it");
@@ -149,7 +155,17 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
     core::log_warning("examples left out: max_length leaves nothing to learn in them",
                       {{"examples_of", std::string_view(name)}, {"left_out", left_out}});
   }
-  impl_->examples.insert_or_assign(name, std::move(examples));
+  impl_->keep(name, std::move(dataset));
+}
+
+void Workbench::add_dataset(const std::string& name, data::Dataset examples) {
+  if (examples.empty()) throw core::ConfigError(name + ": no examples");
+  impl_->keep(name, std::move(examples));
+}
+
+const data::SequenceEncoder& Workbench::sequences() const {
+  core::require(impl_->sequences.has_value(), "workbench: only causal LM has sequences");
+  return *impl_->sequences;
 }
 
 std::int64_t Workbench::num_examples(const std::string& name) const {

@@ -22,6 +22,7 @@ struct WorkbenchConfig {
   std::vector<std::string> labels;     ///< class names in id order; classification only
   data::SequenceOptions sequences;     ///< causal LM: how records become sequences
   std::string device = "auto";         ///< auto | cpu | cuda | cuda:N
+  bool packing = false;                ///< causal LM: several examples a row in training
   std::int64_t evaluation_batch = 64;  ///< examples
   std::uint64_t seed = 0;  ///< of what the checkpoint lacks: the head that all start from
 };
@@ -55,6 +56,10 @@ class Workbench {
   /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
   ///                            regression: a number), with its position
   void add_examples(const std::string& name, const std::vector<data::Record>& records);
+  /// The same with examples that are encoded already, by `sequences()`.
+  void add_dataset(const std::string& name, data::Dataset examples);
+  /// Causal LM: what turns records into examples. @throws core::InvalidArgument  another task
+  const data::SequenceEncoder& sequences() const;
   /// @throws core::InvalidArgument  no such name
   std::int64_t num_examples(const std::string& name) const;
 

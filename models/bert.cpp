@@ -72,7 +72,7 @@ at::Tensor Bert::embed(const Packing& packing) {
   const at::Tensor positions =
       padding_id_ ? positions_after(*padding_id_, packing) : packing.positions;
   const at::Tensor sum = at::embedding(word_embeddings_, packing.ids)
-                             .add_(token_type_embeddings_.select(0, 0))
+                             .add_(packing.types_of(token_type_embeddings_))
                              .add_(at::embedding(position_embeddings_, positions));
   return apply_dropout(embedding_norm_.forward(sum), next_dropout(config_.hidden_dropout));
 }

@@ -11,7 +11,7 @@
 
 namespace drystone::models {
 std::vector<Linear*> Deberta::embedding_linears() {
-  if (!embedding_projection_.weight.defined()) return {};
+  if (!embedding_projection_.is_defined()) return {};
   return {&embedding_projection_};
 }
 
@@ -21,8 +21,8 @@ at::Tensor Deberta::embed(const Packing& packing) {
     check_length(packing, config_.max_positions);
     x = x + at::embedding(position_embeddings_, packing.positions);
   }
-  if (token_type_embeddings_.defined()) x = x + token_type_embeddings_.select(0, 0);
-  if (embedding_projection_.weight.defined()) x = embedding_projection_.forward(x);
+  if (token_type_embeddings_.defined()) x = x + packing.types_of(token_type_embeddings_);
+  if (embedding_projection_.is_defined()) x = embedding_projection_.forward(x);
   return apply_dropout(embedding_norm_.forward(x), next_dropout(config_.hidden_dropout));
 }
 

@@ -30,6 +30,7 @@ struct Linear {
   at::Tensor bias;                   ///< [out] or undefined, frozen
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
+  bool is_defined() const { return quantized || weight.defined(); }
   int64_t out_features() const { return quantized ? quantized->out_features() : weight.size(0); }
   int64_t in_features() const { return quantized ? quantized->in_features() : weight.size(1); }
   at::Device device() const { return quantized ? quantized->device() : weight.device(); }

@@ -24,6 +24,8 @@ struct Batch {
   at::Tensor input_ids;
   /// [rows, tokens] bool, true where there is a token; undefined: nothing is padded.
   at::Tensor pad_mask;
+  /// [rows, tokens] int64 token types of sentence pairs; undefined: all 0. For encoders.
+  at::Tensor type_ids = {};
   /// Classification: [rows] int64; regression: [rows] float32; causal LM: [rows, tokens] int64, the
   /// token itself or kIgnoredLabel (position t is predicted at t − 1, by the model); may be
   /// undefined.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/embedding.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/searchsorted.h>
 #include <ATen/ops/zeros.h>
@@ -123,6 +124,10 @@ at::Tensor Packing::restore(const at::Tensor& packed, at::IntArrayRef shape) con
       .view(full);
 }
 
+at::Tensor Packing::types_of(const at::Tensor& table) const {
+  return type_ids.defined() ? at::embedding(table, type_ids) : table.select(0, 0);
+}
+
 at::Tensor Packing::find(const at::Tensor& places) const {
   // The places ascend, so a token's number is the number of tokens before it.
   return source.defined() ? at::searchsorted(source, places) : places;
@@ -133,9 +138,9 @@ Packing pack(const Batch& batch) {
   core::require(ids.defined() && ids.dim() == 2 && ids.scalar_type() == at::kLong,
                 "pack: input_ids must be [rows, tokens] int64");
   core::require(ids.numel() > 0, "pack: the batch is empty");
-  for (const at::Tensor* const other : {&batch.pad_mask, &batch.segments}) {
+  for (const at::Tensor* const other : {&batch.pad_mask, &batch.segments, &batch.type_ids}) {
     core::require(!other->defined() || other->sizes() == ids.sizes(),
-                  "pack: pad_mask and segments must have the shape of input_ids");
+                  "pack: pad_mask, segments and type_ids must have the shape of input_ids");
   }
   const at::NoGradGuard no_grad;
   const std::vector<Run> runs = runs_of(batch);
@@ -146,8 +151,12 @@ Packing pack(const Batch& batch) {
             })->length;
   }
   Packing packing = layout(runs, width, ids.numel(), ids.device());
-  packing.ids = ids.reshape(-1);
-  if (packing.source.defined()) packing.ids = packing.ids.index_select(0, packing.source);
+  const auto taken = [&packing](const at::Tensor& padded) {
+    const at::Tensor flat = padded.reshape(-1);
+    return packing.source.defined() ? flat.index_select(0, packing.source) : flat;
+  };
+  packing.ids = taken(ids);
+  if (batch.type_ids.defined()) packing.type_ids = taken(batch.type_ids);
   return packing;
 }
 

@@ -17,6 +17,7 @@ struct Packing {
   std::int64_t padded_tokens = 0;     ///< width of the padded layout: at least the longest row's
   std::vector<std::int64_t> offsets;  ///< row r's tokens are [offsets[r], offsets[r + 1])
   at::Tensor ids;                     ///< [tokens] int64
+  at::Tensor type_ids;                ///< [tokens] int64; undefined: all 0
   at::Tensor positions;               ///< [tokens] int64, from 0 in every row
   at::Tensor first;                   ///< [rows] int64: where each row's first token is
   at::Tensor last;                    ///< [rows] int64: where each row's last token is
@@ -38,6 +39,9 @@ struct Packing {
   at::Tensor unpad(const at::Tensor& padded) const;
   /// [tokens, width] → […input_ids' shape, width], zeros where there is padding. Differentiable.
   at::Tensor restore(const at::Tensor& packed, at::IntArrayRef shape) const;
+  /// The tokens' rows of a table of token types [types, width]: [tokens, width], or [width] if all
+  /// have type 0.
+  at::Tensor types_of(const at::Tensor& table) const;
   /// Where in this packing the given places of the flattened input_ids are.
   /// @param places  [n] int64, all of them tokens
   at::Tensor find(const at::Tensor& places) const;

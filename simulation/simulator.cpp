@@ -118,23 +118,32 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
 }
 
 void Simulation::load_model_and_data() {
-  const client::Records train = client::load_train(config_);
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
   }
-  config_.model.sha256 = bench(config_.model.quantization).workbench.base_sha256();
+  client::Workbench& evaluator = bench(config_.model.quantization).workbench;
+  config_.model.sha256 = evaluator.base_sha256();
   std::vector<std::string> names;
-  std::map<std::string, std::string> quantization;
+  std::map<std::string, client::Workbench*> workbenches;
   for (const core::ListedClient& listed : listed_) {
     names.push_back(listed.name);
-    quantization[listed.name] = listed.quantization;
+    workbenches[listed.name] = &bench(listed.quantization).workbench;
   }
-  for (const auto& [name, shard] : client::split(config_, train, names)) {
-    bench(quantization.at(name)).workbench.add_examples(name, shard);
+  const bool streams = config_.data.streaming && config_.model.task == "causal-lm";
+  if (streams) {
+    for (auto& [name, shard] : client::stream_train(config_, evaluator.sequences(), names)) {
+      workbenches.at(name)->add_dataset(name, std::move(shard));
+    }
+  } else {
+    for (const auto& [name, shard] : client::split(config_, client::load_train(config_), names)) {
+      workbenches.at(name)->add_examples(name, shard);
+    }
   }
-  if (!config_.data.test.empty()) {
-    bench(config_.model.quantization)
-        .workbench.add_examples(kTestExamples, client::load_test(config_));
+  if (config_.data.test.empty()) return;
+  if (streams) {
+    evaluator.add_dataset(kTestExamples, client::stream_test(config_, evaluator.sequences()));
+  } else {
+    evaluator.add_examples(kTestExamples, client::load_test(config_));
   }
 }
 

@@ -126,6 +126,28 @@ TEST_CASE("language model: a federation learns its roles' texts, and the run can
   CHECK(letters.run("again").report.head == outcome.report.head);
 }
 
+TEST_CASE("language model: packed rows hold every sample, and train as well") {
+  const TinyLanguageModel letters;
+  const auto plain = letters.run("plain");
+  const auto packed = letters.run("packed", {"data.packing=true", "training.batch_size=2"});
+  const auto& totals = packed.report.rounds[0];
+  CHECK(totals.tokens == plain.report.rounds[0].tokens);
+  CHECK(totals.client_steps < plain.report.rounds[0].client_steps);
+  CHECK(packed.report.before->at("loss") ==
+        doctest::Approx(plain.report.before->at("loss")).epsilon(1e-5));
+  CHECK(packed.report.after->at("perplexity") < 0.7 * packed.report.before->at("perplexity"));
+}
+
+TEST_CASE("language model: examples in a mapped file give the run that examples in memory give") {
+  const TinyLanguageModel letters;
+  const auto in_memory = letters.run("memory");
+  const auto streamed = letters.run(
+      "streamed", {"data.streaming=true", "data.cache=" + letters.path("cache").string()});
+  CHECK(streamed.report.rounds[0].tokens == in_memory.report.rounds[0].tokens);
+  CHECK(streamed.report.after->at("loss") == in_memory.report.after->at("loss"));
+  CHECK_FALSE(fs::is_empty(letters.path("cache")));
+}
+
 TEST_CASE("language model: 4-bit bases beside full precision") {
   const TinyLanguageModel letters;
   const auto outcome = letters.run("run", {"clients.1.quantization=nf4"});
