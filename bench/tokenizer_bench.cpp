@@ -1,35 +1,49 @@
-// Encodes the texts of a JSON-lines file: prints the ids (--ids), or the least CPU time of five
-// runs as one JSON object. tokenizer_bench.py compares both with Hugging Face's tokenizers.
+// Encodes the texts of a file that holds one JSON string a line: prints ids without and with
+// special tokens and the decoded text (--ids), or the least CPU time of five runs as one JSON
+// object. tokenizer_bench.py and tests/oracles/tokenizer_compare.py compare them with others'.
 //
 //     tokenizer_timer MODEL_FOLDER FILE MAX_LENGTH [--ids]
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <string>
 #include <string_view>
+#include <vector>
 
-#include "core/error.h"
-#include "data/record_reader.h"
+#include <nlohmann/json.hpp>
+
 #include "data/tokenizer.h"
 
 namespace {
 
-using drystone::data::Record;
 using drystone::data::TokenId;
 using drystone::data::Tokenizer;
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-void print_ids(const Tokenizer& tokenizer, const std::vector<Record>& records,
+std::vector<std::string> read_texts(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::vector<std::string> texts;
+  for (std::string line; std::getline(stream, line);) {
+    texts.push_back(nlohmann::json::parse(line).get<std::string>());
+  }
+  return texts;
+}
+
+void print_ids(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
                std::int64_t max_length) {
-  for (const Record& record : records) {
-    for (const TokenId id : tokenizer.encode(record.text, max_length)) std::printf("%d ", id);
-    std::printf("\n");
+  for (const std::string& text : texts) {
+    const auto ids = tokenizer.encode(text, max_length, /*add_special=*/false);
+    const nlohmann::json row = {ids, tokenizer.encode(text, max_length), tokenizer.decode(ids)};
+    std::printf("%s\n", row.dump().c_str());
   }
 }
 
-void print_speed(const Tokenizer& tokenizer, const std::vector<Record>& records,
+void print_speed(const Tokenizer& tokenizer, const std::vector<std::string>& texts,
                  std::int64_t max_length) {
   std::vector<TokenId> ids;
   std::size_t num_ids = 0;
@@ -37,14 +51,14 @@ void print_speed(const Tokenizer& tokenizer, const std::vector<Record>& records,
   for (int run = 0; run < 5; ++run) {
     num_ids = 0;
     const double start = cpu_seconds();
-    for (const Record& record : records) {
+    for (const std::string& text : texts) {
       ids.clear();
-      tokenizer.encode_into(record.text, max_length, /*add_special=*/true, ids);
+      tokenizer.encode_into(text, max_length, /*add_special=*/true, ids);
       num_ids += ids.size();
     }
     best = std::min(best, cpu_seconds() - start);
   }
-  std::printf("{\"texts\": %zu, \"ids\": %zu, \"seconds\": %.6f}\n", records.size(), num_ids, best);
+  std::printf("{\"texts\": %zu, \"ids\": %zu, \"seconds\": %.6f}\n", texts.size(), num_ids, best);
 }
 
 }  // namespace
@@ -56,10 +70,10 @@ int main(int argc, char** argv) {
   }
   try {
     const auto tokenizer = drystone::data::load_tokenizer(argv[1]);
-    const auto records = drystone::data::read_records(argv[2], {});
+    const auto texts = read_texts(argv[2]);
     const std::int64_t max_length = std::stoll(argv[3]);
     const bool wants_ids = argc > 4 && std::string_view(argv[4]) == "--ids";
-    (wants_ids ? print_ids : print_speed)(*tokenizer, records, max_length);
+    (wants_ids ? print_ids : print_speed)(*tokenizer, texts, max_length);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tokenizer_timer: error: %s\n", error.what());

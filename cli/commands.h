@@ -23,5 +23,6 @@ Command add_export(CLI::App& app);
 Command add_merge(CLI::App& app);
 Command add_keys(CLI::App& app);
 Command add_provision(CLI::App& app);
+Command add_tokenize(CLI::App& app);
 
 }  // namespace drystone::cli

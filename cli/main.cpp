@@ -34,6 +34,7 @@ constexpr Row kCommands[] = {
     {"export", "Write an adapter in PEFT's or llama.cpp's format", cli::add_export},
     {"keys", "Make identities: a secret and a public key each", cli::add_keys},
     {"provision", "Make one folder a party, ready to copy to its machine", cli::add_provision},
+    {"tokenize", "Show a tokenizer's ids for lines of text, or the text of ids", cli::add_tokenize},
 };
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {

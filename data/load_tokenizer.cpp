@@ -1,8 +1,9 @@
 // Finds and reads the tokenizer files of a Hugging Face model folder.
 
-#include <map>
+#include <cstdint>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_files.h"
 #include "data/tokenizer_json.h"
@@ -14,21 +15,16 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-std::unique_ptr<Tokenizer> from_json(const fs::path& file, const TokenizerRoles& roles) {
-  const json root = read_json(file);
-  try {
-    if (is_bert(root)) return make_wordpiece(parse_wordpiece(root, file), roles);
-    return make_pipeline(parse_pipeline(root, file), roles);
-  } catch (const json::exception& error) {
-    refuse(file, std::string("malformed tokenizer (") + error.what() + "); fetch the file again");
-  }
-}
+constexpr std::uint64_t kMostModelBytes = std::uint64_t{1} << 28;
 
 std::unique_ptr<Tokenizer> load(const fs::path& folder) {
   const TokenizerRoles roles(folder);
-  if (fs::exists(folder / "tokenizer.json")) return from_json(folder / "tokenizer.json", roles);
+  const fs::path whole = folder / "tokenizer.json";
+  if (fs::exists(whole)) return from_json(read_json(whole), whole, roles);
   for (const char* name : {"tokenizer.model", "spiece.model", "spm.model"}) {
-    if (fs::exists(folder / name)) return from_sentencepiece(folder / name, roles);
+    const fs::path file = folder / name;
+    if (!fs::exists(file)) continue;
+    return from_sentencepiece(core::read_text_file(file, kMostModelBytes), file, roles);
   }
   if (fs::exists(folder / "vocab.txt")) return from_vocabulary(folder / "vocab.txt", roles);
   if (fs::exists(folder / "vocab.json")) return from_merges(folder, roles);

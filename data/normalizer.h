@@ -38,7 +38,7 @@ class NormalizerSequence final : public Normalizer {
 
 enum class UnicodeForm : unsigned char { Nfc, Nfd, Nfkc, Nfkd };
 
-/// Unicode normalization, with the characters of Unicode 12 as the crate
+/// Unicode normalization, with the characters of Unicode 9 as the crate
 /// `unicode-normalization-alignments` knows them.
 std::unique_ptr<const Normalizer> make_unicode_normalizer(UnicodeForm form);
 

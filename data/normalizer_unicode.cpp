@@ -1,4 +1,4 @@
-// Unicode's normalization forms by ICU, as of Unicode 12.
+// Unicode's normalization forms by ICU, as of Unicode 9.
 
 #include <algorithm>
 
@@ -13,11 +13,11 @@ namespace drystone::data {
 
 namespace {
 
-/// What Unicode 12 had assigned; all else stays as it is.
+/// What Unicode 9 had assigned; all else stays as it is.
 const icu::UnicodeSet& known_characters() {
   static const icu::UnicodeSet set = [] {
     UErrorCode status = U_ZERO_ERROR;
-    icu::UnicodeSet known(icu::UnicodeString("[:age=12.0:]"), status);
+    icu::UnicodeSet known(icu::UnicodeString("[:age=9.0:]"), status);
     core::ensure(U_SUCCESS(status) != 0, "ICU has no data for the ages of characters");
     known.freeze();
     return known;

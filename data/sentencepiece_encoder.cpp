@@ -109,17 +109,13 @@ class UnigramEncoder final : public Encoder {
   explicit UnigramEncoder(const SentencePieceModel& model)
       : Encoder(model), trie_(trie_of(model, is_in_text)) {
     float lowest = std::numeric_limits<float>::max();
-    float highest = std::numeric_limits<float>::min();  // > 0, as there
     for (const SentencePiece& piece : model.pieces) {
       scores_.push_back(piece.score);
       is_user_defined_.push_back(piece.type == PieceType::UserDefined);
-      if (piece.type != PieceType::Normal) continue;
-      lowest = std::min(lowest, piece.score);
-      highest = std::max(highest, piece.score);
+      if (piece.type == PieceType::Normal) lowest = std::min(lowest, piece.score);
     }
     constexpr float kUnkPenalty = 10;
     unk_score_ = lowest - kUnkPenalty;
-    highest_ = highest;
   }
 
   void encode(std::string_view text, std::vector<TokenId>& ids) const override {
@@ -142,16 +138,17 @@ class UnigramEncoder final : public Encoder {
  private:
   /// A user-defined piece scores so high that it is always taken.
   double score(std::size_t id, std::size_t size) const {
-    constexpr double kBelowHighest = 0.1;
-    if (!is_user_defined_[id]) return static_cast<double>(scores_[id]);
-    return static_cast<double>(static_cast<float>(size) * highest_) - kBelowHighest;
+    constexpr double kPerByte = 0.1;
+    const float score = is_user_defined_[id]
+                            ? static_cast<float>(kPerByte * static_cast<double>(size - 1))
+                            : scores_[id];
+    return static_cast<double>(score);
   }
 
   Trie trie_;
   std::vector<float> scores_;
   std::vector<bool> is_user_defined_;
   float unk_score_ = 0;
-  float highest_ = 0;
 };
 
 /// BPE: neighbours merge when together they are a piece, that with the highest score first.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/files.h"
 #include "data/sentencepiece.h"
 #include "data/tokenizer_files.h"
 #include "data/tokenizer_json.h"
@@ -11,8 +10,6 @@
 namespace drystone::data {
 
 namespace {
-
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;
 
 /// As transformers' tokenizers in Python put special tokens around a text.
 void add_surroundings(const SentencePieceModel& model, const std::filesystem::path& file,
@@ -40,8 +37,9 @@ void add_surroundings(const SentencePieceModel& model, const std::filesystem::pa
   if (eos && value_or(config, "add_eos_token", is_t5)) spec.suffix = {*eos};
 }
 
-PipelineSpec build(const std::filesystem::path& file, const TokenizerRoles& roles) {
-  const SentencePieceModel model = parse_sentencepiece(core::read_text_file(file, kMostBytes));
+PipelineSpec build(std::string_view bytes, const std::filesystem::path& file,
+                   const TokenizerRoles& roles) {
+  const SentencePieceModel model = parse_sentencepiece(bytes);
   PipelineSpec spec;
   spec.normalizer = make_sentencepiece_normalizer(model, value_or(roles.config(), "legacy", true));
   spec.model = make_sentencepiece_encoder(model);
@@ -62,10 +60,13 @@ PipelineSpec build(const std::filesystem::path& file, const TokenizerRoles& role
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> from_sentencepiece(const std::filesystem::path& file,
+std::unique_ptr<Tokenizer> from_sentencepiece(std::string_view bytes,
+                                              const std::filesystem::path& file,
                                               const TokenizerRoles& roles) {
   try {
-    return make_pipeline(build(file, roles), roles);
+    return make_pipeline(build(bytes, file, roles), roles);
+  } catch (const core::InvalidArgument& error) {
+    refuse(file, std::string(error.what()) + "; fetch the file again");
   } catch (const core::ConfigError& error) {
     refuse(file, std::string(error.what()) + "; fetch the file again");
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <unordered_set>
 
@@ -11,6 +12,8 @@
 namespace drystone::data {
 
 namespace {
+
+constexpr std::size_t kLongestPiece = 1 << 12;  // bytes
 
 [[noreturn]] void refuse(const std::string& problem) {
   throw core::ConfigError("not a SentencePiece model: " + problem);
@@ -144,6 +147,8 @@ void check(const SentencePieceModel& model) {
   std::unordered_set<std::string_view> texts;
   for (const SentencePiece& piece : model.pieces) {
     if (piece.text.empty()) refuse("a piece is empty");
+    if (piece.text.size() > kLongestPiece) refuse("a piece is too long");
+    if (!std::isfinite(piece.score)) refuse("the score of a piece is not finite");
     if (!texts.insert(piece.text).second) refuse("two pieces are " + piece.text);
   }
   const auto num_unknown =

@@ -41,8 +41,8 @@ struct SentencePieceModel {
 };
 
 /// @throws core::ConfigError  truncated or malformed bytes, a model type other than BPE and
-///                            unigram, no pieces, an empty one or two alike, not exactly one
-///                            unknown
+///                            unigram, no pieces, an empty one or two alike, a score that is
+///                            not finite, not exactly one unknown
 SentencePieceModel parse_sentencepiece(std::string_view bytes);
 
 }  // namespace drystone::data

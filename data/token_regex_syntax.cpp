@@ -136,8 +136,8 @@ class Translator {
     switch (pattern_[at_ + 1]) {
       case 's': return is_plain_ ? copy(2) : set(kSpace, false);
       case 'S': return is_plain_ || depth_ > 0 ? copy(2) : set(kSpace, true);
-      case 'w': return set(kWord, false);
-      case 'W': return depth_ > 0 ? copy(2) : set(kWord, true);
+      case 'w': return set(word_characters(), false);
+      case 'W': return depth_ > 0 ? copy(2) : set(word_characters(), true);
       case 'h': return set("0-9a-fA-F", false);
       case 'p':
       case 'P': return property();
@@ -159,6 +159,12 @@ class Translator {
     out_ += is_negated ? "[^" : "[";
     out_ += members;
     out_ += ']';
+  }
+
+  std::string word_characters() const {
+    std::string members(kWord);
+    for (const char* category : {"L", "M", "Nd"}) members += added_to(category);
+    return members;
   }
 
   void add_category(std::string_view name) {

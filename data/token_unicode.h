@@ -13,7 +13,7 @@ bool is_numeric(char32_t code_point);
 /// \w of Unicode's regular expressions (UTS 18, annex C), as the crate `regex` has it.
 bool is_word_character(char32_t code_point);
 
-/// Category M as Unicode 12 had it, as the crate `unicode-normalization-alignments` has it.
+/// Category M as Unicode 9 had it, as the crate `unicode-normalization-alignments` has it.
 bool is_combining_mark(char32_t code_point);
 
 }  // namespace drystone::data

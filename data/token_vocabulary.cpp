@@ -7,9 +7,12 @@
 namespace drystone::data {
 
 TokenVocabulary::TokenVocabulary(std::vector<std::pair<std::string, TokenId>> entries) {
+  constexpr std::size_t kMostGaps = 1 << 20;
+  const auto limit = std::min<std::size_t>(kMostTokens, entries.size() + kMostGaps);
   TokenId largest = -1;
   for (const auto& [token, id] : entries) {
-    core::require(id >= 0 && id < kMostTokens, "token id out of range: " + std::to_string(id));
+    core::require(id >= 0 && static_cast<std::size_t>(id) < limit,
+                  "token id out of range: " + std::to_string(id));
     largest = std::max(largest, id);
   }
   tokens_.resize(static_cast<std::size_t>(largest) + 1);

@@ -97,6 +97,21 @@ std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles
   return std::make_unique<PipelineTokenizer>(std::move(spec));
 }
 
+std::unique_ptr<Tokenizer> from_json(const json& root, const std::filesystem::path& file,
+                                     const TokenizerRoles& roles) {
+  try {
+    if (is_bert(root)) return make_wordpiece(parse_wordpiece(root, file), roles);
+    return make_pipeline(parse_pipeline(root, file), roles);
+  } catch (const json::exception& error) {
+    refuse(file, std::string("malformed tokenizer (") + error.what() + "); fetch the file again");
+  } catch (const core::InvalidArgument& error) {
+    refuse(file, std::string(error.what()) + "; fetch the file again");
+  } catch (const core::ConfigError& error) {
+    if (std::string_view(error.what()).starts_with(file.string())) throw;
+    refuse(file, error.what());
+  }
+}
+
 std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
                                            const TokenizerRoles& roles) {
   const json& config = roles.config();

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <string_view>
 
 #include "data/token_pipeline.h"
 #include "data/tokenizer_roles.h"
@@ -15,6 +16,10 @@ namespace drystone::data {
 std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles);
 std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles);
 
+/// tokenizer.json's content.
+std::unique_ptr<Tokenizer> from_json(const nlohmann::json& root, const std::filesystem::path& file,
+                                     const TokenizerRoles& roles);
+
 /// BERT's vocab.txt.
 std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
                                            const TokenizerRoles& roles);
@@ -23,10 +28,12 @@ std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
 std::unique_ptr<Tokenizer> from_merges(const std::filesystem::path& folder,
                                        const TokenizerRoles& roles);
 
-/// tokenizer.model, spiece.model or spm.model: SentencePiece, BPE or unigram. Special tokens as the
-/// models' tokenizers in Python put them: those of Llama and Mistral by add_bos_token and
-/// add_eos_token of tokenizer_config.json, T5's </s>, and [CLS] … [SEP] where the model has these.
-std::unique_ptr<Tokenizer> from_sentencepiece(const std::filesystem::path& file,
+/// The bytes of tokenizer.model, spiece.model or spm.model: SentencePiece, BPE or unigram. Special
+/// tokens as the models' tokenizers in Python put them: those of Llama and Mistral by add_bos_token
+/// and add_eos_token of tokenizer_config.json, T5's </s>, and [CLS] … [SEP] where the model has
+/// these.
+std::unique_ptr<Tokenizer> from_sentencepiece(std::string_view bytes,
+                                              const std::filesystem::path& file,
                                               const TokenizerRoles& roles);
 
 }  // namespace drystone::data

@@ -60,12 +60,13 @@ std::string type_of(const json& component) {
   return component.is_object() ? value_or<std::string>(component, "type", {}) : std::string();
 }
 
-std::vector<json> flattened(const json& component, const char* key) {
+std::vector<json> flattened(const json& component, const char* key, int depth) {
   if (component.is_null()) return {};
   if (type_of(component) != "Sequence") return {component};
+  if (depth == 0) throw core::ConfigError(std::string(key) + " are nested too deep");
   std::vector<json> all;
   for (const json& part : component.at(key)) {
-    for (json& one : flattened(part, key)) all.push_back(std::move(one));
+    for (json& one : flattened(part, key, depth - 1)) all.push_back(std::move(one));
   }
   return all;
 }

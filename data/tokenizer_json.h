@@ -46,8 +46,9 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key);
 std::string type_of(const nlohmann::json& component);
 
 /// A component as a list: a Sequence's members (under `key`), nested ones in place; else itself;
-/// none for null.
-std::vector<nlohmann::json> flattened(const nlohmann::json& component, const char* key);
+/// none for null. Sequences may be nested `depth` deep.
+std::vector<nlohmann::json> flattened(const nlohmann::json& component, const char* key,
+                                      int depth = 16);
 
 /// {"String": text} or {"Regex": text}.
 struct JsonPattern {

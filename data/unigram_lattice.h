@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <limits>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "data/tokenizer.h"
@@ -29,8 +30,10 @@ class UnigramLattice {
   const std::vector<Part>& solve(std::string_view text, const Trie& trie, Score unk_score,
                                  TokenId unk, auto&& score) {
     nodes_.assign(text.size() + 1, {});
+    frontier_ = 0;
     for (std::size_t begin = 0; begin < text.size();) {
       const std::size_t after = begin + character_size(text[begin]);
+      if (std::is_same_v<Score, float>) keep_small(begin);
       const Score so_far = nodes_[begin].score;
       bool has_single = false;
       Trie::Node at = Trie::kRoot;
@@ -62,7 +65,18 @@ class UnigramLattice {
     return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
   }
 
+  /// Makes the sum at `begin` 0 where it has grown so large that float would lose digits.
+  void keep_small(std::size_t begin) {
+    constexpr Score kLargest = 100000;
+    const Score sum = nodes_[begin].score;
+    if (sum >= -kLargest && sum <= kLargest) return;
+    for (std::size_t i = begin; i <= frontier_; ++i) {
+      if (i == begin || nodes_[i].begin != kUnreached) nodes_[i].score -= sum;
+    }
+  }
+
   void offer(std::size_t end, std::size_t begin, TokenId id, Score score) {
+    frontier_ = std::max(frontier_, end);
     Node& node = nodes_[end];
     if (node.begin != kUnreached && !(score > node.score)) return;
     node = {score, id, begin};
@@ -78,7 +92,8 @@ class UnigramLattice {
     std::reverse(path_.begin(), path_.end());
   }
 
-  std::vector<Node> nodes_;  ///< by position: the best way to get there
+  std::vector<Node> nodes_;   ///< by position: the best way to get there
+  std::size_t frontier_ = 0;  ///< the last position reached
   std::vector<Part> path_;
 };
 

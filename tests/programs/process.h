@@ -20,9 +20,10 @@ namespace drystone::test {
 
 class Process {
  public:
-  /// Runs build/bin/PROGRAM; stdout and stderr go to `log`.
+  /// Runs build/bin/PROGRAM; stdin comes from `input` if that is given, stdout and stderr go to
+  /// `log`.
   Process(const std::string& program, const std::vector<std::string>& arguments,
-          std::filesystem::path log)
+          std::filesystem::path log, const std::filesystem::path& input = {})
       : log_(std::move(log)) {
     const std::string path = std::string(DRYSTONE_BINARY_DIR) + "/bin/" + program;
     std::vector<std::string> words = {path};
@@ -33,6 +34,7 @@ class Process {
     pid_ = ::fork();
     if (pid_ == 0) {
       const int file = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_APPEND, 0644);
+      if (!input.empty()) ::dup2(::open(input.c_str(), O_RDONLY), 0);
       ::unsetenv("OMP_NUM_THREADS");  // as users start it
       ::dup2(file, 1);
       ::dup2(file, 2);

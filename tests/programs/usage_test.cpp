@@ -67,7 +67,7 @@ TEST_CASE("programs: every command explains itself and tells its version") {
     CHECK(version.output().find("0.1.0") != std::string::npos);
   }
   for (const std::string command :
-       {"simulate", "evaluate", "inspect", "merge", "export", "keys", "provision"}) {
+       {"simulate", "evaluate", "inspect", "merge", "export", "keys", "provision", "tokenize"}) {
     CAPTURE(command);
     Process help("drystone", {command, "--help"}, tiny.path() / (command + ".help"));
     CHECK(help.wait() == 0);
