@@ -1,0 +1,105 @@
+// Model folders without tokenizer.json, and the roles of special tokens.
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "data/token_bytes.h"
+#include "data/tokenizer.h"
+#include "tests/data/files.h"
+
+using namespace drystone::data;
+using drystone::core::ConfigError;
+using drystone::test::contains;
+using drystone::test::message_of;
+using drystone::test::TemporaryFolder;
+using drystone::test::write_file;
+using nlohmann::json;
+using Ids = std::vector<TokenId>;
+
+namespace {
+
+enum : TokenId { kBos = 256, kEos, kPad, kMask, kThe };
+
+/// The 256 bytes by value, special tokens, and "the" from merges.
+json vocabulary() {
+  json tokens = json::object();
+  for (int byte = 0; byte < 256; ++byte) {
+    std::string token;
+    const char raw = static_cast<char>(byte);
+    append_byte_characters(std::string_view(&raw, 1), token);
+    tokens[token] = byte;
+  }
+  tokens.update({{"<s>", kBos}, {"</s>", kEos}, {"<pad>", kPad}, {"<mask>", kMask}});
+  tokens.update({{"the", kThe}, {"th", kThe + 1}});
+  return tokens;
+}
+
+constexpr const char* kMerges = "#version: 0.2\nt h\nth e\n";
+
+void write_gpt2(const TemporaryFolder& folder, const std::string& config) {
+  write_file(folder, "vocab.json", vocabulary().dump());
+  write_file(folder, "merges.txt", kMerges);
+  if (!config.empty()) write_file(folder, "tokenizer_config.json", config);
+}
+
+}  // namespace
+
+TEST_CASE("tokenizer_files: vocab.json and merges.txt with <s> and </s> are RoBERTa's") {
+  const TemporaryFolder folder;
+  write_gpt2(folder, "");
+  const auto tokenizer = load_tokenizer(folder.path());
+  CHECK(tokenizer->encode("the  <mask></s>") == Ids{kBos, kThe, kMask, kEos, kEos});
+  CHECK(tokenizer->decode(Ids{kBos, kThe, ' ', 't'}) == "the t");
+  CHECK(tokenizer->special().pad == kPad);
+  CHECK(tokenizer->special().mask == kMask);
+}
+
+TEST_CASE("tokenizer_files: GPT-2's adds nothing, Qwen's parts digits") {
+  const TemporaryFolder gpt2;
+  write_gpt2(gpt2, R"({"tokenizer_class": "GPT2Tokenizer", "eos_token": "</s>"})");
+  const auto plain = load_tokenizer(gpt2.path());
+  CHECK(plain->encode("the</s>") == Ids{kThe, kEos});
+  CHECK(plain->special().eos == kEos);
+  const TemporaryFolder qwen;
+  write_gpt2(qwen, R"({"tokenizer_class": "Qwen2Tokenizer"})");
+  CHECK(load_tokenizer(qwen.path())->encode("e\xCC\x81") == Ids{0xC3, 0xA9});  // composed
+}
+
+TEST_CASE("tokenizer_files: a malformed merge is named by its line") {
+  const TemporaryFolder folder;
+  write_gpt2(folder, "");
+  write_file(folder, "merges.txt", "t h\nthe\n");
+  CHECK(contains(message_of<ConfigError>([&] { load_tokenizer(folder.path()); }), "merges.txt:2:"));
+  write_file(folder, "merges.txt", "t h\nth x\n");
+  CHECK(contains(message_of<ConfigError>([&] { load_tokenizer(folder.path()); }), "thx"));
+}
+
+TEST_CASE("tokenizer_files: roles from the files, else from usual names") {
+  const TemporaryFolder folder;
+  write_file(
+      folder, "tokenizer.json",
+      json{{"model", {{"type", "BPE"}, {"vocab", vocabulary()}, {"merges", {"t h", "th e"}}}},
+           {"added_tokens", {{{"id", 300}, {"content", "<|endoftext|>"}, {"special", true}}}}}
+          .dump());
+  const auto usual = load_tokenizer(folder.path());
+  CHECK(usual->special().bos == kBos);
+  CHECK(usual->special().eos == kEos);
+  CHECK_FALSE(usual->special().unk.has_value());
+  CHECK(usual->vocab_size() == 301);
+  write_file(folder, "special_tokens_map.json", R"({"bos_token": "the", "pad_token": "<mask>"})");
+  write_file(folder, "tokenizer_config.json", R"({"eos_token": {"content": "<|endoftext|>"},
+      "pad_token": "<pad>", "unk_token": "not there"})");
+  const auto named = load_tokenizer(folder.path());
+  CHECK(named->special().bos == kThe);
+  CHECK(named->special().eos == 300);
+  CHECK(named->special().pad == kPad);
+  CHECK_FALSE(named->special().unk.has_value());
+}
+
+TEST_CASE("tokenizer_files: a broken tokenizer.model is named") {
+  const TemporaryFolder folder;
+  const auto file = write_file(folder, "tokenizer.model", "nonsense");
+  const auto message = message_of<ConfigError>([&] { load_tokenizer(folder.path()); });
+  CHECK(contains(message, file.string() + ": not a SentencePiece model"));
+}
