@@ -2,12 +2,13 @@
 // LoRA (Hu et al., 2021, arXiv:2106.09685) and rsLoRA (Kalajdzievski, 2023, arXiv:2312.03732).
 
 #include <cstdint>
-#include <memory>
 #include <string>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "adapters/method.h"
+#include "adapters/side_path.h"
 #include "models/dropout.h"
 #include "models/linear.h"
 
@@ -38,11 +39,27 @@ inline at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, con
 at::Tensor fresh_a(const AdapterStart& start, const std::string& module, std::int64_t rank,
                    std::int64_t in_features);
 
-/// Table entries: B = 0 and a fresh A, or the start's factors cut or padded to the rank (with zero
-/// columns in B and fresh rows in A, so that the product is kept and the new ranks can learn).
-std::unique_ptr<Adapter> make_lora(models::Model& model, const AdapterSpec& spec,
-                                   const AdapterStart& start);
-std::unique_ptr<Adapter> make_rslora(models::Model& model, const AdapterSpec& spec,
-                                     const AdapterStart& start);
+/// B = 0 and a fresh A, or the start's factors cut or padded to the rank (with zero columns in B
+/// and fresh rows in A, so that the product is kept and the new ranks can learn).
+/// @throws core::InvalidArgument  start factors of another shape
+Pair lora_start(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start,
+                double scale);
+
+/// Trains both factors.
+class LoraLayer : public SidePath {
+ public:
+  LoraLayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start,
+            double scale);
+  Pair pair() const override { return {.a = a_, .b = b_}; }
+  std::vector<Parameter> parameters() const override;
+
+ protected:
+  at::Tensor a_;
+  at::Tensor b_;
+};
+
+/// Table entries.
+Method lora_method();
+Method rslora_method();
 
 }  // namespace drystone::adapters

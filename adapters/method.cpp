@@ -22,6 +22,28 @@ AdapterSpec spec_of(const core::TrainingConfig& training) {
           .options = training.options};
 }
 
+const at::Tensor& AdapterStart::pristine_weight(const models::Linear& linear) const {
+  return pristine == nullptr ? linear.weight : pristine->at(linear.name);
+}
+
+bool AdapterStart::is_pristine(const models::Linear& linear) const {
+  return linear.quantized ? !linear.side.b.defined()
+                          : linear.weight.is_same(pristine_weight(linear));
+}
+
+double number(const AdapterSpec& spec, const std::string& option) {
+  return std::get<double>(spec.options.at(option));
+}
+std::int64_t integer(const AdapterSpec& spec, const std::string& option) {
+  return std::get<std::int64_t>(spec.options.at(option));
+}
+bool flag(const AdapterSpec& spec, const std::string& option) {
+  return std::get<bool>(spec.options.at(option));
+}
+const std::string& text(const AdapterSpec& spec, const std::string& option) {
+  return std::get<std::string>(spec.options.at(option));
+}
+
 Adapter::~Adapter() {
   for (models::Linear* linear : attached_) linear->adapter = nullptr;
 }

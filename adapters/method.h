@@ -4,8 +4,11 @@
 // hooks around each step; the trainer drives all of them the same way (docs/adding-a-method.md).
 
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,6 +42,15 @@ struct AdapterStart {
   /// Factors to continue from (averaging rules), cut or padded to the adapter's rank: nullptr or a
   /// module that is missing means a fresh start. Borrowed for the factory's call.
   const std::map<std::string, tensors::Factors>* factors = nullptr;
+  /// The weights before any version was published, by module (undefined if quantised), for methods
+  /// that look at the pre-trained model (a truncation that happens once, a teacher); nullptr: the
+  /// linears hold them. Borrowed for the factory's call.
+  const std::map<std::string, at::Tensor>* pristine = nullptr;
+
+  /// What a dense linear held before any version; undefined if it is quantised.
+  const at::Tensor& pristine_weight(const models::Linear& linear) const;
+  /// Whether nothing was published for this linear.
+  bool is_pristine(const models::Linear& linear) const;
 };
 
 /// Position within one local training.
@@ -53,6 +65,23 @@ struct LossContext {
   const models::Batch& batch;
   const at::Tensor& logits;  ///< undefined unless the adapter needs_logits()
   Step step;
+  /// What the model's own dropout was keyed by for this step; empty: it is off. For methods that
+  /// run the model themselves.
+  std::optional<std::uint64_t> dropout_seed = std::nullopt;
+};
+
+/// What a second level of optimisation may use after a step.
+struct UpperContext {
+  enum class Data {
+    LastBatch,  ///< the step's own examples; task loss and extra_loss
+    HeldOut     ///< the next examples of those set apart; task loss alone
+  };
+  Step step;
+  double learning_rate = 0.0;  ///< of this step, after its schedule
+  /// Everything that is trained, the head's parts among them.
+  const std::vector<Parameter>& parameters;
+  /// Adds the gradients of a batch's mean loss to .grad; no dropout of any kind.
+  std::function<void(Data)> backward;
 };
 
 using TensorMap = std::map<std::string, at::Tensor>;
@@ -80,6 +109,12 @@ class Adapter {
   /// Whether extra_loss looks at the logits: otherwise a language model's are never kept.
   virtual bool needs_logits() const { return false; }
 
+  /// Share of the client's examples that the trainer sets apart for upper_step, the same ones in
+  /// every round; 0: none, and no upper_step.
+  virtual double held_out_share() const { return 0.0; }
+  /// After after_step: methods that solve a bi-level problem move their upper level here.
+  virtual void upper_step(const UpperContext&) {}
+
   /// The trained state as ΔW = B·A relative to the weight that each Linear held when the adapter
   /// was made; every scale is in B. Detached, contiguous, fp32, CPU, own storage.
   virtual std::map<std::string, tensors::Factors> export_delta() const = 0;
@@ -103,6 +138,9 @@ struct MethodOption {
   std::string_view name;
   core::OptionValue default_value;
   std::string_view help;
+  double least = -std::numeric_limits<double>::infinity();  ///< of a number, itself allowed
+  double most = std::numeric_limits<double>::infinity();
+  std::vector<std::string_view> choices = {};  ///< of a text; empty: any
 };
 
 /// One row of the table in registry.cpp.
@@ -111,7 +149,16 @@ struct Method {
   std::string_view summary;  ///< one line with the paper
   std::vector<MethodOption> options;
   std::unique_ptr<Adapter> (*make)(models::Model&, const AdapterSpec&, const AdapterStart&);
+  /// The largest rank that export_delta gives a module; nullptr: the specification's rank.
+  std::int64_t (*export_rank)(const AdapterSpec&) = nullptr;
+  bool continues = false;  ///< can start from AdapterStart::factors
 };
+
+/// Options of a complete specification.
+double number(const AdapterSpec& spec, const std::string& option);
+std::int64_t integer(const AdapterSpec& spec, const std::string& option);
+bool flag(const AdapterSpec& spec, const std::string& option);
+const std::string& text(const AdapterSpec& spec, const std::string& option);
 
 /// The linears that `target_modules` means, in forward order: {"all-linear"} is every one;
 /// otherwise a name matches when it equals a target or ends with "." + target (PEFT's rule).

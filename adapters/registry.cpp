@@ -4,7 +4,15 @@
 #include <array>
 #include <cmath>
 
+#include "adapters/ba_lora.h"
+#include "adapters/bilora.h"
+#include "adapters/clora.h"
+#include "adapters/kasa.h"
 #include "adapters/lora.h"
+#include "adapters/pissa.h"
+#include "adapters/rac_lora.h"
+#include "adapters/sbora.h"
+#include "adapters/sora.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -14,14 +22,9 @@ namespace {
 
 /// The one table: a new method adds its line here, in the contract's order.
 const std::array kMethods = {
-    Method{.name = "lora",
-           .summary = "low-rank adaptation, scale alpha / rank (Hu et al., 2021, arXiv:2106.09685)",
-           .options = {},
-           .make = make_lora},
-    Method{.name = "rslora",
-           .summary = "LoRA with scale alpha / sqrt(rank) (Kalajdzievski, 2023, arXiv:2312.03732)",
-           .options = {},
-           .make = make_rslora},
+    lora_method(), rslora_method(), pissa_method(),    ba_lora_method(),
+    kasa_method(), bilora_method(), sbora_fa_method(), sbora_fb_method(),
+    sora_method(), clora_method(),  rac_lora_method(),
 };
 
 template <typename Items>
@@ -61,6 +64,28 @@ const MethodOption& find_option(const Method& method, const std::string& name) {
                           core::quote(core::nearest(name, names_of(method.options))) + "?");
 }
 
+void check_range(const MethodOption& option, const core::OptionValue& value) {
+  const std::string where = "training.options." + std::string(option.name) + ": ";
+  if (const auto* word = std::get_if<std::string>(&value); word != nullptr) {
+    if (option.choices.empty()) return;
+    if (std::find(option.choices.begin(), option.choices.end(), *word) == option.choices.end()) {
+      throw core::ConfigError(
+          where + core::quote(*word) + " is unknown; use one of: " +
+          core::join(std::vector<std::string>(option.choices.begin(), option.choices.end())));
+    }
+    return;
+  }
+  double number = 0.0;
+  if (const auto* real = std::get_if<double>(&value); real != nullptr) number = *real;
+  if (const auto* whole = std::get_if<std::int64_t>(&value); whole != nullptr) {
+    number = static_cast<double>(*whole);
+  }
+  if (std::isfinite(number) && number >= option.least && number <= option.most) return;
+  throw core::ConfigError(where + core::format_double(number) + " is not between " +
+                          core::format_double(option.least) + " and " +
+                          core::format_double(option.most) + "; " + std::string(option.help));
+}
+
 /// The given options, checked, with the defaults of those that are missing.
 core::Options complete_options(const Method& method, const core::Options& given) {
   core::Options complete;
@@ -76,8 +101,15 @@ core::Options complete_options(const Method& method, const core::Options& given)
     const auto* integer = std::get_if<std::int64_t>(&value);
     const bool widen = integer != nullptr && std::holds_alternative<double>(option.default_value);
     complete[name] = widen ? core::OptionValue(static_cast<double>(*integer)) : value;
+    check_range(option, complete[name]);
   }
   return complete;
+}
+
+AdapterSpec complete_spec(const Method& method, AdapterSpec spec) {
+  check_numbers(spec);
+  spec.options = complete_options(method, spec.options);
+  return spec;
 }
 
 }  // namespace
@@ -94,9 +126,13 @@ const Method& find_method(std::string_view name) {
 }
 
 void validate(const AdapterSpec& spec) {
+  export_rank(spec);  // methods check there what a table of ranges cannot say
+}
+
+std::int64_t export_rank(const AdapterSpec& spec) {
   const Method& method = find_method(spec.method);
-  check_numbers(spec);
-  complete_options(method, spec.options);
+  const AdapterSpec complete = complete_spec(method, spec);
+  return method.export_rank == nullptr ? complete.rank : method.export_rank(complete);
 }
 
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
@@ -106,10 +142,12 @@ std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& s
 
 std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
                                       const AdapterSpec& spec, const AdapterStart& start) {
-  check_numbers(spec);
-  AdapterSpec complete = spec;
-  complete.options = complete_options(method, spec.options);
-  return method.make(model, complete, start);
+  if (start.factors != nullptr && !method.continues) {
+    throw core::ConfigError("training.method: " + core::quote(method.name) +
+                            " cannot continue from averaged factors; use a rule that adds (" +
+                            "aggregation.rule = \"flora\")");
+  }
+  return method.make(model, complete_spec(method, spec), start);
 }
 
 }  // namespace drystone::adapters

@@ -1,6 +1,7 @@
 #pragma once
 // The table of methods that work.
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -20,6 +21,10 @@ const Method& find_method(std::string_view name);
 /// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known
 ///                            one)
 void validate(const AdapterSpec& spec);
+
+/// The largest rank that a module of this client's update can have: its quota. Methods that edit
+/// the base or chain blocks export more than they train. @throws core::ConfigError  as validate
+std::int64_t export_rank(const AdapterSpec& spec);
 
 /// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,

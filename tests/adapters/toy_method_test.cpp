@@ -1,13 +1,12 @@
 // The example of docs/adding-a-method.md: a whole method, and the tests that every method deserves.
 
-#include <deque>
-
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
 #include "adapters/lora.h"
 #include "adapters/registry.h"
+#include "adapters/side_path.h"
 #include "toy_model.h"
 
 namespace drystone::adapters {
@@ -15,54 +14,38 @@ namespace {
 
 // ---- the method -------------------------------------------------------------------------------
 
-/// ΔW = s·B·A with a random A that stays as it is; `penalty` pulls B towards zero.
-struct FrozenALayer final : public models::LinearAdapter {
+/// ΔW = s·B·A with a random A that stays as it is.
+class FrozenALayer final : public SidePath {
+ public:
   FrozenALayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start)
-      : module(linear.name),
-        scale(spec.alpha / static_cast<double>(spec.rank)),
-        a(fresh_a(start, module, spec.rank, linear.in_features())),
-        b(at::zeros({linear.out_features(), spec.rank}).set_requires_grad(true)) {}
+      : SidePath(linear, lora_scale(spec), spec, start),
+        a_(placed(fresh_a(start, linear.name, spec.rank, linear.in_features()), linear)),
+        b_(make_leaf(at::zeros({linear.out_features(), spec.rank}), linear)) {}
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    return base.plain(x) + at::linear(at::linear(x, a), b) * scale;
+  Pair pair() const override { return {.a = a_, .b = b_}; }
+  std::vector<Parameter> parameters() const override {
+    return {{.name = module() + ".lora_B", .tensor = b_}};
   }
+  at::Tensor penalty() const { return b_.square().sum(); }
 
-  std::string module;
-  double scale;
-  at::Tensor a;
-  at::Tensor b;
+ private:
+  at::Tensor a_, b_;
 };
 
-class FrozenA final : public Adapter {
+/// `penalty` pulls B towards zero.
+class FrozenA final : public SideAdapter<FrozenALayer> {
  public:
   FrozenA(models::Model& model, const AdapterSpec& spec, const AdapterStart& start)
-      : penalty_(std::get<double>(spec.options.at("penalty"))) {
-    for (models::Linear* linear : match_linears(model, spec.target_modules)) {
-      attach(*linear, layers_.emplace_back(*linear, spec, start));
-    }
-  }
-  std::vector<Parameter> parameters() const override {
-    std::vector<Parameter> parameters;
-    for (const auto& layer : layers_) parameters.push_back({layer.module + ".lora_B", layer.b});
-    return parameters;
-  }
+      : SideAdapter(model, spec, start), penalty_(number(spec, "penalty")) {}
+
   at::Tensor extra_loss(const LossContext&) override {
     at::Tensor sum = at::zeros({});
-    for (const auto& layer : layers_) sum = sum + layer.b.square().sum();
+    for (const FrozenALayer& layer : layers_) sum = sum + layer.penalty();
     return sum * penalty_;
-  }
-  std::map<std::string, tensors::Factors> export_delta() const override {
-    std::map<std::string, tensors::Factors> delta;
-    for (const auto& layer : layers_) {
-      delta[layer.module] = {.b = (layer.b.detach() * layer.scale).contiguous(),
-                             .a = layer.a.clone()};
-    }
-    return delta;
   }
 
  private:
   double penalty_;
-  std::deque<FrozenALayer> layers_;
 };
 
 const Method kFrozenA{.name = "frozen-a",

@@ -51,9 +51,9 @@ class ToyModel final : public models::Model {
     const at::Tensor mask = batch.pad_mask.to(at::kFloat).unsqueeze(-1);
     x = (x * mask).sum(1) / mask.sum(1);
     if (training_ && own_dropout > 0.0) x = x * dropout_mask(x);
-    x = at::relu(first_.forward(x));
+    x = at::relu(first_.forward(first_.quantized ? x : x.to(first_.weight.scalar_type())));
     x = at::relu(second_.forward(x));
-    return at::linear(x, head_weight_, head_bias_);
+    return at::linear(x.to(at::kFloat), head_weight_, head_bias_);
   }
   at::Tensor loss(const at::Tensor& logits, const models::Batch& batch) const override {
     if (task_ == models::Task::Regression) return at::mse_loss(logits.squeeze(-1), batch.labels);
@@ -62,6 +62,19 @@ class ToyModel final : public models::Model {
   std::vector<models::Linear*> linears() override { return {&first_, &second_}; }
   std::map<std::string, at::Tensor*> dense() override {
     return {{"classifier.weight", &head_weight_}, {"classifier.bias", &head_bias_}};
+  }
+  /// Of the two linears.
+  void set_dtype(at::ScalarType dtype) {
+    first_.weight = first_.weight.to(dtype);
+    first_.bias = first_.bias.to(dtype);
+    second_.weight = second_.weight.to(dtype);
+  }
+  /// Both linears in 4 bits.
+  void quantize() {
+    for (models::Linear* linear : linears()) {
+      linear->quantized = c10::make_intrusive<models::Nf4Weight>(linear->weight);
+      linear->weight = at::Tensor();
+    }
   }
   void set_training(bool on, std::uint64_t seed) override {
     training_ = on;

@@ -1,0 +1,38 @@
+#pragma once
+// SBoRA: one factor is a set of standard basis vectors (Po et al., 2024, arXiv:2407.05413).
+
+#include <cstdint>
+
+#include <ATen/core/Tensor.h>
+
+#include "adapters/method.h"
+#include "models/dropout.h"
+#include "models/linear.h"
+
+namespace drystone::adapters {
+
+/// x·Wᵀ + bias + scale · drop(x[index])·Bᵀ as one node of the autograd graph: the inputs that A's
+/// one-hot rows would pick are gathered. Differentiable in x and b.
+/// @param x       [..., in]
+/// @param weight  [out, in], frozen, dense or quantised
+/// @param bias    [out], frozen, or undefined
+/// @param index   [rank] int64, distinct, in [0, in)
+/// @param b       [out, rank]
+at::Tensor gathered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+                           const at::Tensor& bias, const at::Tensor& index, const at::Tensor& b,
+                           double scale, const models::Dropout& dropout);
+
+/// x·Wᵀ + bias, and scale · drop(x)·Aᵀ added to the outputs `index`. Differentiable in x and a.
+/// @param index   [rank] int64, distinct, in [0, out)
+/// @param a       [rank, in]
+at::Tensor scattered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+                            const at::Tensor& bias, const at::Tensor& index, const at::Tensor& a,
+                            double scale, const models::Dropout& dropout);
+
+/// Trains B over inputs (columns of W) that a key of seed, round and module picks: the same for all
+/// clients of a round, those of a smaller rank being the first of a larger one.
+Method sbora_fa_method();
+/// Trains A over outputs (rows of W).
+Method sbora_fb_method();
+
+}  // namespace drystone::adapters

@@ -1,0 +1,99 @@
+#include "adapters/spectral.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
+
+#include "core/check.h"
+#include "tensors/random.h"
+
+namespace drystone::adapters {
+
+namespace {
+
+constexpr double kZero = 1e-8;  // of the largest singular value
+
+at::Tensor orthonormal(const at::Tensor& columns) {
+  return std::get<0>(at::linalg_qr(columns, "reduced"));
+}
+
+/// Eigenvectors of the smaller Gram matrix [n, n], eigenvalues ascending; `wide` is W or Wᵀ.
+at::Tensor gram_vectors(const at::Tensor& wide) {
+  return std::get<1>(at::linalg_eigh(at::mm(wide, wide.t()), "L"));
+}
+
+void fix_signs(Triplets& triplets) {
+  const at::Tensor largest =
+      triplets.u.gather(0, triplets.u.abs().argmax(/*dim=*/0, /*keepdim=*/true));  // [1, r]
+  const at::Tensor sign = at::where(largest < 0, -at::ones_like(largest), at::ones_like(largest));
+  triplets.u = triplets.u * sign;
+  triplets.v = triplets.v * sign;
+}
+
+void check_rank(const at::Tensor& weight, std::int64_t rank) {
+  core::require(rank >= 1 && rank <= std::min(weight.size(0), weight.size(1)),
+                "triplets: rank " + std::to_string(rank) + " of a weight of " +
+                    std::to_string(weight.size(0)) + " x " + std::to_string(weight.size(1)));
+}
+
+}  // namespace
+
+Triplets largest_triplets(const at::Tensor& weight, std::int64_t rank) {
+  check_rank(weight, rank);
+  const at::NoGradGuard no_grad;
+  const bool is_tall = weight.size(0) > weight.size(1);
+  const at::Tensor wide = (is_tall ? weight.t() : weight).to(at::kDouble);
+  const at::Tensor vectors = gram_vectors(wide);
+  const at::Tensor first = vectors.narrow(1, vectors.size(1) - rank, rank).flip({1});
+  const at::Tensor projected = at::mm(wide.t(), first);  // [m, r]
+  const at::Tensor sigma = at::linalg_vector_norm(projected, 2, {0});
+  const at::Tensor is_zero = sigma <= sigma.max() * kZero;
+  const at::Tensor second =
+      (projected / at::where(is_zero, at::ones_like(sigma), sigma)).masked_fill_(is_zero, 0.0);
+  Triplets result{.u = is_tall ? second : first, .sigma = sigma, .v = is_tall ? first : second};
+  fix_signs(result);
+  return result;
+}
+
+Triplets randomised_triplets(const at::Tensor& weight, std::int64_t rank, std::int64_t iterations,
+                             const core::StreamKey& key) {
+  check_rank(weight, rank);
+  const at::NoGradGuard no_grad;
+  constexpr std::int64_t kOversampling = 8;
+  const std::int64_t width =
+      std::min(rank + kOversampling, std::min(weight.size(0), weight.size(1)));
+  const at::Tensor w =
+      weight.scalar_type() == at::kDouble ? weight.detach() : weight.detach().to(at::kFloat);
+  const at::Tensor start = tensors::random_normal(key, {w.size(1), width}, 0.0, 1.0, w.device());
+  at::Tensor range = orthonormal(at::mm(w, start.to(w.scalar_type())));
+  for (std::int64_t i = 0; i < iterations; ++i) {
+    range = orthonormal(at::mm(w.t(), range));
+    range = orthonormal(at::mm(w, range));
+  }
+  Triplets result = largest_triplets(at::mm(range.t(), w), rank);
+  result.u = at::mm(range.to(at::kDouble), result.u);
+  fix_signs(result);
+  return result;
+}
+
+SpectralTail smallest_part(const at::Tensor& weight, std::int64_t rank) {
+  check_rank(weight, rank);
+  const at::NoGradGuard no_grad;
+  const at::Tensor w = weight.detach().to(at::kDouble);
+  if (w.size(0) <= w.size(1)) {
+    const at::Tensor u = gram_vectors(w).narrow(1, 0, rank);
+    return {.b = u.contiguous(), .a = at::mm(u.t(), w)};
+  }
+  const at::Tensor v = gram_vectors(w.t()).narrow(1, 0, rank);
+  return {.b = at::mm(w, v), .a = v.t().contiguous()};
+}
+
+}  // namespace drystone::adapters

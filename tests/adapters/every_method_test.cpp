@@ -1,0 +1,213 @@
+// What holds for every method in the table.
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <doctest/doctest.h>
+
+#include "adapters/registry.h"
+#include "core/error.h"
+#include "toy_model.h"
+
+namespace drystone::adapters {
+namespace {
+
+constexpr std::int64_t kSteps = 6;
+
+AdapterSpec spec_for(const Method& method) {
+  return {.method = std::string(method.name), .rank = 3, .alpha = 6.0, .dropout = 0.2};
+}
+
+const AdapterStart kStart{.seed = 3, .round = 1, .client = "c"};
+
+/// An adapter and its optimiser in the middle of a local training.
+struct Training {
+  Training(test::ToyModel& toy, const AdapterSpec& spec)
+      : model(toy), adapter(make_adapter(toy, spec, kStart)) {
+    std::vector<Parameter> parameters = adapter->parameters();
+    optimizer = adapter->make_optimizer(parameters, {.weight_decay = 0.01});
+  }
+  void run(std::int64_t first, std::int64_t last) {
+    const models::Batch batch = test::toy_batch(1, /*rows=*/32);
+    for (Step step{.index = first, .total = kSteps}; step.index < last; ++step.index) {
+      adapter->before_step(step);
+      optimizer->zero_grad();
+      const at::Tensor logits = model.logits(batch);
+      at::Tensor loss = model.loss(logits, batch);
+      task_loss = loss.item<double>();
+      const at::Tensor seen = adapter->needs_logits() ? logits : at::Tensor();
+      const at::Tensor extra =
+          adapter->extra_loss({.model = model, .batch = batch, .logits = seen, .step = step});
+      if (extra.defined()) loss = loss + extra;
+      loss.backward();
+      optimizer->step(1e-2);
+      adapter->after_step(step);
+    }
+  }
+
+  test::ToyModel& model;
+  std::unique_ptr<Adapter> adapter;
+  std::unique_ptr<Optimizer> optimizer;
+  double task_loss = 0.0;
+};
+
+bool same(const TensorMap& one, const TensorMap& other) {
+  return one.size() == other.size() &&
+         std::equal(one.begin(), one.end(), other.begin(), [](const auto& x, const auto& y) {
+           return x.first == y.first && at::equal(x.second, y.second);
+         });
+}
+
+bool is_float(const at::Tensor& tensor) { return tensor.scalar_type() == at::kFloat; }
+
+TEST_CASE(
+    "every method: the export on the base is the trained model; the base is never written to") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    test::ToyModel model;
+    const models::Batch batch = test::toy_batch(4);
+    std::vector<at::Tensor> handles;
+    std::vector<at::Tensor> copies;
+    for (const models::Linear* linear : model.linears()) {
+      handles.push_back(linear->weight);
+      copies.push_back(linear->weight.clone());
+    }
+    const AdapterSpec spec = spec_for(method);
+    Training training(model, spec);
+    training.run(0, kSteps);
+    const at::Tensor adapted = model.logits(batch).detach();
+    const auto delta = training.adapter->export_delta();
+    training.adapter.reset();
+    for (std::size_t i = 0; i < handles.size(); ++i) {
+      models::Linear& linear = *model.linears()[i];
+      CHECK(linear.adapter == nullptr);
+      CHECK(linear.weight.is_same(handles[i]));
+      CHECK(at::equal(linear.weight, copies[i]));
+      const auto found = delta.find(linear.name);
+      REQUIRE(found != delta.end());
+      CHECK(found->second.rank() <= export_rank(spec));
+      CHECK(is_float(found->second.a));
+      CHECK_FALSE(found->second.b.requires_grad());
+      linear.weight = linear.weight + found->second.product();
+    }
+    CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+  }
+}
+
+TEST_CASE("every method: learns, and the same start gives the same bits") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    const auto train = [&] {
+      test::ToyModel model;
+      Training training(model, spec_for(method));
+      training.run(0, 1);
+      const double first = training.task_loss;
+      training.run(1, kSteps);
+      CHECK(training.task_loss < first);
+      return training.adapter->state();
+    };
+    CHECK(same(train(), train()));
+  }
+}
+
+TEST_CASE("every method: a resumed training has the bits of one that went through") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    test::ToyModel whole_model;
+    Training whole(whole_model, spec_for(method));
+    whole.run(0, 4);
+    const TensorMap state = whole.adapter->state();
+    const auto optimizer_state = whole.optimizer->state();
+    whole.run(4, kSteps);
+
+    test::ToyModel model;
+    Training resumed(model, spec_for(method));
+    resumed.adapter->load_state(state);
+    resumed.optimizer->load_state(optimizer_state);
+    resumed.run(4, kSteps);
+    CHECK(same(resumed.adapter->state(), whole.adapter->state()));
+    TensorMap foreign = state;
+    foreign.begin()->second = at::zeros({1, 1, 1});
+    CHECK_THROWS_AS(resumed.adapter->load_state(foreign), core::InvalidArgument);
+  }
+}
+
+TEST_CASE("every method: trains fp32 leaves on a bfloat16 base") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    test::ToyModel model;
+    model.set_dtype(at::kBFloat16);
+    Training training(model, spec_for(method));
+    for (const Parameter& parameter : training.adapter->parameters()) {
+      CHECK(is_float(parameter.tensor));
+    }
+    training.run(0, kSteps);
+    const auto delta = training.adapter->export_delta();
+    CHECK(delta.begin()->second.b.abs().max().item<float>() > 0.0F);
+  }
+}
+
+TEST_CASE("every method: trains beside 4-bit weights; the export stands beside them as well") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    test::ToyModel model;
+    model.quantize();
+    const models::Batch batch = test::toy_batch(4);
+    Training training(model, spec_for(method));
+    training.run(0, kSteps);
+    const at::Tensor adapted = model.logits(batch).detach();
+    const auto delta = training.adapter->export_delta();
+    training.adapter.reset();
+    for (models::Linear* linear : model.linears()) linear->side = delta.at(linear->name);
+    CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+    // A later round starts beside what was published.
+    const auto next = make_adapter(model, spec_for(method), kStart);
+    CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+  }
+}
+
+TEST_CASE("every method: continues from averaged factors or says that it cannot") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    test::ToyModel model;
+    std::map<std::string, tensors::Factors> published;
+    for (const models::Linear* linear : model.linears()) {
+      published[linear->name] = {.b = test::keyed_normal(1, {linear->out_features(), 3}),
+                                 .a = test::keyed_normal(2, {3, linear->in_features()})};
+    }
+    const AdapterStart start{.seed = 1, .round = 2, .client = "c", .factors = &published};
+    if (!method.continues) {
+      CHECK_THROWS_WITH_AS(make_adapter(model, spec_for(method), start), doctest::Contains("flora"),
+                           core::ConfigError);
+      continue;
+    }
+    const auto delta = make_adapter(model, spec_for(method), start)->export_delta();
+    for (const auto& [name, factors] : delta) {
+      CHECK(at::allclose(factors.product(), published.at(name).product(), 1e-4, 1e-5));
+    }
+  }
+}
+
+TEST_CASE("every method: options out of range are refused with the bounds or the choices") {
+  for (const Method& method : methods()) {
+    CAPTURE(method.name);
+    for (const MethodOption& option : method.options) {
+      CAPTURE(option.name);
+      CHECK_FALSE(option.help.empty());
+      AdapterSpec spec = spec_for(method);
+      const std::string name(option.name);
+      if (std::holds_alternative<std::string>(option.default_value)) {
+        spec.options[name] = std::string("nonsense");
+        CHECK_THROWS_WITH_AS(validate(spec), doctest::Contains("use one of"), core::ConfigError);
+      } else if (!std::holds_alternative<bool>(option.default_value)) {
+        spec.options[name] = std::int64_t{-1000000000};
+        CHECK_THROWS_WITH_AS(validate(spec), doctest::Contains("is not between"),
+                             core::ConfigError);
+      }
+    }
+    CHECK_NOTHROW(validate(spec_for(method)));
+  }
+}
+
+}  // namespace
+}  // namespace drystone::adapters
