@@ -222,6 +222,15 @@ void read_output(TableReader section, OutputConfig& output) {
   section.read("keep_updates", output.keep_updates);
 }
 
+void check_sequences(const Config& config) {
+  if (config.model.task == "causal-lm") return;
+  for (const auto& [key, is_on] : {std::pair("data.packing", config.data.packing),
+                                   std::pair("data.streaming", config.data.streaming)}) {
+    if (!is_on) continue;
+    throw config_error(config, key, "is for model.task = \"causal-lm\"; remove it");
+  }
+}
+
 void check_cohort(const Config& config) {
   const auto& federation = config.federation;
   const std::int64_t clients = num_clients(config);
@@ -288,6 +297,7 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   read_output(top.table("output"), config.output);
   document.refuse_unknown_keys();
   config.origins = document.take_origins();
+  check_sequences(config);
   check_cohort(config);
   check_equal_ranks(config);
   check_equal_modules(config);

@@ -232,6 +232,8 @@ TEST_CASE("configuration: an own template and the answer's field need each other
   CHECK(message_of("[data]\nanswer_field = \"a\"") ==
         "bad.toml:2: data.answer_field: is for an own template with {fields}; add one, or remove "
         "it");
+  CHECK(message_of("[data]\npacking = true") ==
+        "bad.toml:2: data.packing: is for model.task = \"causal-lm\"; remove it");
 }
 
 TEST_CASE("configuration: settings that contradict each other") {

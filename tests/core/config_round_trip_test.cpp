@@ -29,6 +29,8 @@ class RandomConfig {
     config.model.quantization = pick({"none", "nf4"});
     if (coin()) config.model.sha256 = std::string(64, static_cast<char>('0' + between(0, 9)));
     fill(config.data);
+    config.data.packing = config.model.task == "causal-lm" && coin();
+    config.data.streaming = config.model.task == "causal-lm" && coin();
     config.federation.deadline = std::chrono::milliseconds(between(1, 10'000'000));
     config.federation.rounds = between(1, 100);
     config.training = training({});
@@ -62,8 +64,6 @@ class RandomConfig {
     data.prompt_template = pick({"auto", "alpaca", "dolly", "plain", "chat", "{q}\n\"{{"});
     if (data.prompt_template.front() == '{') data.answer_field = "a" + text();
     data.loss_on = pick({"answer", "all"});
-    data.packing = coin();
-    data.streaming = coin();
     data.cache = path();
   }
 
