@@ -17,6 +17,7 @@
 #include "core/metrics.h"
 #include "core/seed.h"
 #include "models/load.h"
+#include "tensors/process.h"
 #include "tensors/threads.h"
 
 namespace {
@@ -128,4 +129,7 @@ int run(const std::vector<std::string>& arguments) {
 
 }  // namespace
 
-int main(int argc, char** argv) { return run({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  tensors::tune_process();
+  return run({argv + 1, argv + argc});
+}

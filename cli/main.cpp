@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "core/log.h"
+#include "tensors/process.h"
 
 namespace {
 
@@ -59,5 +60,6 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  drystone::tensors::tune_process();
   return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
 }

@@ -9,6 +9,7 @@
 #include "core/log.h"
 #include "core/program.h"
 #include "core/progress.h"
+#include "tensors/process.h"
 
 namespace {
 
@@ -63,5 +64,6 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  drystone::tensors::tune_process();
   return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
 }

@@ -1,0 +1,22 @@
+#include "tensors/process.h"
+
+#include <cstdlib>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+namespace drystone::tensors {
+
+void tune_process() {
+  constexpr int kOnlyIfUnset = 0;
+  ::setenv("LRU_CACHE_CAPACITY", "32", kOnlyIfUnset);  // of LibTorch's wrapper of oneDNN
+  ::setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", kOnlyIfUnset);
+#if defined(__GLIBC__)
+  constexpr int kLargest = 1 << 30;
+  if (std::getenv("MALLOC_MMAP_THRESHOLD_") == nullptr) ::mallopt(M_MMAP_THRESHOLD, kLargest);
+  if (std::getenv("MALLOC_TRIM_THRESHOLD_") == nullptr) ::mallopt(M_TRIM_THRESHOLD, kLargest);
+#endif
+}
+
+}  // namespace drystone::tensors
