@@ -68,7 +68,7 @@ struct EncoderConfig {
   static EncoderConfig from(const HfConfig& config, double default_layer_norm_eps = 1e-12);
 };
 
-/// A family gives the embedding and, where it differs, the attention. Token types are the batch's, or all zero.
+/// A family gives the embedding and, where it differs, the attention.
 ///
 /// - linears() are the ones that PEFT would adapt ("all-linear"), a frozen pooler's among them.
 /// - dense() is the head: the classifier, and the layer before it where it belongs to the

@@ -1,0 +1,205 @@
+#include "cli/evaluate.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/log_softmax.h>
+
+#include "cli/evaluated_model.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "data/label_map.h"
+#include "data/template.h"
+#include "data/text_encoder.h"
+#include "models/hf_config.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::uint64_t kMaxLabelBytes = 1 << 24;
+
+using Measure = Measurement (*)(const EvaluateOptions&, const MeasureHooks&);
+const std::map<std::string, Measure> kTasks = {{"classification", evaluate_labels},
+                                               {"regression", evaluate_labels},
+                                               {"causal-lm", evaluate_causal_lm},
+                                               {"multiple-choice", evaluate_multiple_choice},
+                                               {"exact-match", evaluate_exact_match}};
+
+Measure find_task(const std::string& task) {
+  const auto found = kTasks.find(task);
+  if (found != kTasks.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, measure] : kTasks) names.push_back(name);
+  throw core::ConfigError("--task: " + core::quote(task) +
+                          " is not supported; give one of: " + core::join(names));
+}
+
+// --labels, else what the run that made the adapter wrote beside it, else what the data holds.
+std::vector<std::string> class_names(const EvaluateOptions& options) {
+  if (!options.labels.empty()) return options.labels;
+  const fs::path beside = options.adapter / "labels.json";
+  if (options.adapter.empty() || !fs::exists(beside)) {
+    core::DataConfig data;
+    data.train = options.data;
+    data.text_field = options.text_field;
+    data.label_field = options.label_field;
+    return data::resolve_labels(data).names();
+  }
+  try {
+    return Json::parse(core::read_text_file(beside, kMaxLabelBytes))
+        .get<std::vector<std::string>>();
+  } catch (const nlohmann::json::exception& error) {
+    throw core::IoError(beside.string() + ": not a list of class names: " + error.what());
+  }
+}
+
+/// What one row's logits predict.
+Json labelled_prediction(const data::EncodedBatch& batch, std::size_t row, const at::Tensor& scores,
+                         bool classifies) {
+  const auto r = static_cast<std::int64_t>(row);
+  Json entry = {{"example", batch.examples[row]}};
+  if (!classifies) {
+    entry["target"] = batch.targets[row];
+    entry["prediction"] = scores[r].item<double>();
+    return entry;
+  }
+  entry["label"] = batch.labels[row];
+  entry["prediction"] = scores[r].argmax().item<std::int64_t>();
+  std::vector<double> log_p;
+  for (std::int64_t k = 0; k < scores.size(1); ++k) log_p.push_back(scores[r][k].item<double>());
+  entry["log_probabilities"] = log_p;
+  return entry;
+}
+
+void check_ready_ids(const data::Record& record, const data::Tokenizer& tokenizer,
+                     const std::string& where) {
+  for (const data::TokenId id : record.input_ids) {
+    if (id < 0 || id >= tokenizer.vocab_size()) {
+      throw core::ConfigError(where + ": id " + std::to_string(id) +
+                              " is outside the vocabulary of " +
+                              std::to_string(tokenizer.vocab_size()));
+    }
+  }
+}
+
+/// @param classes  nullptr: regression
+data::Dataset labelled(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
+                       const data::LabelMap* classes) {
+  const data::TextEncoder encoder(tokenizer);
+  data::Dataset dataset;
+  const auto records = read_examples(options, {.text = options.text_field,
+                                               .label = options.label_field,
+                                               .text_pair = options.text_pair_field});
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    const std::string where = place(options, i);
+    check_ready_ids(records[i], tokenizer, where);
+    const data::EncodedText text = encoder.encode(records[i], options.max_length);
+    if (classes != nullptr) {
+      const auto id = classes->id(records[i].label);
+      if (!id) {
+        throw core::ConfigError(where + ": its label is not one of " +
+                                core::join(classes->names()) + "; set --labels");
+      }
+      dataset.add(text.ids, *id, 0.0F, text.second_start);
+    } else {
+      const auto target = data::number(records[i].label);
+      if (!target) throw core::ConfigError(where + ": its label is not a number");
+      dataset.add(text.ids, 0, static_cast<float>(*target), text.second_start);
+    }
+  }
+  return dataset;
+}
+
+}  // namespace
+
+EvaluateOptions with_defaults(EvaluateOptions options) {
+  find_task(options.task);
+  if (options.max_length > 0) return options;
+  constexpr std::int64_t kMostTokens = 1024;
+  const bool has_labels = options.task == "classification" || options.task == "regression";
+  const auto config = models::HfConfig::load(options.model);
+  const std::int64_t most =
+      config.size_or("max_position_embeddings", config.size_or("n_positions", kMostTokens));
+  options.max_length = has_labels ? 128 : std::min(kMostTokens, most);
+  return options;
+}
+
+Measurement evaluate(const EvaluateOptions& options, const MeasureHooks& hooks) {
+  return find_task(options.task)(options, hooks);
+}
+
+Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& hooks) {
+  const bool classifies = options.task == "classification";
+  std::optional<data::LabelMap> classes;
+  if (classifies) classes.emplace(class_names(options));
+  const EvaluatedModel model(options,
+                             classifies ? models::Task::Classification : models::Task::Regression,
+                             classes ? classes->size() : 1);
+  const data::Dataset dataset = labelled(options, model.tokenizer(), classes ? &*classes : nullptr);
+  std::vector<Json> predictions(dataset.size());
+  std::vector<at::Tensor> all_logits;
+  std::vector<at::Tensor> all_labels;
+  const bool ended = model.for_each_batch(
+      dataset, hooks, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
+        const at::Tensor logits = model.model().logits(batch).to(at::kCPU, at::kDouble);
+        all_logits.push_back(logits);
+        all_labels.push_back(batch.labels.to(at::kCPU));
+        const at::Tensor scores = classifies ? at::log_softmax(logits, -1) : logits.squeeze(1);
+        for (std::size_t row = 0; row < encoded.examples.size(); ++row) {
+          predictions[encoded.examples[row]] =
+              labelled_prediction(encoded, row, scores, classifies);
+        }
+      });
+  if (!ended) return {};
+  const at::Tensor logits = at::cat(all_logits);
+  const at::Tensor labels = at::cat(all_labels);
+  return {.num_examples = static_cast<std::int64_t>(dataset.size()),
+          .metrics = classifies ? client::classification_metrics(logits, labels)
+                                : client::regression_metrics(logits, labels),
+          .predictions = std::move(predictions)};
+}
+
+Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHooks& hooks) {
+  const EvaluatedModel model(options, models::Task::CausalLm, 1);
+  const data::SequenceEncoder encoder = model.sequence_encoder();
+  const auto records = read_examples(
+      options, {.text = options.text_field,
+                .sequence = data::sequence_fields(options.prompt_template, options.answer_field)});
+  data::Dataset dataset;
+  std::vector<std::size_t> kept;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    if (encoder.add(records[i], place(options, i), dataset)) kept.push_back(i);
+  }
+  if (kept.empty()) {
+    throw core::ConfigError(options.data.string() +
+                            ": --max-length leaves nothing to predict in any example; raise it");
+  }
+  Measurement measurement;
+  double nll = 0.0;
+  double targets = 0.0;
+  for (const models::Likelihood& row : model.likelihoods(dataset, hooks)) {
+    const std::size_t example = kept[measurement.predictions.size()];
+    measurement.predictions.push_back(
+        {{"example", example}, {"nll", -row.log_probability}, {"targets", row.num_tokens}});
+    nll -= row.log_probability;
+    targets += static_cast<double>(row.num_tokens);
+  }
+  measurement.num_examples = static_cast<std::int64_t>(measurement.predictions.size());
+  measurement.metrics = {{"loss", nll / targets},
+                         {"perplexity", client::perplexity(nll / targets)},
+                         {"targets", targets}};
+  const std::size_t left_out = records.size() - kept.size();
+  if (left_out > 0) measurement.metrics["left_out"] = static_cast<double>(left_out);
+  return measurement;
+}
+
+}  // namespace drystone::cli

@@ -1,0 +1,53 @@
+#pragma once
+// A base model with an adapter on it and its tokenizer, as drystone evaluate needs them.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "cli/evaluate.h"
+#include "data/batches.h"
+#include "data/dataset.h"
+#include "data/sequence_encoder.h"
+#include "data/tokenizer.h"
+#include "models/likelihood.h"
+#include "models/model.h"
+
+namespace drystone::cli {
+
+class EvaluatedModel {
+ public:
+  /// @param num_labels  1 for tasks without classes
+  /// @throws core::ConfigError, core::IoError
+  EvaluatedModel(const EvaluateOptions& options, models::Task task, std::int64_t num_labels);
+
+  models::Model& model() const { return *model_; }
+  const data::Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Records → sequences, by the options' template.
+  data::SequenceEncoder sequence_encoder() const;
+
+  /// Calls `body` with every batch of the data set, longest first, without autograd record.
+  /// `encoded.examples` says of which examples. @return  false: stopped
+  using Body = std::function<void(const data::EncodedBatch& encoded, const models::Batch& batch)>;
+  bool for_each_batch(const data::Dataset& dataset, const MeasureHooks& hooks,
+                      const Body& body) const;
+  /// Σ ln p of each example's labelled tokens, in the data set's order; empty: stopped.
+  std::vector<models::Likelihood> likelihoods(const data::Dataset& dataset,
+                                              const MeasureHooks& hooks) const;
+
+ private:
+  const EvaluateOptions& options_;
+  models::Task task_;
+  std::unique_ptr<models::Model> model_;
+  std::unique_ptr<data::Tokenizer> tokenizer_;
+};
+
+/// Records of the options' data file, at most max_examples. @throws as data::RecordReader
+std::vector<data::Record> read_examples(const EvaluateOptions& options,
+                                        const data::RecordFields& fields);
+
+/// "FILE: example 3", from 0.
+std::string place(const EvaluateOptions& options, std::size_t example);
+
+}  // namespace drystone::cli

@@ -1,0 +1,91 @@
+// Exact match of final answers: the model works the question out, the ends are compared.
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "cli/evaluated_model.h"
+#include "client/metrics.h"
+#include "core/error.h"
+#include "data/template.h"
+#include "models/generation.h"
+
+namespace drystone::cli {
+
+namespace {
+
+using Question = data::SequenceEncoder::Question;
+
+std::vector<Question> read_questions(const EvaluateOptions& options, const EvaluatedModel& model) {
+  const data::SequenceEncoder encoder = model.sequence_encoder();
+  const auto records = read_examples(
+      options, {.text = options.text_field,
+                .sequence = data::sequence_fields(options.prompt_template, options.answer_field)});
+  std::vector<Question> questions;
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    questions.push_back(encoder.question(records[i], place(options, i)));
+    if (questions.back().ids.empty()) throw core::ConfigError(place(options, i) + ": is empty");
+  }
+  return questions;
+}
+
+/// Prompts whose beginning is cut so that the answer has room within max_length.
+std::vector<std::vector<std::int64_t>> prompts_of(const std::vector<Question>& questions,
+                                                  const EvaluateOptions& options) {
+  const std::int64_t room = options.max_length - options.max_new_tokens;
+  if (room < 1) {
+    throw core::ConfigError("--max-new-tokens: " + std::to_string(options.max_new_tokens) +
+                            " leave no room for a question in --max-length " +
+                            std::to_string(options.max_length));
+  }
+  std::vector<std::vector<std::int64_t>> prompts;
+  for (const Question& question : questions) {
+    const auto excess = static_cast<std::ptrdiff_t>(question.ids.size()) - room;
+    prompts.emplace_back(question.ids.begin() + std::max<std::ptrdiff_t>(excess, 0),
+                         question.ids.end());
+  }
+  return prompts;
+}
+
+std::string text_of(const std::vector<std::int64_t>& ids, const data::Tokenizer& tokenizer) {
+  return tokenizer.decode(std::vector<data::TokenId>(ids.begin(), ids.end()));
+}
+
+}  // namespace
+
+Measurement evaluate_exact_match(const EvaluateOptions& options, const MeasureHooks& hooks) {
+  const EvaluatedModel model(options, models::Task::CausalLm, 1);
+  const std::vector<Question> questions = read_questions(options, model);
+  const auto prompts = prompts_of(questions, options);
+  const auto total = static_cast<std::int64_t>(questions.size());
+  Measurement measurement{.num_examples = total};
+  double hits = 0.0;
+  const auto step = static_cast<std::size_t>(options.batch_size);
+  for (std::size_t begin = 0; begin < prompts.size(); begin += step) {
+    const auto some = std::span(prompts).subspan(begin, std::min(step, prompts.size() - begin));
+    const auto generated = models::generate(model.model(), some,
+                                            {.max_new_tokens = options.max_new_tokens,
+                                             .stop_ids = models::stop_ids_of(options.model),
+                                             .rows = options.batch_size,
+                                             .stop = hooks.stop});
+    if (hooks.stop.stop_requested()) return {};
+    for (std::size_t i = 0; i < generated.size(); ++i) {
+      const Question& question = questions[begin + i];
+      const std::string text = text_of(generated[i].ids, model.tokenizer());
+      const bool hit = client::is_exact_match(text, question.answer);
+      hits += hit ? 1.0 : 0.0;
+      measurement.predictions.push_back({{"example", begin + i},
+                                         {"generated", text},
+                                         {"reference", question.answer},
+                                         {"answer", client::final_answer(text)},
+                                         {"expected", client::final_answer(question.answer)},
+                                         {"match", hit}});
+    }
+    if (hooks.on_progress) hooks.on_progress(static_cast<std::int64_t>(begin + some.size()), total);
+  }
+  measurement.metrics = {{"exact_match", hits / static_cast<double>(total)}};
+  return measurement;
+}
+
+}  // namespace drystone::cli

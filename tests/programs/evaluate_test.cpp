@@ -1,0 +1,101 @@
+// drystone evaluate on real data sets: scikit-learn and SciPy compute the same metrics from the
+// predictions. The models know nothing; the metrics must be right all the same.
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include "tests/programs/oracle.h"
+#include "tests/programs/process.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kShared = fs::path(DRYSTONE_SOURCE_DIR) / "../shared/data";
+
+bool present(const fs::path& file) {
+  if (fs::exists(file)) return true;
+  MESSAGE("skipped: no " << file.string());
+  return false;
+}
+
+struct Run {
+  std::string task;
+  fs::path model;
+  fs::path data;
+  std::vector<std::string> more;
+};
+
+/// Runs `drystone evaluate`, then the oracle on what it wrote.
+void check(const Run& run, const fs::path& folder) {
+  CAPTURE(run.data.string());
+  static const test::Oracle oracle("evaluate_check", "scipy, sklearn");
+  const fs::path predictions = folder / "predictions.jsonl";
+  const fs::path log = folder / "evaluate.log";
+  fs::remove(log);
+  std::vector<std::string> arguments = {
+      "evaluate",    "--model", run.model.string(), "--data",        run.data.string(),
+      "--task",      run.task,  "--json",           "--predictions", predictions.string(),
+      "--log-level", "error"};
+  arguments.insert(arguments.end(), run.more.begin(), run.more.end());
+  test::Process process("drystone", arguments, log);
+  REQUIRE(process.wait() == 0);
+  const std::string output = process.output();
+  const std::size_t begin = output.rfind("\n{\n");  // progress lines come before
+  std::ofstream(folder / "report.json")
+      << output.substr(begin == std::string::npos ? output.find("{\n") : begin);
+  CHECK(fs::file_size(predictions) > 0);
+  if (!oracle.works()) {
+    MESSAGE("not compared: scipy and scikit-learn are not in .venv");
+    return;
+  }
+  CHECK(
+      oracle.run(run.task + " " + predictions.string() + " " + (folder / "report.json").string()));
+}
+
+}  // namespace
+
+TEST_CASE("drystone evaluate: classification and regression, as scikit-learn and SciPy") {
+  const test::TinyFederation tiny;
+  const fs::path model = tiny.path() / "model";
+  const auto run = [&](const std::string& task, const fs::path& data,
+                       const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"--max-length", "8"};
+    all.insert(all.end(), more.begin(), more.end());
+    check({.task = task, .model = model, .data = data, .more = all}, tiny.path());
+  };
+  run("classification", tiny.path() / "test.jsonl", {});
+  const fs::path glue = kShared / "datasets/glue";
+  if (!present(glue)) return;
+  run("classification", glue / "sst2_dev.jsonl.gz", {"--text-field", "sentence"});
+  run("classification", glue / "sst2_dev.jsonl.gz",
+      {"--text-field", "sentence", "--max-examples", "100", "--batch-size", "3"});
+  run("regression", glue / "stsb_dev.jsonl.gz",
+      {"--text-field", "sentence1", "--text-pair-field", "sentence2", "--label-field", "score"});
+}
+
+TEST_CASE("drystone evaluate: perplexity, multiple choice and exact match of a language model") {
+  const fs::path model = kShared / "models/stories260K";
+  const fs::path sets = kShared / "datasets";
+  if (!present(model) || !present(sets)) return;
+  const test::TemporaryFolder folder;
+  const auto run = [&](const std::string& task, const fs::path& data,
+                       const std::vector<std::string>& more) {
+    check({.task = task, .model = model, .data = data, .more = more}, folder.path());
+  };
+  run("causal-lm", sets / "gsm8k/test.jsonl.gz", {"--template", "plain", "--max-examples", "30"});
+  run("causal-lm", sets / "gsm8k/test.jsonl.gz",
+      {"--template", "alpaca", "--max-examples", "20", "--loss-on", "all", "--max-length", "200"});
+  for (const char* const style : {"text", "letters"}) {
+    run("multiple-choice", sets / "mmlu/mmlu.jsonl.gz",
+        {"--choices", style, "--max-examples", "60"});
+  }
+  run("exact-match", sets / "gsm8k/test.jsonl.gz",
+      {"--template", "Question: {question}\nAnswer: ", "--answer-field", "answer", "--max-examples",
+       "6", "--max-new-tokens", "16"});
+}
