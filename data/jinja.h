@@ -20,7 +20,8 @@ struct Rendered {
 };
 
 /// Templates come from strangers: whatever one says, rendering ends. It costs at most 10 million
-/// steps and 256 MiB of values, and neither its syntax nor its calls nest without bound.
+/// steps and 256 MiB of values, 16 MiB each, and neither its syntax nor its calls nest without
+/// bound.
 /// Immutable: may be used from several threads at once.
 class Template {
  public:

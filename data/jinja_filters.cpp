@@ -110,11 +110,12 @@ Value join(Machine& machine, const Value& value, const Arguments& arguments) {
 Value replace_text(Machine& machine, const Value& value, const Arguments& arguments) {
   if (arguments.positional.size() < 2) machine.fail("replace needs what and by what");
   const std::string text = to_text(value);
+  const std::string from = to_text(arguments.positional[0]);
   const std::string to = to_text(arguments.positional[1]);
-  machine.charge(text.size() * (to.size() + 1));
+  machine.charge(text.size() + jinja::count(text, from) * to.size());
   const Value* const given = arguments.find(2, "count");
-  const auto count = given == nullptr ? std::nullopt : given->as_integer();
-  return machine.text(replace(text, to_text(arguments.positional[0]), to, count.value_or(-1)));
+  const auto limit = given == nullptr ? std::nullopt : given->as_integer();
+  return machine.text(replace(text, from, to, limit.value_or(-1)));
 }
 
 Value as_list(Machine& machine, const Value& value, const Arguments&) {

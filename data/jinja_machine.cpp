@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxSteps = 10'000'000;
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
+constexpr std::size_t kMaxValueBytes = std::size_t{16} << 20;
 constexpr int kMaxDepth = 400;
 
 }  // namespace
@@ -102,7 +103,8 @@ void Machine::fail(const std::string& problem) const { fail_at(line_, problem); 
 
 void Machine::charge(std::size_t bytes) {
   if (++steps_ > kMaxSteps) fail("the template takes too many steps");
-  if (bytes > kMaxBytes || (bytes_ += bytes) > kMaxBytes) fail("the template makes too much text");
+  const bool is_large = bytes > kMaxValueBytes;
+  if (is_large || (bytes_ += bytes) > kMaxBytes) fail("the template makes too much text");
 }
 
 Value Machine::text(std::string value) {

@@ -51,6 +51,10 @@ template <bool kRight>
 Value split_text(Machine& machine, Text text, const Arguments& arguments) {
   const Value* const given = arguments.find(0, "sep");
   const std::string* const separator = given == nullptr ? nullptr : given->text();
+  const auto is_space = [](char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); };
+  machine.charge_items(separator == nullptr
+                           ? static_cast<std::size_t>(std::ranges::count_if(text, is_space))
+                           : count(text, *separator));
   if (separator == nullptr) {
     if (kRight && bound(arguments) >= 0) machine.fail("rsplit needs a separator");
     return texts(machine, split(text, std::nullopt, bound(arguments)));
@@ -92,17 +96,16 @@ Value index_text(Machine& machine, Text text, const Arguments& arguments) {
 }
 
 Value count_text(Machine& machine, Text text, const Arguments& arguments) {
-  const std::string part = text_argument(machine, arguments, 0);
-  if (part.empty()) return Value(static_cast<std::int64_t>(length(text)) + 1);
-  return Value(static_cast<std::int64_t>(split(text, part, -1).size()) - 1);
+  return Value(static_cast<std::int64_t>(count(text, text_argument(machine, arguments, 0))));
 }
 
 Value replace_text(Machine& machine, Text text, const Arguments& arguments) {
+  const std::string from = text_argument(machine, arguments, 0);
   const std::string to = text_argument(machine, arguments, 1);
-  machine.charge(text.size() * (to.size() + 1));
-  const Value* const count = arguments.find(2, "count");
-  return machine.text(replace(text, text_argument(machine, arguments, 0), to,
-                              count == nullptr ? -1 : count->as_integer().value_or(-1)));
+  machine.charge(text.size() + count(text, from) * to.size());
+  const Value* const limit = arguments.find(2, "count");
+  return machine.text(
+      replace(text, from, to, limit == nullptr ? -1 : limit->as_integer().value_or(-1)));
 }
 
 template <std::string (*kMap)(const std::string&)>

@@ -98,18 +98,29 @@ std::string strip(std::string_view text, const std::optional<std::string>& set, 
   const auto goes = [&](std::string_view character) {
     return set ? std::ranges::find(taken, character) != taken.end() : is_space(character);
   };
-  const auto all = characters(text);
-  auto begin = all.begin();
-  auto end = all.end();
-  if (side != Side::Right) {
-    while (begin != end && goes(*begin)) ++begin;
+  while (side != Side::Right && !text.empty()) {
+    std::size_t size = 0;
+    decode_utf8(text, size);
+    if (!goes(text.substr(0, size))) break;
+    text.remove_prefix(size);
   }
-  if (side != Side::Left) {
-    while (end != begin && goes(*(end - 1))) --end;
+  while (side != Side::Left && !text.empty()) {
+    std::size_t begin = text.size() - 1;
+    while (begin > 0 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80) --begin;
+    if (!goes(text.substr(begin))) break;
+    text.remove_suffix(text.size() - begin);
   }
-  std::string result;
-  for (auto character = begin; character != end; ++character) result += *character;
-  return result;
+  return std::string(text);
+}
+
+std::size_t count(std::string_view text, std::string_view part) {
+  if (part.empty()) return length(text) + 1;
+  std::size_t found = 0;
+  for (std::size_t at = text.find(part); at != std::string_view::npos;
+       at = text.find(part, at + part.size())) {
+    ++found;
+  }
+  return found;
 }
 
 std::vector<std::string> split(std::string_view text, const std::optional<std::string>& separator,

@@ -32,6 +32,10 @@ std::vector<std::string> split_right(std::string_view text, const std::string& s
                                      std::int64_t max);
 std::vector<std::string> split_lines(std::string_view text);
 
+/// Number of times that `part` occurs, without overlaps; as in Python, between all characters if it
+/// is empty.
+std::size_t count(std::string_view text, std::string_view part);
+
 /// Replaces the first `count` occurrences; `count` < 0: all.
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     std::int64_t count);

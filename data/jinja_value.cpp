@@ -11,51 +11,75 @@ namespace drystone::data::jinja {
 
 namespace {
 
+constexpr int kMaxDepth = 64;
+constexpr std::size_t kMaxParts = 1'000'000;
+constexpr std::size_t kMaxText = std::size_t{16} << 20;
+
 void check_depth(int depth) {
-  if (depth > kMaxValueDepth) throw core::ConfigError("a value is nested too deep");
+  if (depth > kMaxDepth) throw core::ConfigError("a value is nested too deep");
 }
 
-bool equals(const Value& a, const Value& b, int depth) {
-  check_depth(depth);
-  if (const auto x = a.as_number(), y = b.as_number(); x && y) {
-    const auto i = a.as_integer();
-    const auto j = b.as_integer();
-    return i && j ? *i == *j : *x == *y;
-  }
-  if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
-  if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
-    return std::ranges::equal(*x, *y, [depth](const Value& left, const Value& right) {
-      return equals(left, right, depth + 1);
-    });
-  }
-  if (const Dict *x = a.dict(), *y = b.dict(); x != nullptr && y != nullptr) {
-    if (x == y) return true;
-    if (x->is_namespace || y->is_namespace || x->entries.size() != y->entries.size()) return false;
-    return std::ranges::all_of(x->entries, [&](const auto& entry) {
-      const Value* const other = y->find(entry.first);
-      return other != nullptr && equals(entry.second, *other, depth + 1);
-    });
-  }
-  if (a.function() != nullptr) return a.function() == b.function();
-  return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
+void check_size(const std::string& text) {
+  if (text.size() > kMaxText) throw core::ConfigError("a value makes too much text");
 }
 
-std::optional<bool> less(const Value& a, const Value& b, int depth) {
-  check_depth(depth);
-  if (const auto x = a.as_number(), y = b.as_number(); x && y) {
-    const auto i = a.as_integer();
-    const auto j = b.as_integer();
-    return i && j ? *i < *j : *x < *y;
+/// One comparison, which counts the parts that it looks at.
+class Comparison {
+ public:
+  bool equal(const Value& a, const Value& b, int depth) {
+    visit(depth);
+    if (const auto x = a.as_number(), y = b.as_number(); x && y) {
+      const auto i = a.as_integer();
+      const auto j = b.as_integer();
+      return i && j ? *i == *j : *x == *y;
+    }
+    if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
+    if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
+      return std::ranges::equal(*x, *y, [&](const Value& left, const Value& right) {
+        return equal(left, right, depth + 1);
+      });
+    }
+    if (const Dict *x = a.dict(), *y = b.dict(); x != nullptr && y != nullptr) {
+      return equal(*x, *y, depth);
+    }
+    if (a.function() != nullptr) return a.function() == b.function();
+    return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
   }
-  if (a.text() != nullptr && b.text() != nullptr) return *a.text() < *b.text();
-  const List* const x = a.list();
-  const List* const y = b.list();
-  if (x == nullptr || y == nullptr) return std::nullopt;
-  for (std::size_t i = 0; i < std::min(x->size(), y->size()); ++i) {
-    if (!equals((*x)[i], (*y)[i], depth + 1)) return less((*x)[i], (*y)[i], depth + 1);
+
+  std::optional<bool> less(const Value& a, const Value& b, int depth) {
+    visit(depth);
+    if (const auto x = a.as_number(), y = b.as_number(); x && y) {
+      const auto i = a.as_integer();
+      const auto j = b.as_integer();
+      return i && j ? *i < *j : *x < *y;
+    }
+    if (a.text() != nullptr && b.text() != nullptr) return *a.text() < *b.text();
+    const List* const x = a.list();
+    const List* const y = b.list();
+    if (x == nullptr || y == nullptr) return std::nullopt;
+    for (std::size_t i = 0; i < std::min(x->size(), y->size()); ++i) {
+      if (!equal((*x)[i], (*y)[i], depth + 1)) return less((*x)[i], (*y)[i], depth + 1);
+    }
+    return x->size() < y->size();
   }
-  return x->size() < y->size();
-}
+
+ private:
+  bool equal(const Dict& a, const Dict& b, int depth) {
+    if (&a == &b) return true;
+    if (a.is_namespace || b.is_namespace || a.entries.size() != b.entries.size()) return false;
+    return std::ranges::all_of(a.entries, [&](const auto& entry) {
+      const Value* const other = b.find(entry.first);
+      return other != nullptr && equal(entry.second, *other, depth + 1);
+    });
+  }
+
+  void visit(int depth) {
+    check_depth(depth);
+    if (++parts_ > kMaxParts) throw core::ConfigError("a value is too large to compare");
+  }
+
+  std::size_t parts_ = 0;
+};
 
 void append_hex(std::string& out, char prefix, char32_t code, int digits) {
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -87,6 +111,7 @@ void append_repr(std::string& out, const std::string& text) {
 
 void append_value(std::string& out, const Value& value, bool is_nested, int depth) {
   check_depth(depth);
+  check_size(out);
   if (value.is_none()) out += "None";
   if (const bool* flag = value.boolean()) out += *flag ? "True" : "False";
   if (const auto* integer = value.integer()) out += std::to_string(*integer);
@@ -120,6 +145,7 @@ class JsonText {
 
   void append(const Value& value, std::size_t depth) {
     check_depth(static_cast<int>(depth));
+    check_size(text_);
     if (const List* list = value.list()) return append_list(*list, depth);
     if (const Dict* dict = value.dict(); dict != nullptr && !dict->is_namespace) {
       return append_dict(*dict, depth);
@@ -267,9 +293,9 @@ std::string Value::type_name() const {
   return "function";
 }
 
-bool equals(const Value& a, const Value& b) { return equals(a, b, 0); }
+bool equals(const Value& a, const Value& b) { return Comparison().equal(a, b, 0); }
 
-std::optional<bool> less(const Value& a, const Value& b) { return less(a, b, 0); }
+std::optional<bool> less(const Value& a, const Value& b) { return Comparison().less(a, b, 0); }
 
 std::string to_text(const Value& value) {
   std::string out;

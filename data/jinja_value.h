@@ -102,10 +102,10 @@ class Value {
   Held held_;
 };
 
-/// Values nested deeper than this are refused when they are compared or written.
-inline constexpr int kMaxValueDepth = 64;
+// Values may share parts, so that a small one can be endless to walk through: comparing and writing
+// throw core::ConfigError beyond 64 levels, a million parts or 16 MiB of text.
 
-/// Python's ==. @throws core::ConfigError  nested too deep
+/// Python's ==.
 bool equals(const Value& a, const Value& b);
 
 /// Python's <: of numbers, strings or lists; absent for what Python does not order.
@@ -128,7 +128,7 @@ struct JsonStyle {
   bool sort_keys = false;
 };
 
-/// Python's json.dumps(). @throws core::ConfigError  what JSON does not have, or nested too deep
+/// Python's json.dumps(). @throws core::ConfigError  also for what JSON does not have
 std::string to_json(const Value& value, const JsonStyle& style);
 
 }  // namespace drystone::data::jinja

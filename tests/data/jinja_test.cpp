@@ -92,6 +92,14 @@ TEST_CASE("jinja: what a template may cost is bounded") {
   CHECK(contains(refusal("{% set ns = namespace(s='aaaaaaaaaaaaaaaa') %}{% for i in range(64) %}"
                          "{% set ns.s = ns.s + ns.s %}{% endfor %}"),
                  "too much"));
+  const std::string shared =
+      "{% set a = ['x' * 99] * 99 %}{% set b = [a] * 999 %}"
+      "{% set c = [b] * 999 %}{% set d = [c] * 999 %}";
+  CHECK(contains(refusal(shared + "{{ d }}"), "too much text"));
+  CHECK(contains(refusal(shared + "{{ d | tojson }}"), "too much text"));
+  CHECK(contains(refusal(shared + "{{ d == [c] * 999 }}"), "too large"));
+  CHECK(contains(refusal("{{ ('a' * 9000000).replace('a', 'bb') }}"), "too much"));
+  CHECK(contains(refusal("{{ ('a' * 9000000).split('a') }}"), "too much"));
   CHECK(contains(refusal("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"), "too deep"));
   CHECK(contains(refusal("{{ " + std::string(500, '(') + "1" + std::string(500, ')') + "}}"),
                  "too deep"));
