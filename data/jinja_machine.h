@@ -22,8 +22,8 @@ struct Scope {
   void set(const std::string& name, Value value);
 };
 
-/// One run. What a template may cost is bounded, whatever it says: steps, bytes of each value and of
-/// all that it makes, nesting.
+/// One run. What a template may cost is bounded, whatever it says: steps, bytes of each value and
+/// of all that it makes, nesting.
 class Machine {
  public:
   /// @param now  for strftime_now
