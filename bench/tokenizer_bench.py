@@ -5,7 +5,7 @@ first that all ids are equal, then the CPU time. The table goes to docs/tokenize
     .venv/bin/python bench/tokenizer_bench.py build/bench/tokenizer_timer [--model FOLDER...]
         [--texts FILE.jsonl|FILE.txt[.gz]...] [--max-length N] [--code-points]
 
-Without --model: GPT-2, Llama 3's kind, GPT-NeoX, Mistral and T5 (unigram) of ../shared/data. Without
+Without --model: GPT-2, Llama 3's kind, GPT-NeoX, Mistral, T5 (unigram) and BERT of ../shared/data. Without
 --texts: WikiText and text in ten scripts.
 """
 
@@ -28,7 +28,7 @@ from tokenizers import Tokenizer  # noqa: E402
 
 RUNS = 3
 DATA = Path(__file__).parents[1] / "../shared/data"
-MODELS = ["gpt2", "tiny-llama3-style", "olmo-neox", "mistral-v1", "t5"]
+MODELS = ["gpt2", "tiny-llama3-style", "olmo-neox", "mistral-v1", "t5", "bert-base-uncased"]
 
 
 def shared_model(name, folder):
@@ -39,6 +39,8 @@ def shared_model(name, folder):
         tokenizer_compare.unpack(DATA / "tokenizers/t5/spiece.model.gz", target / "source")
         tokenizer_compare.unigram_from(target / "source").save(str(target / "tokenizer.json"))
         (target / "source").unlink()
+    elif name == "bert-base-uncased":
+        tokenizer_compare.bert(target)
     else:
         source = next((DATA / "tokenizers" / name).glob("tokenizer.json*"))
         tokenizer_compare.unpack(source, target / "tokenizer.json")

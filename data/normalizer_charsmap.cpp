@@ -75,12 +75,20 @@ class Clusters {
 
 class Precompiled final : public Normalizer {
  public:
-  explicit Precompiled(Charsmap charsmap) : charsmap_(std::move(charsmap)) {}
+  explicit Precompiled(Charsmap charsmap) : charsmap_(std::move(charsmap)) {
+    for (std::size_t i = 0; i < ascii_.size(); ++i) {
+      character(std::string(1, static_cast<char>(i)), ascii_[i]);
+    }
+  }
 
   bool apply(std::string_view text, bool, std::string& out) const override {
     thread_local Clusters clusters;
     out.clear();
     for (std::size_t i = 0; i < text.size();) {
+      if (is_plain(text, i)) {
+        out += ascii_[static_cast<unsigned char>(text[i++])];
+        continue;
+      }
       const std::size_t begin = i;
       i = run_end(text, begin);
       std::size_t first_size = begin;
@@ -97,6 +105,13 @@ class Precompiled final : public Normalizer {
 
  private:
   static constexpr std::size_t kLongCluster = 6;  ///< such are never replaced as a whole
+
+  /// ASCII before ASCII is a cluster of its own, but for \r\n.
+  static bool is_plain(std::string_view text, std::size_t at) {
+    const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+    return is_ascii(text[at]) && text[at] != '\r' &&
+           (at + 1 == text.size() || is_ascii(text[at + 1]));
+  }
 
   /// Behind the character at `begin` if that and the next stand alone, else behind the next two
   /// that do, the first of them included.
@@ -133,6 +148,7 @@ class Precompiled final : public Normalizer {
   }
 
   Charsmap charsmap_;
+  std::array<std::string, 128> ascii_;  ///< what becomes of each
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ json read_json_object(const std::filesystem::path& file) {
 
 TokenizerRoles::TokenizerRoles(const std::filesystem::path& folder)
     : map_(read_json_object(folder / "special_tokens_map.json")),
+      added_(read_json_object(folder / "added_tokens.json")),
       config_(read_json_object(folder / "tokenizer_config.json")) {}
 
 std::string TokenizerRoles::token(const std::string& role, const std::string& fallback) const {
@@ -70,6 +71,10 @@ std::vector<AddedToken> TokenizerRoles::added_tokens() const {
                       .rstrip = entry.value("rstrip", false),
                       .normalized = entry.value("normalized", true),
                       .special = entry.value("special", false)});
+  }
+  if (!tokens.empty()) return tokens;
+  for (const auto& [content, id] : added_.items()) {
+    tokens.push_back({.id = id.get<TokenId>(), .content = content});
   }
   return tokens;
 }

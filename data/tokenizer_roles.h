@@ -1,6 +1,6 @@
 #pragma once
-// What special_tokens_map.json and tokenizer_config.json say beside the tokenizer. Private to this
-// folder: shows the JSON library.
+// What special_tokens_map.json, tokenizer_config.json and added_tokens.json say beside the
+// tokenizer. Private to this folder: shows the JSON library.
 
 #include <filesystem>
 #include <functional>
@@ -19,7 +19,7 @@ class TokenizerRoles {
  public:
   using IdOf = std::function<std::optional<TokenId>(const std::string&)>;
 
-  /// @throws core::ConfigError  one of the two files is malformed
+  /// @throws core::ConfigError  one of the files is malformed
   explicit TokenizerRoles(const std::filesystem::path& folder);
 
   /// tokenizer_config.json; an empty object where there is none.
@@ -32,7 +32,8 @@ class TokenizerRoles {
   /// for it and that the tokenizer has.
   SpecialIds resolve(const IdOf& id_of) const;
 
-  /// Tokens that tokenizer_config.json adds: {"added_tokens_decoder": {"7": {…}, …}}.
+  /// Tokens that tokenizer_config.json adds, {"added_tokens_decoder": {"7": {…}, …}}, and, where it
+  /// adds none, those of added_tokens.json: {"<new>": 7, …}.
   std::vector<AddedToken> added_tokens() const;
 
   /// Adds the special tokens of the files that `tokens` does not list: they are cut out of the
@@ -43,6 +44,7 @@ class TokenizerRoles {
 
  private:
   nlohmann::json map_;
+  nlohmann::json added_;
   nlohmann::json config_;
 };
 

@@ -66,6 +66,15 @@ TEST_CASE("tokenizer_files: GPT-2's adds nothing, Qwen's parts digits") {
   CHECK(load_tokenizer(qwen.path())->encode("e\xCC\x81") == Ids{0xC3, 0xA9});  // composed
 }
 
+TEST_CASE("tokenizer_files: added_tokens.json counts where the configuration adds nothing") {
+  const TemporaryFolder folder;
+  write_gpt2(folder, R"({"tokenizer_class": "GPT2Tokenizer"})");
+  write_file(folder, "added_tokens.json", R"({"<new>": 400})");
+  const auto tokenizer = load_tokenizer(folder.path());
+  CHECK(tokenizer->encode("the<new>") == Ids{kThe, 400});
+  CHECK(tokenizer->decode(Ids{400, kThe}) == "<new>the");
+}
+
 TEST_CASE("tokenizer_files: a malformed merge is named by its line") {
   const TemporaryFolder folder;
   write_gpt2(folder, "");

@@ -3,7 +3,7 @@ text: ids without and with special tokens, and decoded texts, must be equal.
 
     cmake --preset ci -DDRYSTONE_BUILD_BENCH=ON && cmake --build build --target tokenizer_timer
     .venv/bin/python tests/oracles/tokenizer_compare.py build/bench/tokenizer_timer [--random N]
-        [--only NAME] [--show N]
+        [--code-points] [--only NAME] [--show N]
 
 The tokenizers are those of ../shared/data/tokenizers and the tiny ones of tokenizer_cases.py. The
 texts: 100 kB in ten scripts (whole and in lines), the shared strings, N random strings over all of
@@ -23,6 +23,7 @@ from pathlib import Path
 import sentencepiece
 import tokenizer_cases
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.implementations import BertWordPieceTokenizer
 from tokenizers.models import Unigram
 
 SHARED = Path(__file__).parents[2] / "../shared/data/tokenizers"
@@ -59,7 +60,17 @@ def unpack(source, target):
     target.write_bytes(gzip.decompress(data) if source.suffix == ".gz" else data)
 
 
+def bert(folder):
+    """WordPiece of the shared vocab.txt, with a tokenizer.json beside it."""
+    vocabulary = SHARED / "bert-base-uncased/vocab.txt"
+    tokenizer = BertWordPieceTokenizer(str(vocabulary))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
 def shared_tokenizers(folder):
+    (folder / "bert-base-uncased.json").mkdir()
+    yield folder / "bert-base-uncased.json", HuggingFace(bert(folder / "bert-base-uncased.json"))
     for name in JSON:
         source = next(p for p in (SHARED / name).glob("tokenizer.json*"))
         target = folder / f"{name}.json"
@@ -158,13 +169,17 @@ def random_text(rng):
     return "".join(random_character(rng) for _ in range(rng.randrange(0, 60)))
 
 
-def texts(count):
+def texts(count, code_points):
     rng = random.Random(7)
     mixed = mixed_text(rng)
     yield "100 kB mixed", [mixed]
     yield "its lines", mixed.splitlines()
     yield "long words", ["a" * 100_000, "ab1" * 30_000, "\u4e2d" * 30_000, "!?" * 50_000]
     yield "random Unicode", [random_text(rng) for _ in range(count)]
+    if code_points:
+        codes = [c for c in range(1, 0x110000) if not 0xD800 <= c < 0xE000]
+        yield "every code point", ["".join(f"a{chr(c)}b {chr(c)} " for c in codes[i:i + 64])
+                                   for i in range(0, len(codes), 64)]
 
 
 def program_rows(program, folder, strings):
@@ -198,10 +213,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program")
     parser.add_argument("--random", type=int, default=20000)
+    parser.add_argument("--code-points", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--show", type=int, default=3)
     arguments = parser.parse_args()
-    sets = list(texts(arguments.random))
+    sets = list(texts(arguments.random, arguments.code_points))
     folder = Path(tempfile.mkdtemp())
     print("| tokenizer | strings | equal |\n|---|--:|--:|")
     differing = 0
