@@ -4,8 +4,9 @@
 namespace drystone::tensors {
 
 /// Call first in main(), before any tensor is made; what the user has set in the environment stays.
-/// - Freed memory is kept instead of being given back to the system and faulted in again: a training
-///   step allocates the same large buffers each time (25 % of a small model's step otherwise).
+/// - Freed memory is kept instead of being given back to the system and faulted in again: a
+///   training step allocates the same large buffers each time (25 % of a small model's step
+///   otherwise).
 /// - The caches of oneDNN's kernels, one entry a shape, hold tens of shapes, not a thousand: texts
 ///   have so many lengths that the entries are rarely met again, and each holds its scratch memory.
 /// Figures: docs/measurements.md.

@@ -31,10 +31,15 @@ constexpr double kTolerance = 1e-5;
 const fs::path kSource = DRYSTONE_SOURCE_DIR;
 const fs::path kShared = kSource / "../shared/data/models";
 
-/// The folder of all cases, made when it is not there; empty where that is not possible.
+/// The folder of all cases, made when it is not there or older than the script that makes it; empty
+/// where that is not possible.
 fs::path cases() {
   const fs::path folder = fs::path(DRYSTONE_BINARY_DIR) / "decoder_cases";
-  if (fs::exists(folder / "complete")) return folder;
+  const fs::path complete = folder / "complete";
+  const bool is_current =
+      fs::exists(complete) && fs::last_write_time(complete) >=
+                                  fs::last_write_time(kSource / "tests/oracles/decoder_cases.py");
+  if (is_current) return folder;
   const fs::path python = kSource / ".venv/bin/python";
   if (!fs::exists(python)) return {};
   const std::string command = "cd '" + kSource.string() + "' && '" + python.string() +
