@@ -47,6 +47,8 @@ class GlobalState {
   bool has_start_factors() const { return !start_.empty(); }
   /// Replace mode: what adapters continue from; empty otherwise.
   const std::map<std::string, tensors::Factors>& start_factors() const { return start_; }
+  /// The model's own weights by module, whatever was published since.
+  const std::map<std::string, at::Tensor>& pristine_weights() const { return pristine_; }
   /// Current values by checkpoint name.
   const std::map<std::string, at::Tensor>& dense() const { return dense_; }
   /// W that training starts from: [out, in], not to be written to; undefined if quantised.

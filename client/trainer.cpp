@@ -12,6 +12,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include "adapters/registry.h"
+#include "client/held_out.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -52,25 +53,22 @@ std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches
 class LocalTraining {
  public:
   LocalTraining(const TrainInput& input, const TrainHooks& hooks)
-      : input_(input),
-        hooks_(hooks),
-        schedule_(adapters::parse_schedule(input.training.schedule)),
-        batches_(input.examples.dataset, batch_options(input),
-                 {input.seed, input.round, input.client, "batches"}),
-        total_(steps_of(input.training, batches_.per_epoch())) {
+      : input_(input), hooks_(hooks), schedule_(adapters::parse_schedule(input.training.schedule)) {
     input.state.install_for_training(input.model);
     const std::map<std::string, tensors::Factors>& start = input.state.start_factors();
     adapter_ = adapters::make_adapter(input.model, adapters::spec_of(input.training),
                                       {.seed = input.seed,
                                        .round = input.round,
                                        .client = input.common_start ? "" : input.client,
-                                       .factors = start.empty() ? nullptr : &start});
+                                       .factors = start.empty() ? nullptr : &start,
+                                       .pristine = &input.state.pristine_weights()});
     parameters_ = adapter_->parameters();
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
       parameters_.push_back(std::move(leaf));
     }
     optimizer_ =
         adapter_->make_optimizer(parameters_, {.weight_decay = input.training.weight_decay});
+    prepare_batches();
   }
 
   /// Leaves the model as it was handed in, but for the installed weights.
@@ -91,63 +89,122 @@ class LocalTraining {
   }
 
  private:
-  std::int64_t num_examples() const {
-    return static_cast<std::int64_t>(input_.examples.dataset.size());
+  using MicroBatches = std::vector<data::EncodedBatch>;
+
+  /// The order of the examples; what a bi-level method sets apart comes in an order of its own.
+  void prepare_batches() {
+    const double share = adapter_->held_out_share();
+    if (share > 0.0) {
+      split_ =
+          hold_out(input_.examples.dataset, share, {input_.seed, 0, input_.client, "held-out"});
+      data::BatchOptions for_ever = batch_options(input_);
+      for_ever.epochs = 0;
+      held_out_.emplace(split_->held_out, for_ever,
+                        core::StreamKey{input_.seed, input_.round, input_.client, "held-out"});
+    }
+    batches_.emplace(split_ ? split_->training : input_.examples.dataset, batch_options(input_),
+                     core::StreamKey{input_.seed, input_.round, input_.client, "batches"});
+    total_ = steps_of(input_.training, batches_->per_epoch());
   }
 
   /// The micro-batches of the next step; a step does not reach into the next epoch.
-  std::vector<data::EncodedBatch> next_micro_batches() {
-    std::vector<data::EncodedBatch> micro_batches;
+  MicroBatches next_micro_batches() {
+    MicroBatches micro_batches;
     const auto wanted = static_cast<std::size_t>(input_.training.gradient_accumulation);
     while (micro_batches.size() < wanted) {
-      core::ensure(batches_.next(micro_batches.emplace_back()), "train: too few batches");
-      if (++num_batches_ % batches_.per_epoch() == 0) break;
+      core::ensure(batches_->next(micro_batches.emplace_back()), "train: too few batches");
+      if (++num_batches_ % batches_->per_epoch() == 0) break;
     }
     return micro_batches;
   }
 
   void step(std::int64_t index) {
-    const std::vector<data::EncodedBatch> micro_batches = next_micro_batches();
+    const MicroBatches micro_batches = next_micro_batches();
     const adapters::Step step{.index = index, .total = total_};
     const std::string purpose = "model-dropout/" + std::to_string(index);
-    input_.model.set_training(
-        true, core::stream_seed({input_.seed, input_.round, input_.client, purpose}));
+    dropout_seed_ = core::stream_seed({input_.seed, input_.round, input_.client, purpose});
+    input_.model.set_training(true, dropout_seed_);
     adapter_->before_step(step);
     optimizer_->zero_grad();
-    const auto targets_of = [this](const data::EncodedBatch& micro_batch) {
-      return num_targets(micro_batch, input_.examples.task);
-    };
-    std::int64_t targets = 0;
-    for (const data::EncodedBatch& micro_batch : micro_batches) targets += targets_of(micro_batch);
-    double loss = 0.0;
-    for (const data::EncodedBatch& micro_batch : micro_batches) {
-      const double share =
-          static_cast<double>(targets_of(micro_batch)) / static_cast<double>(targets);
-      loss += share * accumulate_gradients(micro_batch, share, step);
-    }
+    const double loss =
+        accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
     if (input_.training.max_grad_norm > 0.0) {
       adapters::clip_gradients_(parameters_, input_.training.max_grad_norm);
     }
-    optimizer_->step(input_.training.learning_rate *
-                     adapters::schedule_factor(schedule_, index, total_, input_.training.warmup));
+    const double rate = input_.training.learning_rate *
+                        adapters::schedule_factor(schedule_, index, total_, input_.training.warmup);
+    optimizer_->step(rate);
     adapter_->after_step(step);
-    report(index, loss, targets);
+    if (held_out_) upper_step(step, rate, micro_batches);
+    for (const data::EncodedBatch& micro_batch : micro_batches) {
+      num_tokens_ =
+          std::accumulate(micro_batch.lengths.begin(), micro_batch.lengths.end(), num_tokens_);
+    }
+    report(index, loss, targets_of(micro_batches));
+  }
+
+  void upper_step(const adapters::Step& step, double rate, const MicroBatches& last) {
+    using Data = adapters::UpperContext::Data;
+    input_.model.set_training(false, 0);
+    const auto backward = [&](Data which) {
+      MicroBatches next;
+      if (which == Data::HeldOut) {
+        core::ensure(held_out_->next(next.emplace_back()), "train: no held-out batch");
+      }
+      const bool is_last = which == Data::LastBatch;
+      accumulate_gradients(is_last ? last : next, step,
+                           {.extra = is_last, .dropout_seed = std::nullopt});
+    };
+    adapter_->upper_step(
+        {.step = step, .learning_rate = rate, .parameters = parameters_, .backward = backward});
+  }
+
+  std::int64_t targets_of(const MicroBatches& micro_batches) const {
+    std::int64_t targets = 0;
+    for (const data::EncodedBatch& micro_batch : micro_batches) {
+      targets += num_targets(micro_batch, input_.examples.task);
+    }
+    return targets;
+  }
+
+  struct Pass {
+    bool extra = true;  ///< the method's own loss terms as well
+    std::optional<std::uint64_t> dropout_seed;
+  };
+
+  /// Adds the gradients of the mean over all targets. @return the mean task loss
+  double accumulate_gradients(const MicroBatches& micro_batches, const adapters::Step& step,
+                              const Pass& pass) {
+    const auto targets = static_cast<double>(targets_of(micro_batches));
+    double loss = 0.0;
+    for (const data::EncodedBatch& micro_batch : micro_batches) {
+      const auto own = static_cast<double>(num_targets(micro_batch, input_.examples.task));
+      loss += own / targets * accumulate_gradients(micro_batch, own / targets, step, pass);
+    }
+    return loss;
   }
 
   /// @return the micro-batch's task loss
   double accumulate_gradients(const data::EncodedBatch& encoded, double share,
-                              const adapters::Step& step) {
+                              const adapters::Step& step, const Pass& pass) {
     const at::Device device = parameters_.front().tensor.device();
     const models::Batch batch = to_tensors(encoded, input_.examples.task, device);
-    const at::Tensor logits = adapter_->needs_logits() ? input_.model.logits(batch) : at::Tensor();
+    const bool keeps_logits = pass.extra && adapter_->needs_logits();
+    const at::Tensor logits = keeps_logits ? input_.model.logits(batch) : at::Tensor();
     const at::Tensor task_loss =
         logits.defined() ? input_.model.loss(logits, batch) : input_.model.batch_loss(batch);
-    const at::Tensor extra = adapter_->extra_loss(
-        {.model = input_.model, .batch = batch, .logits = logits, .step = step});
+    at::Tensor extra;
+    if (pass.extra) {
+      extra = adapter_->extra_loss({.model = input_.model,
+                                    .batch = batch,
+                                    .logits = logits,
+                                    .step = step,
+                                    .dropout_seed = pass.dropout_seed});
+    }
     const at::Tensor loss = extra.defined() ? task_loss + extra : task_loss;
     (share == 1.0 ? loss : loss * share).backward();
-    num_tokens_ = std::accumulate(encoded.lengths.begin(), encoded.lengths.end(), num_tokens_);
+    ++num_passes_;
     return task_loss.item<double>();
   }
 
@@ -162,9 +219,10 @@ class LocalTraining {
   LocalResult finish() {
     const at::NoGradGuard no_grad;
     LocalResult result{.update = {.modules = adapter_->export_delta()},
-                       .num_examples = num_examples(),
+                       .num_examples = static_cast<std::int64_t>(input_.examples.dataset.size()),
                        .num_steps = total_,
                        .num_tokens = num_tokens_,
+                       .num_passes = num_passes_,
                        .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
     for (const auto& [name, tensor] : input_.model.dense()) {
@@ -197,16 +255,20 @@ class LocalTraining {
   const TrainInput& input_;
   const TrainHooks& hooks_;
   adapters::Schedule schedule_;
-  data::TrainingBatches batches_;
-  std::int64_t total_;
+  std::int64_t total_ = 0;
+  std::optional<SplitExamples> split_;
+  std::optional<data::TrainingBatches> batches_;
+  std::optional<data::TrainingBatches> held_out_;
   std::int64_t num_batches_ = 0;
   Clock::time_point start_ = Clock::now();
   std::unique_ptr<adapters::Adapter> adapter_;
   std::vector<adapters::Parameter> parameters_;
   std::unique_ptr<adapters::Optimizer> optimizer_;
+  std::uint64_t dropout_seed_ = 0;  // of the step
   double loss_sum_ = 0.0;
   std::int64_t num_targets_ = 0;
   std::int64_t num_tokens_ = 0;
+  std::int64_t num_passes_ = 0;
 };
 
 }  // namespace

@@ -33,8 +33,10 @@ struct LocalResult {
   std::int64_t num_examples = 0;  ///< of the shard: the client's weight
   std::int64_t num_steps = 0;     ///< optimiser steps taken
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted
-  double train_loss = 0.0;        ///< mean task loss over the round's targets, as they were met
-  double seconds = 0.0;           ///< wall clock
+  /// Forward and backward passes over a micro-batch: one each, but for bi-level methods.
+  std::int64_t num_passes = 0;
+  double train_loss = 0.0;  ///< mean task loss over the round's targets, as they were met
+  double seconds = 0.0;     ///< wall clock
 };
 
 /// Everything that the result is a function of.

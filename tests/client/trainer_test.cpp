@@ -3,6 +3,7 @@
 #include <ATen/Functions.h>
 #include <doctest/doctest.h>
 
+#include "adapters/registry.h"
 #include "core/error.h"
 #include "tests/adapters/toy_model.h"
 #include "toy_examples.h"
@@ -127,6 +128,35 @@ TEST_CASE("train: gradient accumulation is the large batch, also with a small re
   CHECK(actual.train_loss == doctest::Approx(expected.train_loss).epsilon(1e-5));
   for (const auto& [name, tensor] : expected.update.dense) {
     CHECK(at::allclose(actual.update.dense.at(name), tensor, 1e-3, 1e-6));
+  }
+}
+
+TEST_CASE("train: a bi-level method trains on what is not held out, with four passes a cycle") {
+  Setup setup;
+  setup.training.method = "bilora";
+  setup.training.options["held_out"] = 0.2;
+  const LocalResult result = setup.run();
+  CHECK(result.num_examples == 30);  // the client's weight
+  CHECK(result.num_steps == 2 * 6);  // 24 examples in batches of 4, twice
+  CHECK(result.num_passes == 4 * 12);
+  CHECK(equal(result.update, setup.run().update));
+  setup.training.options["hypergradient"] = std::string("first-order");
+  const LocalResult first_order = setup.run();
+  CHECK(first_order.num_passes == 2 * 12);
+  CHECK_FALSE(equal(first_order.update, result.update));
+  setup.training.method = "lora";
+  setup.training.options.clear();
+  CHECK(setup.run().num_passes == setup.run().num_steps);
+}
+
+TEST_CASE("train: every method, with the model's own dropout, gives the same bits twice") {
+  for (const adapters::Method& method : adapters::methods()) {
+    CAPTURE(method.name);
+    Setup setup;
+    setup.training.method = method.name;
+    setup.training.gradient_accumulation = 2;
+    setup.training.max_grad_norm = 1.0;
+    CHECK(equal(setup.run().update, setup.run().update));
   }
 }
 
