@@ -1,5 +1,6 @@
 #include "cli/provision.h"
 
+#include "adapters/registry.h"
 #include "client/federated_data.h"
 #include "client/workbench.h"
 #include "core/client_list.h"
@@ -67,6 +68,7 @@ std::vector<fs::path> Provisioner::run() {
         options_.out.string() +
         ": already holds files, and keys are never overwritten; choose another --out");
   }
+  client::check_methods(config_);
   const client::Records train = client::load_train(config_);
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
@@ -104,7 +106,9 @@ void Provisioner::add_party(const std::string& name, const core::TrainingConfig&
   crypto::save_identity(identity, folder / "keys");
   roster_.clients[name] = {.identity = identity.public_part,
                            .role = role,
-                           .max_rank = role == crypto::Role::Train ? training.rank : 0,
+                           .max_rank = role == crypto::Role::Train
+                                           ? adapters::export_rank(adapters::spec_of(training))
+                                           : 0,
                            .max_examples = num_examples};
   const std::string known = std::string(kCoordinatorName) + ".pub";
   fs::copy_file(folders_.front() / "keys" / known, folder / "keys" / known);

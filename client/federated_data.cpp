@@ -2,6 +2,9 @@
 
 #include <set>
 
+#include "adapters/registry.h"
+#include "aggregation/rule.h"
+#include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "data/label_map.h"
@@ -87,6 +90,20 @@ WorkbenchConfig workbench_config(const core::Config& config, const std::string& 
           .sequences = data::sequence_options(config.data, config.model.max_length),
           .device = device,
           .packing = config.data.packing};
+}
+
+void check_methods(const core::Config& config) {
+  const bool averages =
+      aggregation::make_rule(config.aggregation)->publish() == aggregation::Publish::Replace;
+  for (const core::ListedClient& listed : core::list_clients(config)) {
+    const adapters::AdapterSpec spec = adapters::spec_of(listed.training);
+    adapters::validate(spec);
+    if (!averages || adapters::find_method(spec.method).continues) continue;
+    throw core::config_error(config, "aggregation.rule",
+                             core::quote(config.aggregation.rule) +
+                                 " averages factors, and method " + core::quote(spec.method) +
+                                 " cannot continue from those; use rule = \"flora\"");
+  }
 }
 
 Records load_train(const core::Config& config) {

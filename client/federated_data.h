@@ -22,6 +22,10 @@ data::RecordFields record_fields(const core::Config& config);
 /// classes that are found in data.train.
 WorkbenchConfig workbench_config(const core::Config& config, const std::string& device);
 
+/// Checks that every client's method fits its options and the rule: what averages factors needs
+/// methods that continue from them. @throws core::ConfigError
+void check_methods(const core::Config& config);
+
 /// data.train. @throws core::ConfigError, core::IoError  with file and line
 Records load_train(const core::Config& config);
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 
+#include "adapters/registry.h"
 #include "client/federated_data.h"
 #include "client/job.h"
 #include "client/session.h"
@@ -118,6 +119,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
 }
 
 void Simulation::load_model_and_data() {
+  client::check_methods(config_);
   if (config_.model.task == "classification") {
     config_.data.labels = data::resolve_labels(config_.data).names();
   }
@@ -162,8 +164,10 @@ Bench& Simulation::bench(const std::string& quantization) {
 void Simulation::add_client(const std::string& name, crypto::Role role,
                             const core::TrainingConfig& training, Bench& bench) {
   crypto::Identity identity = virtual_identity(name, config_.seed);
-  roster_.clients[name] = {
-      .identity = identity.public_part, .role = role, .max_rank = training.rank, .max_examples = 0};
+  roster_.clients[name] = {.identity = identity.public_part,
+                           .role = role,
+                           .max_rank = adapters::export_rank(adapters::spec_of(training)),
+                           .max_examples = 0};
   const std::uint64_t num_examples =
       role == crypto::Role::Train ? static_cast<std::uint64_t>(bench.workbench.num_examples(name))
                                   : 0;
