@@ -14,7 +14,17 @@ namespace drystone::test {
 
 class TinyFederation {
  public:
-  TinyFederation() {
+  static constexpr const char* kClients = R"([[clients]]
+rank = 4
+[[clients]]
+count = 2
+[[clients]]
+rank = 1
+method = "rslora"
+)";
+
+  /// @param clients  the [[clients]] entries
+  explicit TinyFederation(const std::string& clients = kClients) {
     namespace fs = std::filesystem;
     const fs::path fixture = fs::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/bert_tiny";
     fs::create_directories(path() / "model");
@@ -26,7 +36,7 @@ class TinyFederation {
     write("model/vocab.txt", vocabulary);
     write("train.jsonl", texts(/*count=*/120, "train"));
     write("test.jsonl", texts(/*count=*/40, "test"));
-    write("federation.toml", kConfig);
+    write("federation.toml", kConfig + clients + kOutput);
   }
 
   const std::filesystem::path& path() const { return folder_.path(); }
@@ -57,14 +67,8 @@ max_steps = 3
 batch_size = 4
 learning_rate = 1e-2
 dropout = 0.1
-[[clients]]
-rank = 4
-[[clients]]
-count = 2
-[[clients]]
-rank = 1
-method = "rslora"
-[output]
+)";
+  static constexpr const char* kOutput = R"([output]
 dir = "run"
 )";
 
