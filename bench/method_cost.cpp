@@ -1,0 +1,101 @@
+// What a training step costs with each method: forward, backward and optimiser on one linear of
+// MiniLM's feed-forward size (1536 x 384), 16 x 64 tokens, rank 8, one thread.
+// Run: build/bin/method_cost [repetitions]
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/randint.h>
+
+#include "adapters/registry.h"
+#include "models/linear.h"
+#include "tensors/random.h"
+
+namespace {
+
+using namespace drystone;
+
+constexpr std::int64_t kIn = 384;
+constexpr std::int64_t kOut = 1536;
+constexpr std::int64_t kRows = 1024;
+
+/// One linear whose outputs are logits.
+class OneLinear final : public models::Model {
+ public:
+  OneLinear() : x_(tensors::random_normal({.seed = 1}, {kRows, kIn}).set_requires_grad(true)) {
+    linear_.name = "dense";
+    linear_.weight = tensors::random_normal({.seed = 2}, {kOut, kIn}, 0.0, 0.05);
+  }
+  at::Tensor logits(const models::Batch&) override { return linear_.forward(x_); }
+  at::Tensor loss(const at::Tensor& logits, const models::Batch& batch) const override {
+    return at::cross_entropy_loss(logits, batch.labels);
+  }
+  std::vector<models::Linear*> linears() override { return {&linear_}; }
+  std::map<std::string, at::Tensor*> dense() override { return {}; }
+  void set_training(bool, std::uint64_t) override {}
+
+ private:
+  at::Tensor x_;
+  models::Linear linear_;
+};
+
+double processor_ms() { return 1e3 * static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                   values.end());
+  return values[values.size() / 2];
+}
+
+/// Milliseconds of the adapter's construction and of a step (median).
+std::pair<double, double> measure(const adapters::Method& method, int repetitions) {
+  OneLinear model;
+  const models::Batch batch{.input_ids = {},
+                            .pad_mask = {},
+                            .labels = at::randint(kOut, {kRows}, at::kLong),
+                            .segments = {}};
+  const adapters::AdapterSpec spec{.method = std::string(method.name), .rank = 8};
+  const double before = processor_ms();
+  const auto adapter = make_adapter(model, spec, {.seed = 1});
+  const double start = processor_ms() - before;
+  const auto optimizer = adapter->make_optimizer(adapter->parameters(), {});
+  std::vector<double> times;
+  for (adapters::Step step{.index = 0, .total = repetitions}; step.index < repetitions;
+       ++step.index) {
+    const double begin = processor_ms();
+    adapter->before_step(step);
+    optimizer->zero_grad();
+    const at::Tensor logits = model.logits(batch);
+    at::Tensor loss = model.loss(logits, batch);
+    const at::Tensor extra =
+        adapter->extra_loss({.model = model, .batch = batch, .logits = logits, .step = step});
+    if (extra.defined()) loss = loss + extra;
+    loss.backward();
+    optimizer->step(1e-4);
+    adapter->after_step(step);
+    times.push_back(processor_ms() - begin);
+  }
+  return {start, median(times)};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  at::set_num_threads(1);
+  const int repetitions = argc > 1 ? std::atoi(argv[1]) : 30;
+  std::printf("%-12s %12s %12s\n", "method", "start ms", "step ms");
+  for (const adapters::Method& method : adapters::methods()) {
+    const auto [start, step] = measure(method, repetitions);
+    std::printf("%-12s %12.1f %12.2f\n", std::string(method.name).c_str(), start, step);
+  }
+  return 0;
+}
