@@ -18,6 +18,7 @@ using Command = std::function<int(const core::CommonOptions&, const std::stop_to
 
 Command add_simulate(CLI::App& app);
 Command add_evaluate(CLI::App& app);
+Command add_generate(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_export(CLI::App& app);
 Command add_merge(CLI::App& app);

@@ -30,6 +30,8 @@ constexpr Row kCommands[] = {
     {"simulate", "Run a whole federation in one process", cli::add_simulate},
     {"evaluate", "Measure a model, with or without an adapter, on labelled data",
      cli::add_evaluate},
+    {"generate", "Continue texts with a language model, with or without an adapter",
+     cli::add_generate},
     {"inspect", "Show an adapter or a run folder; check a run's signatures", cli::add_inspect},
     {"merge", "Fold an adapter into a Hugging Face checkpoint", cli::add_merge},
     {"export", "Write an adapter in PEFT's or llama.cpp's format", cli::add_export},

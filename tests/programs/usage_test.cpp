@@ -66,8 +66,8 @@ TEST_CASE("programs: every command explains itself and tells its version") {
     CHECK(version.wait() == 0);
     CHECK(version.output().find("0.1.0") != std::string::npos);
   }
-  for (const std::string command :
-       {"simulate", "evaluate", "inspect", "merge", "export", "keys", "provision", "tokenize"}) {
+  for (const std::string command : {"simulate", "evaluate", "generate", "inspect", "merge",
+                                    "export", "keys", "provision", "tokenize"}) {
     CAPTURE(command);
     Process help("drystone", {command, "--help"}, tiny.path() / (command + ".help"));
     CHECK(help.wait() == 0);

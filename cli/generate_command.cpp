@@ -1,0 +1,254 @@
+// drystone generate: a causal language model, with or without an adapter, continues texts.
+
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "client/global_model.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "data/chat_template.h"
+#include "data/token_stream.h"
+#include "data/tokenizer.h"
+#include "models/device.h"
+#include "models/generation.h"
+#include "models/load.h"
+#include "tensors/peft_io.h"
+#include "tensors/threads.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Options {
+  fs::path model;
+  fs::path adapter;
+  std::vector<std::string> prompts;
+  fs::path prompt_file;
+  std::string system;
+  bool is_chat = false;
+  std::string dtype = "float32";
+  models::GenerationOptions generation;
+  bool json = false;
+};
+
+std::vector<std::string> lines_of(std::istream& stream) {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(stream, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!line.empty()) lines.push_back(line);
+  }
+  return lines;
+}
+
+/// --prompt, --prompt-file, or all of stdin as one prompt.
+std::vector<std::string> read_prompts(const Options& options) {
+  std::vector<std::string> prompts = options.prompts;
+  if (!options.prompt_file.empty()) {
+    std::ifstream file(options.prompt_file, std::ios::binary);
+    if (!file) throw core::ConfigError(options.prompt_file.string() + ": cannot be read");
+    for (std::string& line : lines_of(file)) prompts.push_back(std::move(line));
+    if (prompts.empty()) throw core::ConfigError(options.prompt_file.string() + ": no prompts");
+  }
+  if (prompts.empty()) {
+    prompts.emplace_back(std::istreambuf_iterator<char>(std::cin),
+                         std::istreambuf_iterator<char>());
+  }
+  return prompts;
+}
+
+/// Text → ids as the model was trained to continue them.
+class PromptEncoder {
+ public:
+  PromptEncoder(const Options& options, const data::Tokenizer& tokenizer)
+      : options_(options), tokenizer_(tokenizer) {
+    if (!options.is_chat) return;
+    chat_ = data::ChatTemplate::load(options.model);
+    if (chat_ == nullptr) {
+      throw core::ConfigError(options.model.string() +
+                              ": has no chat template; leave --chat out and write the prompt as "
+                              "the model knows it");
+    }
+  }
+
+  std::vector<std::int64_t> encode(const std::string& prompt) const {
+    std::vector<data::TokenId> ids;
+    if (chat_ != nullptr) {
+      std::vector<data::Message> messages;
+      if (!options_.system.empty())
+        messages.push_back({.role = "system", .content = options_.system});
+      messages.push_back({.role = "user", .content = prompt});
+      ids = tokenizer_.encode(chat_->render(messages, /*add_generation_prompt=*/true), 0,
+                              /*add_special=*/false);
+    } else {
+      ids = tokenizer_.encode(prompt);
+      // What ends a text of a training set would end this one before it begins.
+      const auto eos = tokenizer_.special().eos;
+      if (ids.size() > 1 && eos && ids.back() == *eos) ids.pop_back();
+    }
+    if (ids.empty() && tokenizer_.special().bos) ids.push_back(*tokenizer_.special().bos);
+    if (ids.empty()) {
+      throw core::ConfigError("--prompt: empty, and the model has no token that begins a text");
+    }
+    return {ids.begin(), ids.end()};
+  }
+
+ private:
+  const Options& options_;
+  const data::Tokenizer& tokenizer_;
+  std::shared_ptr<const data::ChatTemplate> chat_;
+};
+
+std::unique_ptr<models::Model> load(const Options& options, const core::CommonOptions& common) {
+  auto model = models::load_model({.folder = options.model,
+                                   .task = models::Task::CausalLm,
+                                   .dtype = models::parse_dtype(options.dtype),
+                                   .device = models::parse_device(common.device)});
+  if (options.adapter.empty()) return model;
+  tensors::FactorSet adapter = tensors::read_peft(options.adapter);
+  if (!adapter.dense.empty()) {
+    throw core::ConfigError(options.adapter.string() + ": has a head (" +
+                            adapter.dense.begin()->first +
+                            "); generation needs an adapter of a causal language model");
+  }
+  client::GlobalState::pristine(*model)
+      ->apply(0, wire::PublishMode::Add, adapter)
+      ->install_for_evaluation(*model);
+  return model;
+}
+
+void print_json(const std::string& prompt, const std::vector<std::int64_t>& prompt_ids,
+                const models::Generated& result, const std::string& text) {
+  const nlohmann::ordered_json object = {{"prompt", prompt},
+                                         {"text", text},
+                                         {"prompt_tokens", prompt_ids.size()},
+                                         {"ids", result.ids},
+                                         {"stopped", result.stopped}};
+  std::printf("%s\n",
+              object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+/// Ready for what follows the prompt: a text's first token may lose its space, a later one not.
+data::StreamDecoder decoder_after(const data::Tokenizer& tokenizer,
+                                  const std::vector<std::int64_t>& prompt) {
+  data::StreamDecoder decoder(tokenizer);
+  for (const std::int64_t id : prompt) decoder.push(static_cast<data::TokenId>(id));
+  return decoder;
+}
+
+std::string text_of(data::StreamDecoder decoder, const std::vector<std::int64_t>& ids) {
+  std::string text;
+  for (const std::int64_t id : ids) text += decoder.push(static_cast<data::TokenId>(id));
+  return text + decoder.finish();
+}
+
+void report_speed(const std::vector<models::Generated>& results, double seconds) {
+  std::int64_t num_tokens = 0;
+  for (const models::Generated& result : results) {
+    num_tokens += static_cast<std::int64_t>(result.ids.size());
+  }
+  core::log_info("generated", {{"tokens", num_tokens},
+                               {"seconds", seconds},
+                               {"tokens_per_second", static_cast<double>(num_tokens) / seconds}});
+}
+
+int run(Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+  if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
+  const auto tokenizer = data::load_tokenizer(options.model);
+  const PromptEncoder encoder(options, *tokenizer);
+  const std::vector<std::string> prompts = read_prompts(options);
+  std::vector<std::vector<std::int64_t>> ids;
+  for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
+  const auto model = load(options, common);
+
+  const bool streams = prompts.size() == 1 && !options.json;
+  data::StreamDecoder decoder = decoder_after(*tokenizer, ids.front());
+  const auto show = [](const std::string& piece) {
+    std::fputs(piece.c_str(), stdout);
+    std::fflush(stdout);
+  };
+  options.generation.stop_ids = models::stop_ids_of(options.model);
+  options.generation.stop = stop;
+  if (streams) {
+    options.generation.on_token = [&](std::size_t, std::int64_t token) {
+      show(decoder.push(static_cast<data::TokenId>(token)));
+    };
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const auto results = models::generate(*model, ids, options.generation);
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (streams) {
+    show(decoder.finish() + "\n");
+  } else {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const std::string text = text_of(decoder_after(*tokenizer, ids[i]), results[i].ids);
+      if (options.json) {
+        print_json(prompts[i], ids[i], results[i], text);
+      } else {
+        std::printf("%s--- %zu: %s\n%s\n", i == 0 ? "" : "\n", i + 1, prompts[i].c_str(),
+                    text.c_str());
+      }
+    }
+  }
+  report_speed(results, seconds);
+  return core::kDone;
+}
+
+void add_sampling_options(CLI::App& app, models::GenerationOptions& generation) {
+  models::Sampling& sampling = generation.sampling;
+  app.add_option("--max-new-tokens", generation.max_new_tokens, "Tokens after each prompt")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--temperature", sampling.temperature, "0: always the most probable token")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--top-k", sampling.top_k, "Draw from the k most probable tokens; 0: all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--top-p", sampling.top_p,
+                 "Draw from the fewest tokens that have this probability together")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-6, 1.0));
+  app.add_option("--repetition-penalty", sampling.repetition_penalty,
+                 "Above 1: tokens of the text so far become less probable")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--seed", sampling.seed, "Same seed, same text")->capture_default_str();
+  app.add_option("--batch", generation.rows, "Prompts that run together")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("--model", options->model, "Base model: a Hugging Face folder")->required();
+  app.add_option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global");
+  app.add_option("--prompt", options->prompts,
+                 "Text to continue; may be repeated (default: stdin)");
+  app.add_option("--prompt-file", options->prompt_file, "One prompt a line");
+  app.add_flag("--chat", options->is_chat,
+               "Prompts are a user's turns in the model's chat template");
+  app.add_option("--system", options->system, "System turn before each prompt; with --chat");
+  app.add_option("--dtype", options->dtype, "float32 | bfloat16 | float64")->capture_default_str();
+  add_sampling_options(app, options->generation);
+  app.add_flag("--json", options->json, "For programs: one object a prompt and line");
+  return [options](const core::CommonOptions& common, const std::stop_token& stop) {
+    return run(*options, common, stop);
+  };
+}
+
+}  // namespace drystone::cli

@@ -1,0 +1,113 @@
+// drystone generate as a person runs it: streaming, several prompts, adapters, chat, and stdin's
+// place. The real stories260K where the shared data are; else a tiny random model.
+
+#include <filesystem>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "core/files.h"
+#include "tests/programs/process.h"
+#include "tests/temporary_folder.h"
+
+using namespace drystone;
+namespace fs = std::filesystem;
+
+namespace {
+
+const fs::path kSource = DRYSTONE_SOURCE_DIR;
+
+/// The random Llama of the fixtures with a vocabulary of letters.
+class TinyModel {
+ public:
+  TinyModel() {
+    const fs::path fixture = kSource / "tests/models/fixtures/decoders/llama";
+    for (const char* const file : {"config.json", "model.safetensors"}) {
+      fs::copy_file(fixture / file, folder_.path() / file);
+    }
+    std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+    for (char word = 'a'; word <= 'z'; ++word) vocabulary += std::string(1, word) + "\n";
+    folder_.write("vocab.txt", vocabulary);
+  }
+  fs::path path() const { return folder_.path(); }
+
+  /// The command's lines on stdout; stderr is silenced.
+  std::vector<nlohmann::json> run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(),
+                     {"generate", "--model", path().string(), "--json", "--log-level", "error"});
+    const fs::path log = path() / ("log" + std::to_string(count_++));
+    test::Process process("drystone", arguments, log);
+    REQUIRE(process.wait() == 0);
+    std::istringstream output(process.output());
+    std::vector<nlohmann::json> objects;
+    for (std::string line; std::getline(output, line);) {
+      objects.push_back(nlohmann::json::parse(line));
+    }
+    return objects;
+  }
+  /// What a person reads when it fails.
+  std::string refusal(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"generate", "--model", path().string()});
+    const fs::path log = path() / ("log" + std::to_string(count_++));
+    test::Process process("drystone", arguments, log);
+    CHECK(process.wait() == 2);
+    return process.output();
+  }
+
+ private:
+  test::TemporaryFolder folder_;
+  int count_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("generate: prompts run together as they do alone; the seed decides a drawn text") {
+  TinyModel model;
+  model.path();
+  const auto with = [&](std::vector<std::string> arguments, const char* seed = "3") {
+    arguments.insert(arguments.end(), {"--temperature", "0.8", "--top-k", "9", "--seed", seed,
+                                       "--max-new-tokens", "6"});
+    return model.run(arguments);
+  };
+  const auto both = with({"--prompt", "a b c", "--prompt", "d"});
+  REQUIRE(both.size() == 2);
+  CHECK(both[0].at("prompt") == "a b c");
+  CHECK(both[0].at("ids").size() <= 6);
+  CHECK(with({"--prompt", "a b c", "--prompt", "d", "--batch", "1"}) == both);
+  CHECK(with({"--prompt", "a b c"}).front() == both[0]);
+  CHECK(with({"--prompt", "a b c", "--prompt", "d"}, "4") != both);
+}
+
+TEST_CASE("generate: what a person gets wrong is one line") {
+  TinyModel model;
+  const auto contains = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  CHECK(contains(model.refusal({"--prompt", "a", "--chat"}), "has no chat template"));
+  CHECK(contains(model.refusal({"--prompt", "a", "--top-p", "0"}), "--top-p"));
+  CHECK(contains(model.refusal({"--prompt", "a", "--dtype", "int4"}), "int4"));
+  CHECK(contains(model.refusal({"--prompt-file", "nowhere.txt"}), "nowhere.txt"));
+}
+
+TEST_CASE("generate: stories260K streams the reference text") {
+  const fs::path folder = kSource / "../shared/data/models/stories260K";
+  if (!fs::exists(folder / "expected.json")) {
+    MESSAGE("skipped: no " << folder.string());
+    return;
+  }
+  const auto answer = nlohmann::json::parse(core::read_text_file(folder / "expected.json", 1 << 20))
+                          .at("prompts")[0];
+  const std::string prompt = answer.at("prompt");
+  const std::string whole = answer.at("greedy_text");
+  const std::size_t num_tokens = answer.at("greedy_ids").size() - answer.at("input_ids").size();
+  const test::TemporaryFolder logs;
+  test::Process process("drystone",
+                        {"generate", "--model", folder.string(), "--prompt", prompt,
+                         "--max-new-tokens", std::to_string(num_tokens), "--log-level", "error"},
+                        logs.path() / "log");
+  REQUIRE(process.wait() == 0);
+  CHECK(prompt + process.output() == whole + "\n");
+}
