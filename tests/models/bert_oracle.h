@@ -23,10 +23,15 @@ inline double distance(const at::Tensor& a, const at::Tensor& b) {
 /// The batch NAME of an expected.safetensors; PREFIX is "NAME." or "".
 inline models::Batch batch_of(const tensors::SafetensorsFile& expected, const std::string& prefix) {
   const at::Tensor mask = expected.tensor(prefix + "attention_mask").to(at::kBool);
-  return {.input_ids = expected.tensor(prefix + "input_ids"),
-          .pad_mask = mask.all().item<bool>() ? at::Tensor() : mask,
-          .labels = expected.contains(prefix + "labels") ? expected.tensor(prefix + "labels")
-                                                         : at::Tensor()};
+  models::Batch batch{.input_ids = expected.tensor(prefix + "input_ids"),
+                      .pad_mask = mask.all().item<bool>() ? at::Tensor() : mask,
+                      .labels = expected.contains(prefix + "labels")
+                                    ? expected.tensor(prefix + "labels")
+                                    : at::Tensor()};
+  if (expected.contains(prefix + "token_type_ids")) {
+    batch.type_ids = expected.tensor(prefix + "token_type_ids");
+  }
+  return batch;
 }
 
 /// Makes every linear weight and the head's tensors leaves of their own; returns them by tensor

@@ -103,7 +103,7 @@ std::size_t graph_size(const at::Tensor& tensor) {
 
 TEST_CASE("Bert: logits and loss are transformers', whatever the shape and padding") {
   const auto model = models::load_model(classification_spec());
-  for (const char* const name : {"classification", "one_row", "one_token", "full_length"}) {
+  for (const char* const name : {"classification", "one_row", "one_token", "full_length", "pair"}) {
     check_against_oracle(*model, name);
   }
   check_against_oracle(*regression_model(), "regression");

@@ -43,10 +43,14 @@ def batch_of(lengths, tokens):
     return ids * mask, mask
 
 
-def run(model, expected, name, lengths, tokens, labels, with_gradients=False):
+def run(model, expected, name, lengths, tokens, labels, with_gradients=False, second_text=None):
     ids, mask = batch_of(lengths, tokens)
+    types = None
+    if second_text is not None:
+        types = torch.arange(tokens).ge(second_text).long() * mask
+        expected[f"{name}.token_type_ids"] = types
     model.zero_grad()
-    output = model(input_ids=ids, attention_mask=mask, labels=labels)
+    output = model(input_ids=ids, attention_mask=mask, labels=labels, token_type_ids=types)
     expected |= {f"{name}.input_ids": ids, f"{name}.attention_mask": mask,
                  f"{name}.labels": labels.clone(),
                  f"{name}.logits": output.logits.detach(),
@@ -81,6 +85,7 @@ def main():
     regression = make_model(1, weights=weights)
     scores = torch.tensor([0.5, -1.25, 2.0])
     run(regression, expected, "regression", [2, 9, 9], 9, scores, with_gradients=True)
+    run(model, expected, "pair", [8, 5, 6], 8, labels, second_text=3)
     expected |= {f"regression.{name}": tensor.detach().clone()
                  for name, tensor in regression.classifier.state_dict(prefix="classifier.").items()}
     save_file(expected, FOLDER / "expected.safetensors")

@@ -3,7 +3,8 @@ them.
 
 Run from the repository's root: .venv/bin/python tests/oracles/encoder_cases.py
 Each folder holds a checkpoint and expected.safetensors: for each case NAME its NAME.input_ids,
-NAME.attention_mask, NAME.labels, NAME.logits, NAME.loss, and for the case `gradients` also
+NAME.attention_mask, NAME.labels, NAME.logits, NAME.loss (the case `pair` also its
+token_type_ids), and for the case `gradients` also
 gradients.grad.<tensor> of every linear layer's weight and of the head. roberta_shards holds the
 roberta checkpoint as transformers splits it, in float16, and roberta_bfloat16 in bfloat16; their
 logits are those of the rounded weights in float32."""
@@ -53,10 +54,12 @@ def is_linear_weight(model, name):
     return isinstance(module, torch.nn.Linear) and name.endswith(".weight")
 
 
-def run(model, expected, name, ids, mask):
+def run(model, expected, name, ids, mask, types=None):
     labels = torch.arange(len(ids)) % SIZES["num_labels"]
     model.zero_grad()
-    output = model(input_ids=ids, attention_mask=mask, labels=labels)
+    output = model(input_ids=ids, attention_mask=mask, labels=labels, token_type_ids=types)
+    if types is not None:
+        expected[f"{name}.token_type_ids"] = types
     expected |= {f"{name}.input_ids": ids, f"{name}.attention_mask": mask, f"{name}.labels": labels,
                  f"{name}.logits": output.logits.detach(),
                  f"{name}.loss": output.loss.detach().reshape(1)}
@@ -75,6 +78,9 @@ def make_case(folder, model):
     run(model, expected, "gradients", *padded([7, 3, 5], 7, pad))
     run(model, expected, "one_token", *padded([1, 1], 1, pad))
     run(model, expected, "long", *padded([12, 9], 12, pad))
+    if model.config.type_vocab_size == 2:
+        ids, mask = padded([7, 4], 7, pad)
+        run(model, expected, "pair", ids, mask, torch.arange(7).ge(3).long() * mask)
     if pad == 1:
         run(model, expected, "pad_in_text", PAD_IN_TEXT, torch.ones_like(PAD_IN_TEXT))
     shutil.rmtree(folder, ignore_errors=True)
