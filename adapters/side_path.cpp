@@ -37,7 +37,7 @@ double lora_scale(const AdapterSpec& spec) { return spec.alpha / static_cast<dou
 
 SidePath::SidePath(const models::Linear& linear, double scale, const AdapterSpec& spec,
                    const AdapterStart& start)
-    : module_(linear.name), scale_(scale), masks_(0) {
+    : module_(linear.name), scale_(scale), masks_(0), before_last_(0) {
   const std::string purpose = "lora-dropout/" + module_;
   dropout_ = {.probability = spec.dropout,
               .seed = core::stream_seed({start.seed, start.round, start.client, purpose})};
@@ -62,6 +62,7 @@ void SidePath::start_step(std::int64_t index) {
 
 models::Dropout SidePath::next_dropout() {
   if (!drops_) return {};
+  before_last_ = masks_;
   return {.probability = dropout_.probability, .seed = masks_()};
 }
 

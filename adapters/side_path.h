@@ -46,6 +46,7 @@ class SidePath : public models::LinearAdapter {
            const AdapterStart& start);
 
   at::Tensor forward(const models::Linear& base, const at::Tensor& x) override;
+  void repeat_mask() override { masks_ = before_last_; }
 
   /// The effective factors, computed from the leaves so that autograd reaches them.
   virtual Pair pair() const = 0;
@@ -71,6 +72,7 @@ class SidePath : public models::LinearAdapter {
   models::Dropout dropout_;
   bool drops_ = false;
   core::SplitMix64 masks_;
+  core::SplitMix64 before_last_;  ///< `masks_` before the last draw
 };
 
 /// B and A as an update holds them: detached, contiguous, fp32, CPU, own storage.

@@ -100,7 +100,7 @@ def drystone_turn(program, row, quantization="none"):
     task = "classification" if row["family"] == "roberta" else "causal-lm"
     lengths = ",".join(map(str, row["lengths"]))
     return run([program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
-                ",".join(row["modules"]), str(row["steps"]), quantization])
+                ",".join(row["modules"]), str(row["steps"]), quantization, "keep"])
 
 
 def rows_of(arguments, folder):

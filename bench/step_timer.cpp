@@ -79,9 +79,11 @@ models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t 
 }
 
 int run(const std::vector<std::string>& arguments) {
-  if (arguments.size() != 8) {
-    std::fputs("usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4\n",
-               stderr);
+  if (arguments.size() != 9) {
+    std::fputs(
+        "usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4 "
+        "keep|recompute\n",
+        stderr);
     return 2;
   }
   tensors::use_threads(1);
@@ -97,6 +99,7 @@ int run(const std::vector<std::string>& arguments) {
       {.rank = std::stoll(arguments[4]), .alpha = 16.0, .target_modules = split(arguments[5])},
       {.seed = 1, .client = "bench"});
   const auto parameters = adapter->parameters();
+  model->set_checkpointing(arguments[8] == "recompute");
   const auto optimizer = adapter->make_optimizer(parameters, {});
   const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
   const double before_mb = resident_mb();

@@ -63,6 +63,7 @@ class LocalTraining {
                                        .factors = start.empty() ? nullptr : &start,
                                        .pristine = &input.state.pristine_weights()});
     parameters_ = adapter_->parameters();
+    input.model.set_checkpointing(input.training.checkpointing);
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
       parameters_.push_back(std::move(leaf));
     }
@@ -75,6 +76,7 @@ class LocalTraining {
   ~LocalTraining() {
     adapter_.reset();
     input_.model.set_training(false, 0);
+    input_.model.set_checkpointing(false);
     for (const auto& [name, tensor] : input_.model.dense()) *tensor = input_.state.dense().at(name);
   }
   LocalTraining(const LocalTraining&) = delete;

@@ -73,6 +73,7 @@ struct TrainingConfig {
   std::int64_t max_steps = 0;  ///< optimiser steps a round; 0: no limit
   std::int64_t batch_size = 16;
   std::int64_t gradient_accumulation = 1;
+  bool checkpointing = false;  ///< layers are computed again in the backward pass: less memory
   double max_grad_norm = 0.0;  ///< 0: no clipping
   double learning_rate = 5e-4;
   std::string schedule = "linear";  ///< constant | linear | cosine

@@ -133,6 +133,7 @@ void read_training(TableReader& section, TrainingConfig& training) {
   section.read("max_steps", training.max_steps, kFromZero);
   section.read("batch_size", training.batch_size, {1, 1'000'000});
   section.read("gradient_accumulation", training.gradient_accumulation, {1, 1'000'000});
+  section.read("checkpointing", training.checkpointing);
   section.read("max_grad_norm", training.max_grad_norm, RealRange{});
   section.read("learning_rate", training.learning_rate, kPositive);
   section.read_choice("schedule", training.schedule, {"constant", "linear", "cosine"});

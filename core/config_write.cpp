@@ -70,6 +70,7 @@ Entries training_entries(const TrainingConfig& training) {
           {"max_steps", toml_value(training.max_steps)},
           {"batch_size", toml_value(training.batch_size)},
           {"gradient_accumulation", toml_value(training.gradient_accumulation)},
+          {"checkpointing", toml_value(training.checkpointing)},
           {"max_grad_norm", toml_value(training.max_grad_norm)},
           {"learning_rate", toml_value(training.learning_rate)},
           {"schedule", toml_value(training.schedule)},

@@ -14,6 +14,7 @@
 #include "models/kv_cache.h"
 #include "models/lm_loss.h"
 #include "models/loss.h"
+#include "models/recompute.h"
 
 namespace drystone::models {
 namespace {
@@ -143,11 +144,17 @@ at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted, KvCache
     records = records || std::any_of(linears.begin(), linears.end(),
                                      [](const Linear* linear) { return trains(*linear); });
     const at::AutoGradMode mode(enabled && records);
-    const Heads heads = project(layer, x, all_angles[layer.plan.rope]);
-    if (cache != nullptr) cache->fill(i, heads.k, heads.v, packing);
     const Wanted here = i + 1 == layers_.size() ? wanted : Wanted{};
-    const at::Tensor context = attend(layer, heads, packing, here);
-    x = finish_layer(layer, here.index.defined() ? x.index_select(0, here.index) : x, context);
+    const auto run = [this, i, &layer, packing, cache, here,
+                      angles = all_angles[layer.plan.rope]](const at::Tensor& input) {
+      const Heads heads = project(layer, input, angles);
+      if (cache != nullptr) cache->fill(i, heads.k, heads.v, packing);
+      const at::Tensor context = attend(layer, heads, packing, here);
+      return finish_layer(layer, here.index.defined() ? input.index_select(0, here.index) : input,
+                          context);
+    };
+    x = checkpoints_ && enabled && records ? recomputed(x, run, repeating(linears, masks_, run))
+                                           : run(x);
   }
   return final_norm_.forward(x);
 }

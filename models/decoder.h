@@ -77,6 +77,7 @@ class Decoder final : public Model {
   std::vector<Linear*> linears() override;
   std::map<std::string, at::Tensor*> dense() override;
   void set_training(bool on, std::uint64_t seed) override;
+  void set_checkpointing(bool on) override { checkpoints_ = on; }
 
   /// The final norm's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -120,6 +121,7 @@ class Decoder final : public Model {
   at::Tensor lm_head_;  ///< [vocab, hidden]; causal LM
   Linear score_;        ///< classification and regression
   bool trains_ = false;
+  bool checkpoints_ = false;
   core::SplitMix64 masks_{0};
 };
 

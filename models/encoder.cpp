@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "models/attention.h"
 #include "models/loss.h"
+#include "models/recompute.h"
 
 namespace drystone::models {
 namespace {
@@ -54,7 +55,7 @@ at::Tensor LayerNorm::forward(const at::Tensor& x) const {
 std::vector<Linear*> EncoderLayer::linears() {
   std::vector<Linear*> all = {&query, &key, &value};
   for (Linear* const linear : {&position_key, &position_query}) {
-    if (linear->weight.defined()) all.push_back(linear);
+    if (linear->is_defined()) all.push_back(linear);
   }
   all.insert(all.end(), {&attention_output, &intermediate, &output});
   return all;
@@ -125,7 +126,15 @@ at::Tensor Encoder::encode(const Packing& packing, bool first_only) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     records = records || any_trains(layers_[i].linears());
     const bool is_last = i + 1 == layers_.size();
-    x = run([&] { return run_layer(i, x, packing, first_only && is_last); });
+    const auto layer = [this, i, packing,
+                        is_first_only = first_only && is_last](const at::Tensor& input) {
+      return run_layer(i, input, packing, is_first_only);
+    };
+    x = run([&] {
+      return checkpoints_ && enabled && records
+                 ? recomputed(x, layer, repeating(layers_[i].linears(), masks_, layer))
+                 : layer(x);
+    });
   }
   return x;
 }

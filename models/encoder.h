@@ -85,6 +85,7 @@ class Encoder : public Model {
   std::vector<Linear*> linears() final;
   std::map<std::string, at::Tensor*> dense() final;
   void set_training(bool on, std::uint64_t seed) final;
+  void set_checkpointing(bool on) final { checkpoints_ = on; }
 
   /// The last layer's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -119,6 +120,7 @@ class Encoder : public Model {
 
   Task task_;
   bool trains_ = false;
+  bool checkpoints_ = false;
   core::SplitMix64 masks_{0};
 };
 

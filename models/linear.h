@@ -18,6 +18,8 @@ class LinearAdapter {
   /// The adapted layer's output: base path and side path together, so that a method may fuse them.
   /// @param x  [..., in]   @return [..., out]
   virtual at::Tensor forward(const Linear& base, const at::Tensor& x) = 0;
+  /// The next forward draws the mask that the last one drew: it is computed again.
+  virtual void repeat_mask() {}
 };
 
 /// y = x · Wᵀ + bias. Weights are shared between model instances and never written to; a model at a

@@ -104,6 +104,7 @@ class RandomConfig {
     if (coin()) training.epochs = between(1, 9);
     if (coin()) training.max_steps = between(0, 99);
     if (coin()) training.gradient_accumulation = between(1, 9);
+    if (coin()) training.checkpointing = coin();
     if (coin()) training.max_grad_norm = positive();
     if (coin()) training.learning_rate = positive();
     if (coin()) training.schedule = pick({"constant", "linear", "cosine"});
