@@ -104,6 +104,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
   }
 
   bool needs_logits() const override { return true; }
+  std::int64_t own_passes() const override { return teacher_passes_; }
 
   at::Tensor extra_loss(const LossContext& context) override {
     const bool is_nlg = context.batch.labels.dim() == 2;
@@ -129,6 +130,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
 
   at::Tensor teacher_logits(const LossContext& context) {
     const at::NoGradGuard no_grad;
+    ++teacher_passes_;
     at::Tensor logits;
     {
       const TeacherPass teacher(context.model, layers_, pristine_, head_);
@@ -200,6 +202,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
   std::map<std::string, at::Tensor> pristine_;
   std::map<std::string, at::Tensor> head_;
   std::uint64_t micro_batch_ = 0;
+  std::int64_t teacher_passes_ = 0;
 };
 
 std::unique_ptr<Adapter> make_ba_lora(models::Model& model, const AdapterSpec& spec,

@@ -108,6 +108,8 @@ class Adapter {
   virtual at::Tensor extra_loss(const LossContext&) { return {}; }
   /// Whether extra_loss looks at the logits: otherwise a language model's are never kept.
   virtual bool needs_logits() const { return false; }
+  /// Passes over a micro-batch that extra_loss has made itself so far (a teacher's forward pass).
+  virtual std::int64_t own_passes() const { return 0; }
 
   /// Share of the client's examples that the trainer sets apart for upper_step, the same ones in
   /// every round; 0: none, and no upper_step.

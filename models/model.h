@@ -36,6 +36,15 @@ struct Batch {
   at::Tensor segments;
 };
 
+/// A training pass over a micro-batch, for its memory.
+struct PassShape {
+  std::int64_t tokens = 0;     ///< of all rows, padding not counted
+  std::int64_t longest = 0;    ///< tokens of the longest sample
+  std::int64_t rows = 0;       ///< samples
+  bool checkpointing = false;  ///< see Model::set_checkpointing
+  bool keeps_logits = false;   ///< of a language model: Model::logits instead of batch_loss
+};
+
 /// Tensor name as in the checkpoint → tensor (a view of the mapped file, or a copy).
 using Weights = std::map<std::string, at::Tensor>;
 
@@ -66,6 +75,10 @@ class Model {
   /// Layers keep their inputs alone and are computed again in the backward pass: less memory for
   /// about a third more time, the same numbers. Off after construction; a model may not know it.
   virtual void set_checkpointing(bool /*on*/) {}
+  /// An upper estimate of the bytes that forward and backward passes take beside the weights and
+  /// what the adapters add, given the adapters as they are attached; 0: unknown. Depends on shapes
+  /// only.
+  virtual std::int64_t activation_bytes(const PassShape& /*shape*/) const { return 0; }
 };
 
 }  // namespace drystone::models
