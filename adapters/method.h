@@ -37,8 +37,9 @@ AdapterSpec spec_of(const core::TrainingConfig& training);
 /// Where an adapter starts and what keys its randomness.
 struct AdapterStart {
   std::uint64_t seed = 0;
-  std::uint64_t round = 0;
-  std::string client = {};  ///< "": the same start for everybody (common A)
+  std::uint64_t round = 0;   ///< 1-based
+  std::uint64_t rounds = 0;  ///< of the federation; 0: unknown
+  std::string client = {};   ///< "": the same start for everybody (common A)
   /// Factors to continue from (averaging rules), cut or padded to the adapter's rank: nullptr or a
   /// module that is missing means a fresh start. Borrowed for the factory's call.
   const std::map<std::string, tensors::Factors>* factors = nullptr;
@@ -46,6 +47,9 @@ struct AdapterStart {
   /// that look at the pre-trained model (a truncation that happens once, a teacher); nullptr: the
   /// linears hold them. Borrowed for the factory's call.
   const std::map<std::string, at::Tensor>* pristine = nullptr;
+  /// What was published of all clients' statistics so far; nullptr: nothing. Borrowed for the
+  /// factory's call.
+  const std::map<std::string, at::Tensor>* statistics = nullptr;
 
   /// What a dense linear held before any version; undefined if it is quantised.
   const at::Tensor& pristine_weight(const models::Linear& linear) const;
@@ -102,6 +106,8 @@ class Adapter {
 
   /// Before the first micro-batch of a step. Dropout is drawn between the two calls only.
   virtual void before_step(const Step&) {}
+  /// Once the step's gradients are complete, before they are clipped.
+  virtual void on_gradients(const Step&) {}
   /// After the optimiser moved (gates' shrinkage, masks, refreshed sketches).
   virtual void after_step(const Step&) {}
   /// A scalar that is added to a micro-batch's task loss; undefined: none.
@@ -120,6 +126,10 @@ class Adapter {
   /// The trained state as ΔW = B·A relative to the weight that each Linear held when the adapter
   /// was made; every scale is in B. Detached, contiguous, fp32, CPU, own storage.
   virtual std::map<std::string, tensors::Factors> export_delta() const = 0;
+
+  /// What the method collected beside the factors, as Method::statistics declares it: fp32, on the
+  /// CPU. The server adds the clients' weighted mean to what was published.
+  virtual TensorMap statistics() const { return {}; }
 
   /// Everything that a bit-exact resume needs beside the optimiser's state; default: parameters().
   virtual TensorMap state() const;
@@ -154,6 +164,9 @@ struct Method {
   /// The largest rank that export_delta gives a module; nullptr: the specification's rank.
   std::int64_t (*export_rank)(const AdapterSpec&) = nullptr;
   bool continues = false;  ///< can start from AdapterStart::factors
+  /// Names and shapes of Adapter::statistics; nullptr: none.
+  std::map<std::string, std::vector<std::int64_t>> (*statistics)(models::Model&,
+                                                                 const AdapterSpec&) = nullptr;
 };
 
 /// Options of a complete specification.

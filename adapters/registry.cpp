@@ -135,6 +135,13 @@ std::int64_t export_rank(const AdapterSpec& spec) {
   return method.export_rank == nullptr ? complete.rank : method.export_rank(complete);
 }
 
+std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,
+                                                               const AdapterSpec& spec) {
+  const Method& method = find_method(spec.method);
+  if (method.statistics == nullptr) return {};
+  return method.statistics(model, complete_spec(method, spec));
+}
+
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
                                       const AdapterStart& start) {
   return make_adapter(find_method(spec.method), model, spec, start);

@@ -2,10 +2,12 @@
 // The table of methods that work.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "adapters/method.h"
 
@@ -25,6 +27,10 @@ void validate(const AdapterSpec& spec);
 /// The largest rank that a module of this client's update can have: its quota. Methods that edit
 /// the base or chain blocks export more than they train. @throws core::ConfigError  as validate
 std::int64_t export_rank(const AdapterSpec& spec);
+
+/// Names and shapes of what the method collects beside its factors. @throws as validate
+std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,
+                                                               const AdapterSpec& spec);
 
 /// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,

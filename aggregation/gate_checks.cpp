@@ -107,13 +107,17 @@ core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const 
                                                      ", the plan says " + text_of(planned->second));
     }
   }
-  if (shapes.modules.empty() && !plan.modules.empty()) {
+  const auto is_statistic = [](const auto& part) {
+    return part.first.starts_with(tensors::kStatistics);
+  };
+  if (shapes.modules.empty() && !plan.modules.empty() &&
+      std::ranges::none_of(shapes.dense, is_statistic)) {
     return core::refuse(Refusal::PlanMismatch, "holds no module");
   }
-  if (shapes.dense.size() != plan.dense.size()) {
-    return core::refuse(Refusal::PlanMismatch, "holds " + std::to_string(shapes.dense.size()) +
-                                                   " dense parts, the plan has " +
-                                                   std::to_string(plan.dense.size()));
+  for (const auto& [name, shape] : plan.dense) {
+    if (tensors::scope_of(name).empty() && !shapes.dense.contains(name)) {
+      return core::refuse(Refusal::PlanMismatch, name + ": is in the plan, but not in the update");
+    }
   }
   return {};
 }

@@ -23,7 +23,8 @@ inline constexpr double kMaxImbalance = 1e3;
 inline constexpr double kMaxBalancedNorm = 65504.0;
 
 /// Modules are among the plan's (a client that does not adapt one leaves it out), at least one of
-/// them; shapes and dense parts equal the plan; no module's rank exceeds `max_rank`.
+/// them unless there are statistics; shapes equal the plan; of its dense parts only statistics and
+/// members' may be absent; no module's rank exceeds `max_rank`.
 /// Refuses with PlanMismatch or RankAboveQuota.
 core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const AdapterLayout& plan,
                                   int64_t max_rank);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "aggregation/averaging.h"
 #include "core/check.h"
@@ -14,7 +15,7 @@ namespace {
 std::vector<double> shares_of(Weighting weighting, const std::vector<AcceptedUpdate>& updates) {
   std::vector<std::uint64_t> num_examples;
   for (const AcceptedUpdate& update : updates) num_examples.push_back(update.num_examples);
-  return shares(weighting, num_examples);
+  return aggregation::shares(weighting, num_examples);
 }
 
 }  // namespace
@@ -32,7 +33,7 @@ UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting)
   files_.reserve(updates_.size());
   for (const AcceptedUpdate& update : updates_) files_.emplace_back(update.payload);
   collect_modules();
-  require_same_dense();
+  collect_dense();
 }
 
 void UpdateSet::collect_modules() {
@@ -46,12 +47,38 @@ void UpdateSet::collect_modules() {
   }
 }
 
-void UpdateSet::require_same_dense() const {
-  for (std::size_t i = 1; i < files_.size(); ++i) {
-    core::require(dense() == files_[i].shapes().dense,
-                  "aggregate: clients '" + updates_.front().client + "' and '" +
-                      updates_[i].client + "' have different dense parts");
+void UpdateSet::collect_dense() {
+  for (const tensors::FactorSetFile& file : files_) {
+    dense_.insert(file.shapes().dense.begin(), file.shapes().dense.end());
   }
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    const auto& own = files_[i].shapes().dense;
+    for (const auto& [name, shape] : dense_) {
+      const auto found = own.find(name);
+      core::require(found == own.end() ? !tensors::scope_of(name).empty() : found->second == shape,
+                    "aggregate: client '" + updates_[i].client + "' has other dense parts than '" +
+                        updates_.front().client + "': " + name);
+    }
+  }
+}
+
+bool UpdateSet::has(std::size_t index, std::string_view scope) const {
+  const auto is_in = [scope](const auto& part) { return tensors::scope_of(part.first) == scope; };
+  const tensors::FactorSetShapes& shapes = files_[index].shapes();
+  return std::ranges::any_of(shapes.modules, is_in) || std::ranges::any_of(shapes.dense, is_in);
+}
+
+std::vector<double> UpdateSet::shares(const std::string& name) const {
+  const std::string_view scope = tensors::scope_of(name);
+  if (!scope.starts_with(tensors::kMember)) return shares_;
+  std::vector<double> shares = shares_;
+  double total = 0.0;
+  for (std::size_t i = 0; i < shares.size(); ++i) {
+    if (!has(i, scope)) shares[i] = 0.0;
+    total += shares[i];
+  }
+  for (double& share : shares) share /= total;
+  return shares;
 }
 
 int64_t UpdateSet::stack_rank(const std::string& module) const {
@@ -64,6 +91,7 @@ int64_t UpdateSet::stack_rank(const std::string& module) const {
 
 std::vector<WeightedFactors> UpdateSet::module(const std::string& name) const {
   const ModuleLayout& size = modules_.at(name);
+  const std::vector<double> shares = this->shares(name);
   std::vector<WeightedFactors> clients;
   clients.reserve(files_.size());
   for (std::size_t i = 0; i < files_.size(); ++i) {
@@ -71,7 +99,7 @@ std::vector<WeightedFactors> UpdateSet::module(const std::string& name) const {
     clients.push_back(
         {is_adapted ? files_[i].module(name)
                     : tensors::Factors{.b = at::empty({size.out, 0}), .a = at::empty({0, size.in})},
-         shares_[i]});
+         shares[i]});
   }
   return clients;
 }
@@ -79,8 +107,11 @@ std::vector<WeightedFactors> UpdateSet::module(const std::string& name) const {
 at::Tensor UpdateSet::mean_dense(const std::string& name) const {
   std::vector<at::Tensor> parts;
   parts.reserve(files_.size());
-  for (const tensors::FactorSetFile& file : files_) parts.push_back(file.dense(name));
-  return weighted_sum(parts, shares_);
+  for (const tensors::FactorSetFile& file : files_) {
+    const bool is_there = file.shapes().dense.contains(name);
+    parts.push_back(is_there ? file.dense(name) : at::zeros(dense_.at(name)));
+  }
+  return weighted_sum(parts, shares(name));
 }
 
 void UpdateSet::forget_pages() const {

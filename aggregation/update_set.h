@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "aggregation/layout.h"
@@ -26,16 +27,16 @@ class UpdateSet {
 
   /// Every module that one of the clients adapts.
   const std::map<std::string, ModuleLayout>& modules() const { return modules_; }
-  /// Of every update alike.
-  const std::map<std::string, std::vector<int64_t>>& dense() const {
-    return files_.front().shapes().dense;
-  }
+  /// The model's own parts are in every update; statistics and members' parts may be in some.
+  const std::map<std::string, std::vector<int64_t>>& dense() const { return dense_; }
   /// Σ of the ranks of one module over the clients that have a share.
   int64_t stack_rank(const std::string& module) const;
 
-  /// One module's factors as views of the files, with the clients' shares; rank 0, the update that
-  /// changes nothing, for a client that does not adapt it.
+  /// One module's factors as views of the files, with the clients' shares (of a member's module:
+  /// among the clients that trained the member); rank 0, the update that changes nothing, for a
+  /// client that does not adapt it.
   std::vector<WeightedFactors> module(const std::string& name) const;
+  /// A part that is absent counts as zero.
   at::Tensor mean_dense(const std::string& name) const;
   /// Gives the files' pages back after each module.
   void forget_pages() const;
@@ -43,12 +44,15 @@ class UpdateSet {
 
  private:
   void collect_modules();
-  void require_same_dense() const;
+  void collect_dense();
+  bool has(std::size_t index, std::string_view scope) const;
+  std::vector<double> shares(const std::string& name) const;
 
   std::vector<AcceptedUpdate> updates_;
   std::vector<tensors::FactorSetFile> files_;
   std::vector<double> shares_;
   std::map<std::string, ModuleLayout> modules_;
+  std::map<std::string, std::vector<int64_t>> dense_;
 };
 
 }  // namespace drystone::aggregation

@@ -147,6 +147,10 @@ std::map<std::string, Records> split(const core::Config& config, const Records& 
 
 namespace {
 
+bool streams(const core::Config& config) {
+  return config.data.streaming && config.model.task == "causal-lm";
+}
+
 data::LoadedSequences stream(const core::Config& config, const data::SequenceEncoder& encoder,
                              const std::filesystem::path& file) {
   data::SequenceSource source{
@@ -202,21 +206,38 @@ data::Dataset stream_test(const core::Config& config, const data::SequenceEncode
   return all.subset(data::random_subset(all.size(), keep, {config.seed, 0, "", "test-examples"}));
 }
 
+void add_shards(const std::map<std::string, Workbench*>& workbenches, const core::Config& config,
+                const std::vector<std::string>& clients) {
+  if (streams(config)) {
+    const data::SequenceEncoder& encoder = workbenches.at(clients.front())->sequences();
+    for (auto& [name, shard] : stream_train(config, encoder, clients)) {
+      workbenches.at(name)->add_dataset(name, std::move(shard));
+    }
+    return;
+  }
+  for (const auto& [name, shard] : split(config, load_train(config), clients)) {
+    workbenches.at(name)->add_examples(name, shard);
+  }
+}
+
+void add_test_examples(Workbench& workbench, const core::Config& config, const std::string& name) {
+  if (config.data.test.empty()) return;
+  if (streams(config)) {
+    workbench.add_dataset(name, stream_test(config, workbench.sequences()));
+  } else {
+    workbench.add_examples(name, load_test(config));
+  }
+}
+
 void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,
                       const std::string& test) {
-  const bool streams = config.data.streaming && config.model.task == "causal-lm";
-  if (!config.data.train.empty() && streams) {
+  if (!config.data.train.empty() && streams(config)) {
     workbench.add_dataset(client,
                           stream(config, workbench.sequences(), config.data.train).examples);
   } else if (!config.data.train.empty()) {
     workbench.add_examples(client, load_train(config));
   }
-  if (config.data.test.empty()) return;
-  if (streams) {
-    workbench.add_dataset(test, stream_test(config, workbench.sequences()));
-  } else {
-    workbench.add_examples(test, load_test(config));
-  }
+  add_test_examples(workbench, config, test);
 }
 
 }  // namespace drystone::client

@@ -49,6 +49,13 @@ std::map<std::string, data::Dataset> stream_train(const core::Config& config,
 /// data.test in the same way.
 data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder);
 
+/// Gives each client's workbench its shard of data.train, under the client's name.
+/// @param clients  in the order in which data.train is split
+void add_shards(const std::map<std::string, Workbench*>& workbenches, const core::Config& config,
+                const std::vector<std::string>& clients);
+/// Gives the workbench data.test under `name`, if there is one.
+void add_test_examples(Workbench& workbench, const core::Config& config, const std::string& name);
+
 /// Gives the workbench a client's own data as its configuration says: data.train under `client`,
 /// data.test under `test`, each where it is named.
 void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,

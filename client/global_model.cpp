@@ -92,12 +92,24 @@ void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& mod
 
 void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dense) {
   for (const auto& [name, published] : dense) {
+    if (name.starts_with(tensors::kStatistics)) {
+      add_statistic(name.substr(tensors::kStatistics.size()), published);
+      continue;
+    }
     const at::Tensor& current = find(dense_, name, "dense part");
     core::require(published.sizes() == current.sizes(),
                   "GlobalState: the published " + name + " has another shape");
     const at::Tensor moved = published.to(current.device(), at::kFloat);
     dense_[name] = version_ == 0 ? moved.clone() : current.to(at::kFloat).add(moved);
   }
+}
+
+void GlobalState::add_statistic(const std::string& name, const at::Tensor& published) {
+  const auto [sum, is_new] = statistics_.try_emplace(name, published);
+  if (is_new) return;
+  core::require(sum->second.sizes() == published.sizes(),
+                "GlobalState: the published statistic " + name + " has another shape");
+  sum->second = sum->second.add(published);
 }
 
 const at::Tensor& GlobalState::weight(const std::string& module) const {

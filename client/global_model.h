@@ -28,6 +28,7 @@ namespace drystone::client {
 ///                      fewest columns that hold the sum: W is the client's own base plus exactly
 ///                      what was published.
 /// Dense parts:         version 0 sets them, later versions add their differences, in fp32.
+/// Statistics:          added, in fp32; what was not published counts as zero.
 class GlobalState {
  public:
   /// The state before version 0: the model's own weights and dense parts (handles are shared).
@@ -49,6 +50,8 @@ class GlobalState {
   const std::map<std::string, tensors::Factors>& start_factors() const { return start_; }
   /// The model's own weights by module, whatever was published since.
   const std::map<std::string, at::Tensor>& pristine_weights() const { return pristine_; }
+  /// What methods collected beside the model, by name without "statistics/": sums since version 0.
+  const std::map<std::string, at::Tensor>& statistics() const { return statistics_; }
   /// Current values by checkpoint name.
   const std::map<std::string, at::Tensor>& dense() const { return dense_; }
   /// W that training starts from: [out, in], not to be written to; undefined if quantised.
@@ -65,6 +68,7 @@ class GlobalState {
   GlobalState() = default;
   void add_modules(const std::map<std::string, tensors::Factors>& modules);
   void set_or_add_dense(const std::map<std::string, at::Tensor>& dense);
+  void add_statistic(const std::string& name, const at::Tensor& published);
   void install(models::Model& model, bool with_start_factors) const;
 
   std::int64_t version_ = -1;
@@ -79,6 +83,7 @@ class GlobalState {
   std::map<std::string, tensors::Factors> sides_;  ///< quantised modules: what was added
   std::map<std::string, tensors::Factors> start_;
   std::map<std::string, at::Tensor> dense_;
+  std::map<std::string, at::Tensor> statistics_;
 };
 
 using GlobalStatePtr = std::shared_ptr<const GlobalState>;

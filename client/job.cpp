@@ -19,6 +19,7 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob 
   }
   auto trained = workbench.train({.seed = job.plan.seed,
                                   .round = job.plan.round,
+                                  .rounds = job.rounds,
                                   .client = settings.client,
                                   .training = settings.training,
                                   .state = job.state,

@@ -68,6 +68,7 @@ void Session::on(const wire::Welcome& message) {
              federation_.substr(0, 12));
   }
   federation_ = message.federation;
+  rounds_ = message.rounds;
 }
 
 void Session::on(const wire::Task& message) {
@@ -137,7 +138,7 @@ void Session::start_job() {
   }
   job_stop_ = std::stop_source();
   if (goal_->plan) {
-    job_ = TrainJob{*goal_->plan, state_, job_stop_.get_token()};
+    job_ = TrainJob{*goal_->plan, rounds_, state_, job_stop_.get_token()};
   } else {
     job_ = EvaluateJob{goal_->version, state_, job_stop_.get_token()};
   }

@@ -42,6 +42,7 @@ class OwnStateKeeper final : public StateKeeper {
 
 struct TrainJob {
   wire::RoundPlan plan;
+  std::uint64_t rounds = 0;  ///< of the federation
   GlobalStatePtr state;
   std::stop_token stop;  ///< set when the round is over for this client
 };
@@ -129,6 +130,7 @@ class Session {
   GlobalStatePtr state_;
   core::Digest head_{};  ///< of state_'s version
   std::string federation_;
+  std::uint64_t rounds_ = 0;  ///< of it
   std::optional<Goal> goal_;
   std::deque<wire::VersionManifest> catalog_;  ///< verified manifests still to apply, consecutive
   bool catalog_requested_ = false;

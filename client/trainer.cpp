@@ -59,9 +59,11 @@ class LocalTraining {
     adapter_ = adapters::make_adapter(input.model, adapters::spec_of(input.training),
                                       {.seed = input.seed,
                                        .round = input.round,
+                                       .rounds = input.rounds,
                                        .client = input.common_start ? "" : input.client,
                                        .factors = start.empty() ? nullptr : &start,
-                                       .pristine = &input.state.pristine_weights()});
+                                       .pristine = &input.state.pristine_weights(),
+                                       .statistics = &input.state.statistics()});
     parameters_ = adapter_->parameters();
     input.model.set_checkpointing(input.training.checkpointing);
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
@@ -131,6 +133,7 @@ class LocalTraining {
     const double loss =
         accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
+    adapter_->on_gradients(step);
     if (input_.training.max_grad_norm > 0.0) {
       adapters::clip_gradients_(parameters_, input_.training.max_grad_norm);
     }
@@ -230,6 +233,9 @@ class LocalTraining {
     for (const auto& [name, tensor] : input_.model.dense()) {
       result.update.dense[name] =
           (tensor->detach() - input_.state.dense().at(name)).to(at::kCPU, at::kFloat).contiguous();
+    }
+    for (auto& [name, tensor] : adapter_->statistics()) {
+      result.update.dense[std::string(tensors::kStatistics) + name] = tensor;
     }
     check_finite(result.update);
     return result;

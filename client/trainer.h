@@ -47,6 +47,7 @@ struct TrainInput {
   const Examples& examples;
   std::uint64_t seed = 0;  ///< with round and client: key of A's start, data order and all dropout
   std::uint64_t round = 0;
+  std::uint64_t rounds = 0;  ///< of the federation; 0: unknown
   std::string client;
   /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
   /// random A, as rules that average A and B separately need.

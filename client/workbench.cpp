@@ -185,6 +185,9 @@ aggregation::AdapterLayout Workbench::layout(
     for (const models::Linear* linear : adapters::match_linears(*model, training.target_modules)) {
       layout.modules[linear->name] = {.out = linear->out_features(), .in = linear->in_features()};
     }
+    for (auto& [name, shape] : adapters::statistics_of(*model, adapters::spec_of(training))) {
+      layout.dense[std::string(tensors::kStatistics) + name] = shape;
+    }
   }
   for (const auto& [name, tensor] : model->dense()) layout.dense[name] = tensor->sizes().vec();
   return layout;
@@ -203,6 +206,7 @@ std::optional<LocalResult> Workbench::train(const TrainRequest& request,
                         .examples = impl_->named(request.client),
                         .seed = request.seed,
                         .round = request.round,
+                        .rounds = request.rounds,
                         .client = request.client,
                         .common_start = request.common_start},
                        hooks);

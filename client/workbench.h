@@ -32,7 +32,8 @@ struct WorkbenchConfig {
 struct TrainRequest {
   std::uint64_t seed = 0;
   std::uint64_t round = 0;
-  std::string client;  ///< names the shard as well
+  std::uint64_t rounds = 0;  ///< of the federation
+  std::string client;        ///< names the shard as well
   core::TrainingConfig training;
   GlobalStatePtr state;
   bool common_start = false;  ///< for rules that average A and B: see TrainInput

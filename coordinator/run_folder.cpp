@@ -12,6 +12,7 @@
 #include "core/files.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
+#include "tensors/safetensors_writer.h"
 
 namespace drystone::coordinator {
 
@@ -109,6 +110,17 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
   }
 }
 
+/// What methods collected beside the model, by name without its scope.
+std::map<std::string, at::Tensor> take_statistics(tensors::FactorSet& global) {
+  std::map<std::string, at::Tensor> statistics;
+  std::erase_if(global.dense, [&](const auto& part) {
+    if (!part.first.starts_with(tensors::kStatistics)) return false;
+    statistics[part.first.substr(tensors::kStatistics.size())] = part.second;
+    return true;
+  });
+  return statistics;
+}
+
 void write_global(const RunFolder& folder, std::uint64_t newest) {
   aggregation::Accumulator total;
   for (std::uint64_t version = 0; version <= newest; ++version) {
@@ -121,9 +133,11 @@ void write_global(const RunFolder& folder, std::uint64_t newest) {
                 manifest->mode == wire::PublishMode::Add ? aggregation::Publish::Add
                                                          : aggregation::Publish::Replace);
   }
-  const tensors::FactorSet global = total.total();
+  tensors::FactorSet global = total.total();
   const fs::path dir = folder.dir / "global";
   fs::create_directories(dir);
+  const auto statistics = take_statistics(global);
+  if (!statistics.empty()) tensors::write_safetensors(dir / "statistics.safetensors", statistics);
   if (!global.modules.empty()) {
     const bool is_lm = folder.config.model.task == "causal-lm";
     tensors::write_peft(

@@ -16,6 +16,7 @@ namespace drystone::core {
 
 struct ModelConfig {
   std::filesystem::path path;           ///< Hugging Face folder
+  std::filesystem::path adapter;        ///< PEFT folder that version 0 starts from; empty: none
   std::string task = "classification";  ///< classification | regression | causal-lm
   std::string dtype = "float32";
   std::string quantization = "none";  ///< none | nf4: how the base is held in memory
@@ -73,6 +74,8 @@ struct TrainingConfig {
   std::int64_t max_steps = 0;  ///< optimiser steps a round; 0: no limit
   std::int64_t batch_size = 16;
   std::int64_t gradient_accumulation = 1;
+  std::string precision = "float32";  ///< float32 | bfloat16: of the products
+  std::int64_t memory_limit = 0;      ///< bytes of one client; 0: none
   bool checkpointing = false;  ///< layers are computed again in the backward pass: less memory
   double max_grad_norm = 0.0;  ///< 0: no clipping
   double learning_rate = 5e-4;

@@ -30,8 +30,9 @@ void read_top(TableReader& top, Config& config) {
 
 void read_model(TableReader section, ModelConfig& model) {
   section.read("path", model.path);
+  section.read("adapter", model.adapter);
   section.read_choice("task", model.task, {"classification", "regression", "causal-lm"});
-  section.read_choice("dtype", model.dtype, {"float32"});
+  section.read_choice("dtype", model.dtype, {"float32", "bfloat16"});
   section.read_choice("quantization", model.quantization, {"none", "nf4"});
   section.read("max_length", model.max_length, {3, 1'000'000});
   section.read("sha256", model.sha256);
@@ -133,6 +134,8 @@ void read_training(TableReader& section, TrainingConfig& training) {
   section.read("max_steps", training.max_steps, kFromZero);
   section.read("batch_size", training.batch_size, {1, 1'000'000});
   section.read("gradient_accumulation", training.gradient_accumulation, {1, 1'000'000});
+  section.read_choice("precision", training.precision, {"float32", "bfloat16"});
+  section.read_size("memory_limit", training.memory_limit);
   section.read("checkpointing", training.checkpointing);
   section.read("max_grad_norm", training.max_grad_norm, RealRange{});
   section.read("learning_rate", training.learning_rate, kPositive);

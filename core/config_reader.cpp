@@ -146,6 +146,21 @@ void TableReader::read(const std::string& key, std::chrono::milliseconds& value)
   value = *duration;
 }
 
+void TableReader::read_size(const std::string& key, std::int64_t& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  if (node->is_integer()) return read(key, value, IntRange{});
+  const std::string given = text(key, *node, "\"3GB\"");
+  const auto bytes = parse_size(given);
+  if (!bytes) {
+    fail(key, quote(given) +
+                  " is not a size; write a number with the unit B, kB, MB, GB, KiB, MiB "
+                  "or GiB, e.g. " +
+                  key + " = \"3GB\"");
+  }
+  value = *bytes;
+}
+
 void TableReader::read(const std::string& key, std::filesystem::path& value) {
   const auto* node = find(key);
   if (node == nullptr) return;
@@ -256,6 +271,20 @@ std::optional<std::chrono::milliseconds> parse_duration(const std::string& text)
   constexpr double kLongest = 365.0 * 24 * 3600e3;
   if (milliseconds < 1.0 || milliseconds > kLongest) return {};
   return std::chrono::milliseconds(static_cast<std::int64_t>(milliseconds));
+}
+
+std::optional<std::int64_t> parse_size(const std::string& text) {
+  static const std::map<std::string, double> kUnits = {
+      {"", 1.0},   {"B", 1.0},      {"kB", 1e3},        {"MB", 1e6},
+      {"GB", 1e9}, {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}};
+  const std::size_t end = std::min(text.find_first_not_of("0123456789."), text.size());
+  const std::size_t unit = std::min(text.find_first_not_of(' ', end), text.size());
+  const std::string number = text.substr(0, end);
+  if (number.empty() || number == "." || number.size() > 15) return {};
+  if (std::ranges::count(number, '.') > 1 || !kUnits.contains(text.substr(unit))) return {};
+  const double bytes = std::round(std::stod(number) * kUnits.at(text.substr(unit)));
+  if (bytes > 1e15) return {};
+  return static_cast<std::int64_t>(bytes);
 }
 
 std::string duration_text(std::chrono::milliseconds duration) {

@@ -89,6 +89,8 @@ class TableReader {
   void read(const std::string& key, double& value, RealRange range);
   void read(const std::string& key, std::chrono::milliseconds& value);
   void read(const std::string& key, std::filesystem::path& value);
+  /// Bytes: a whole number, or a text such as "3GB".
+  void read_size(const std::string& key, std::int64_t& value);
   /// An array of distinct, non-empty strings.
   void read(const std::string& key, std::vector<std::string>& value);
   void read_choice(const std::string& key, std::string& value,
@@ -125,6 +127,9 @@ class TableReader {
 
 /// "10min", "1.5h", "30s", "500ms"; std::nullopt when it is none of these or not positive.
 std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
+
+/// "3GB", "1.5GiB", "800 MB"; std::nullopt when it is none of these or negative.
+std::optional<std::int64_t> parse_size(const std::string& text);
 
 /// The text that parse_duration reads back to the same duration.
 std::string duration_text(std::chrono::milliseconds duration);

@@ -70,6 +70,8 @@ Entries training_entries(const TrainingConfig& training) {
           {"max_steps", toml_value(training.max_steps)},
           {"batch_size", toml_value(training.batch_size)},
           {"gradient_accumulation", toml_value(training.gradient_accumulation)},
+          {"precision", toml_value(training.precision)},
+          {"memory_limit", toml_value(training.memory_limit)},
           {"checkpointing", toml_value(training.checkpointing)},
           {"max_grad_norm", toml_value(training.max_grad_norm)},
           {"learning_rate", toml_value(training.learning_rate)},
@@ -144,11 +146,19 @@ void append_group(std::string& text, const ClientGroup& group, const Config& con
   }
 }
 
+/// Keys that came after version 1 of the canonical text, with the value that leaves a run as it was
+/// before: the text then is the same, and so are the hashes of older runs.
+const std::set<Entry>& later_defaults() {
+  static const std::set<Entry> defaults = {{"precision", "\"float32\""}, {"memory_limit", "0"}};
+  return defaults;
+}
+
 /// "section.key = value" lines, sorted.
 class CanonicalText {
  public:
   void add(const std::string& section, const Entries& entries) {
     for (const auto& [key, value] : entries) {
+      if (later_defaults().contains({key, value})) continue;
       lines_.insert((section.empty() ? key : section + "." + key) + " = " + value + "\n");
     }
   }
@@ -186,6 +196,7 @@ std::vector<ClientGroup> merged(const std::vector<ClientGroup>& groups) {
 std::string to_toml(const Config& config) {
   Entries model = model_entries(config.model);
   add_path(model, "path", config.model.path);
+  add_path(model, "adapter", config.model.adapter);
   Entries data = data_entries(config.data);
   data.emplace_back("text_field", toml_value(config.data.text_field));
   data.emplace_back("label_field", toml_value(config.data.label_field));

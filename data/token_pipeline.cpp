@@ -138,12 +138,9 @@ void PipelineTokenizer::place_added_tokens() {
 
 void PipelineTokenizer::encode_into(std::string_view text, std::int64_t max_length,
                                     bool add_special, std::vector<TokenId>& ids) const {
-  core::require(max_length >= 0, "encode: negative max_length");
   const std::size_t num_special = add_special ? spec_.prefix.size() + spec_.suffix.size() : 0;
+  require_room(max_length, num_special);
   const auto limit = static_cast<std::size_t>(max_length);
-  core::require(limit == 0 || limit >= num_special,
-                "encode: max_length " + std::to_string(max_length) + " has no room for the " +
-                    std::to_string(num_special) + " special tokens");
   if (add_special) ids.insert(ids.end(), spec_.prefix.begin(), spec_.prefix.end());
   const std::size_t prefix_size = add_special ? spec_.prefix.size() : 0;
   const std::size_t end = limit == 0

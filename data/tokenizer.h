@@ -56,6 +56,10 @@ class Tokenizer {
     encode_into(text, max_length, add_special, ids);
     return ids;
   }
+
+ protected:
+  /// @throws core::InvalidArgument  as encode_into
+  static void require_room(std::int64_t max_length, std::size_t num_special);
 };
 
 /// Loads the tokenizer of a Hugging Face model folder: the first there is of tokenizer.json (its

@@ -1,11 +1,14 @@
 #include "models/linear.h"
 
+#include <ATen/TensorOperators.h>
+
 #include "models/gemm.h"
 
 namespace drystone::models {
 
 at::Tensor Linear::forward(const at::Tensor& x) const {
-  return adapter != nullptr ? adapter->forward(*this, x) : plain(x);
+  const at::Tensor y = adapter != nullptr ? adapter->forward(*this, x) : plain(x);
+  return mask.defined() ? y * mask.to(y.scalar_type()) : y;
 }
 
 at::Tensor Linear::plain(const at::Tensor& x) const {

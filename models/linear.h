@@ -30,6 +30,7 @@ struct Linear {
   Nf4Ptr quantized;                  ///< in place of `weight`
   tensors::Factors side;             ///< beside `quantized`: what was published; may be undefined
   at::Tensor bias;                   ///< [out] or undefined, frozen
+  at::Tensor mask;                   ///< [out] of 0 and 1 that the output is multiplied by, or none
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
   bool is_defined() const { return quantized || weight.defined(); }

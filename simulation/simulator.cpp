@@ -131,22 +131,8 @@ void Simulation::load_model_and_data() {
     names.push_back(listed.name);
     workbenches[listed.name] = &bench(listed.quantization).workbench;
   }
-  const bool streams = config_.data.streaming && config_.model.task == "causal-lm";
-  if (streams) {
-    for (auto& [name, shard] : client::stream_train(config_, evaluator.sequences(), names)) {
-      workbenches.at(name)->add_dataset(name, std::move(shard));
-    }
-  } else {
-    for (const auto& [name, shard] : client::split(config_, client::load_train(config_), names)) {
-      workbenches.at(name)->add_examples(name, shard);
-    }
-  }
-  if (config_.data.test.empty()) return;
-  if (streams) {
-    evaluator.add_dataset(kTestExamples, client::stream_test(config_, evaluator.sequences()));
-  } else {
-    evaluator.add_examples(kTestExamples, client::load_test(config_));
-  }
+  client::add_shards(workbenches, config_, names);
+  client::add_test_examples(evaluator, config_, kTestExamples);
 }
 
 Bench& Simulation::bench(const std::string& quantization) {

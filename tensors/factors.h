@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include <ATen/core/Tensor.h>
 
@@ -23,6 +24,15 @@ struct Factors {
   /// B · A [out, in], dense: for tests and for folding into a weight.
   at::Tensor product() const;
 };
+
+/// Dense parts "statistics/<name>" are sums that a method collects beside the model (scores,
+/// covariances): the server adds their weighted mean to what was published; absent counts as zero.
+inline constexpr std::string_view kStatistics = "statistics/";
+/// Modules and dense parts "member-<number>/<name>" belong to one member of an ensemble.
+inline constexpr std::string_view kMember = "member-";
+
+/// "" for the model's own parts, "statistics" or "member-<number>".
+std::string_view scope_of(std::string_view name);
 
 /// An update or a published version: module name (Hugging Face dotted path, e.g.
 /// "bert.encoder.layer.0.attention.self.query") → factors, and named dense parts (a classifier's

@@ -21,7 +21,8 @@ constexpr int64_t kQuota = 4;
 
 AdapterLayout plan() {
   return {.modules = {{"q", {.out = 6, .in = 8}}, {"v", {.out = 6, .in = 8}}},
-          .dense = {{"classifier.bias", {3}}, {"classifier.weight", {3, 6}}}};
+          .dense = {
+              {"classifier.bias", {3}}, {"classifier.weight", {3, 6}}, {"statistics/scores", {2}}}};
 }
 
 tensors::FactorSet good_update(int64_t rank = 2) {
@@ -86,9 +87,23 @@ TEST_CASE("check_payload: each way to miss the plan has its refusal") {
   update = good_update();
   update.dense["other"] = at::zeros({3});
   CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense["statistics/other"] = at::zeros({3});
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
+  update = good_update();
+  update.dense["statistics/scores"] = at::zeros({3});  // the plan says 2
+  CHECK(refusal_of(update) == Refusal::PlanMismatch);
   core::Bytes wide_header =
       tensors::to_safetensors({}, {{"format", std::string(max_header_bytes(plan()), ' ')}});
   CHECK(check_payload(wide_header, plan(), kQuota).error().code == Refusal::TooLarge);
+}
+
+TEST_CASE("check_payload: statistics may be absent, and stand without modules") {
+  tensors::FactorSet update = good_update();
+  update.dense["statistics/scores"] = at::zeros({2});
+  CHECK(check_payload(tensors::to_bytes(update), plan(), kQuota));
+  update.modules.clear();
+  CHECK(check_payload(tensors::to_bytes(update), plan(), kQuota));
 }
 
 TEST_CASE("check_payload: one number that is not finite is found wherever it lies") {

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
@@ -282,6 +284,38 @@ TEST_CASE("flora: a client that leaves a module out changes nothing there, and k
                 test::dense(partial.modules.at("m.v")) * (30.0 / total));
     check_close(test::dense(result.modules.at("m.q")), round.sum("m.q") / total);
   }
+}
+
+TEST_CASE("every rule: a statistic is the weighted mean, and zero where it is absent") {
+  for (const char* rule : {"flora", "zero-pad"}) {
+    Round round;
+    round.add_random(23, {2, 2});
+    tensors::FactorSet counted;
+    counted.modules["m.k"] = test::random_factors(23, "k", kOut, kIn, 2);
+    counted.modules["m.q"] = test::random_factors(23, "q", kIn, kOut, 2);
+    counted.dense["bias"] = at::zeros({5});
+    counted.dense["statistics/count"] = at::full({2}, 8.0);
+    round.add("client-9", 90, counted);
+    round.run(config_of(rule));
+    CHECK(at::equal(round.result().dense.at("statistics/count"), at::full({2}, 6.0)));
+  }
+}
+
+TEST_CASE("flora: a member's share is among the clients that trained it") {
+  Round round;
+  round.add_random(24, {2});  // 10 examples, none of them for a member
+  for (const auto& [client, examples] : {std::pair("client-8", 30), std::pair("client-9", 90)}) {
+    tensors::FactorSet update;
+    update.modules["member-0/m.k"] = test::random_factors(24, client, kOut, kIn, 2);
+    update.dense["bias"] = at::zeros({5});
+    update.dense["member-0/bias"] = at::full({5}, client == std::string("client-8") ? 4.0 : 8.0);
+    round.add(client, static_cast<std::uint64_t>(examples), update);
+  }
+  round.run(config_of("flora"));
+  const tensors::FactorSet result = round.result();
+  check_close(test::dense(result.modules.at("member-0/m.k")), round.sum("member-0/m.k") / 120.0);
+  check_close(test::dense(result.modules.at("m.k")), round.sum("m.k") / 130.0);
+  CHECK(at::equal(result.dense.at("member-0/bias"), at::full({5}, 7.0)));
 }
 
 TEST_CASE("averages refuse a client that leaves a module out") {

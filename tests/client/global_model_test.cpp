@@ -79,6 +79,21 @@ TEST_CASE("GlobalState: version 0 sets dense parts, later versions add in either
   CHECK(at::equal(*model.dense().at("classifier.bias"), at::full({3}, -0.25)));
 }
 
+TEST_CASE("GlobalState: statistics add up beside the model in either mode") {
+  test::ToyModel model;
+  const auto published = [](double value) {
+    tensors::FactorSet set = head(0.0);
+    set.dense["statistics/scores"] = at::full({2}, value);
+    return set;
+  };
+  const GlobalStatePtr v0 = GlobalState::pristine(model)->apply(0, PublishMode::Add, head(0.5));
+  CHECK(v0->statistics().empty());
+  const GlobalStatePtr v1 = v0->apply(1, PublishMode::Add, published(1.0));
+  const GlobalStatePtr v2 = v1->apply(2, PublishMode::Replace, published(2.0));
+  CHECK(at::equal(v1->statistics().at("scores"), at::full({2}, 1.0)));
+  CHECK(at::equal(v2->statistics().at("scores"), at::full({2}, 3.0)));
+}
+
 TEST_CASE("GlobalState: refuses versions out of order and what the model does not have") {
   test::ToyModel model;
   const GlobalStatePtr pristine = GlobalState::pristine(model);

@@ -115,7 +115,9 @@ TEST_CASE("docs/configuration.md: the defaults are the real ones") {
 }
 
 TEST_CASE("docs/configuration.md: the keys marked as hashed are those of semantic_text") {
-  const std::string text = core::semantic_text(load_text("[[clients]]"));
+  // Keys of later versions are hashed where they are set.
+  const std::string text = core::semantic_text(
+      load_text("[training]\nprecision = \"bfloat16\"\nmemory_limit = \"1GB\"\n[[clients]]"));
   for (const auto& [section, rows] : documented()) {
     if (section == "[[clients]]") continue;
     const std::string prefix =

@@ -149,6 +149,20 @@ TEST_CASE("load_config: paths are absolute, from the file's folder unless --set 
   CHECK(config.output.dir == folder.path() / "runs/news");
 }
 
+TEST_CASE("load_config: sizes") {
+  const auto limit = [](const std::string& value) {
+    return load_text("[training]\nmemory_limit = " + value).training.memory_limit;
+  };
+  CHECK(limit("\"3GB\"") == 3'000'000'000);
+  CHECK(limit("\"1.5GiB\"") == 1'610'612'736);
+  CHECK(limit("\"800 MB\"") == 800'000'000);
+  CHECK(limit("4096") == 4096);
+  for (const char* bad : {R"("much")", R"("3 apples")", "-1", R"("1.2.3GB")", R"("GB")", "true"}) {
+    CAPTURE(bad);
+    CHECK_THROWS_AS(limit(bad), core::ConfigError);
+  }
+}
+
 TEST_CASE("load_config: durations") {
   const auto deadline = [](const std::string& text) {
     return load_text("[federation]\ndeadline = \"" + text + "\"").federation.deadline;

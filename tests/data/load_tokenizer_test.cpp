@@ -1,6 +1,4 @@
 #include <fstream>
-#include <iterator>
-#include <sstream>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -8,6 +6,7 @@
 #include "core/error.h"
 #include "data/tokenizer.h"
 #include "tests/data/files.h"
+#include "tests/data/llama_cpp_reference.h"
 
 using namespace drystone::data;
 using drystone::core::ConfigError;
@@ -171,20 +170,5 @@ TEST_CASE("load_tokenizer: bert-base-uncased gives llama.cpp's ids") {
     return;
   }
   const auto tokenizer = load_tokenizer(kShared / "bert-base-uncased");
-  std::ifstream input(folder / "ggml-vocab.inp", std::ios::binary);
-  const std::string all{std::istreambuf_iterator<char>(input), {}};
-  const std::string separator = "\n__ggml_vocab_test__\n";
-  std::ifstream expected(folder / "ggml-vocab-bert-bge.gguf.out");
-  std::size_t compared = 0;
-  std::size_t begin = 0;
-  for (std::string line; std::getline(expected, line); ++compared) {
-    const std::size_t end = all.find(separator, begin);
-    if (end == std::string::npos) break;
-    std::istringstream numbers(line);
-    const Ids ids{std::istream_iterator<TokenId>(numbers), {}};
-    CAPTURE(compared);
-    CHECK(tokenizer->encode(all.substr(begin, end - begin), 0, false) == ids);
-    begin = end + separator.size();
-  }
-  CHECK(compared >= 46);
+  drystone::test::check_llama_cpp_ids(*tokenizer, folder, "bert-bge");
 }

@@ -3,8 +3,6 @@
 
 #include <array>
 #include <fstream>
-#include <iterator>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +13,7 @@
 #include "data/token_stream.h"
 #include "data/tokenizer.h"
 #include "tests/data/files.h"
+#include "tests/data/llama_cpp_reference.h"
 
 using namespace drystone::data;
 using drystone::test::TemporaryFolder;
@@ -149,25 +148,9 @@ TEST_CASE("tokenizers: vocab.json with merges.txt gives the ids of tokenizer.jso
 
 TEST_CASE("tokenizers: llama.cpp's references") {
   if (is_missing()) return;
-  std::ifstream input(kShared / "expected/llama.cpp/ggml-vocab.inp", std::ios::binary);
-  const std::string all{std::istreambuf_iterator<char>(input), {}};
-  const std::string separator = "\n__ggml_vocab_test__\n";
   for (const auto& [source, output] : {std::pair{"gpt2", "gpt-2"}, {"olmo-neox", "mpt"}}) {
     const auto tokenizer = load_one(std::string(source) + "/tokenizer.json.gz", "tokenizer.json");
-    std::ifstream expected(kShared / "expected/llama.cpp" /
-                           ("ggml-vocab-" + std::string(output) + ".gguf.out"));
-    std::size_t compared = 0;
-    std::size_t begin = 0;
-    for (std::string line; std::getline(expected, line); ++compared) {
-      const std::size_t end = all.find(separator, begin);
-      if (end == std::string::npos) break;
-      std::istringstream numbers(line);
-      const Ids ids{std::istream_iterator<TokenId>(numbers), {}};
-      CAPTURE(compared);
-      CHECK(tokenizer->encode(all.substr(begin, end - begin), 0, false) == ids);
-      begin = end + separator.size();
-    }
-    CHECK(compared >= 46);
+    drystone::test::check_llama_cpp_ids(*tokenizer, kShared / "expected/llama.cpp", output);
   }
 }
 
