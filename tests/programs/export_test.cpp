@@ -48,22 +48,10 @@ void write_adapter(const fs::path& folder, const std::string& model_type) {
 }  // namespace
 
 TEST_CASE("drystone export: the gguf package reads every tensor, of every family") {
-  const test::Oracle oracle("gguf_oracle", "gguf, safetensors");
-  if (!oracle.works()) {
-    MESSAGE("skipped: gguf is not in .venv");
-    return;
-  }
-  const test::TemporaryFolder folder;
-  REQUIRE(oracle.run("make " + folder.path().string()));
-  int families = 0;
-  for (const auto& family : fs::directory_iterator(folder.path())) {
-    CAPTURE(family.path().string());
-    REQUIRE(run_export(family.path(), {"--format", "gguf", "--out",
-                                       (family.path() / "adapter.gguf").string()}) == 0);
-    ++families;
-  }
-  CHECK(families == 9);
-  CHECK(oracle.run("check " + folder.path().string()));
+  test::check_families("gguf_oracle", "gguf, safetensors", 9, [](const fs::path& family) {
+    const std::string out = (family / "adapter.gguf").string();
+    return run_export(family, {"--format", "gguf", "--out", out});
+  });
 }
 
 TEST_CASE("drystone export: a PEFT folder, and what is refused by name") {

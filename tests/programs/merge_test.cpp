@@ -13,24 +13,12 @@ using namespace drystone;
 namespace fs = std::filesystem;
 
 TEST_CASE("drystone merge: sharded checkpoints of every family have PEFT's logits") {
-  const test::Oracle oracle("merge_oracle", "peft, transformers");
-  if (!oracle.works()) {
-    MESSAGE("skipped: peft and transformers are not in .venv");
-    return;
-  }
-  const test::TemporaryFolder folder;
-  REQUIRE(oracle.run("make " + folder.path().string()));
-  int families = 0;
-  for (const auto& family : fs::directory_iterator(folder.path())) {
-    CAPTURE(family.path().string());
-    test::Process process("drystone",
-                          {"merge", "--model", (family.path() / "base").string(), "--adapter",
-                           (family.path() / "adapter").string(), "--out",
-                           (family.path() / "merged").string(), "--max-shard-size", "10KB"},
-                          family.path() / "log");
-    REQUIRE(process.wait() == 0);
-    ++families;
-  }
-  CHECK(families == 14);
-  CHECK(oracle.run("check " + folder.path().string()));
+  test::check_families("merge_oracle", "peft, transformers", 14, [](const fs::path& family) {
+    test::Process process(
+        "drystone",
+        {"merge", "--model", (family / "base").string(), "--adapter", (family / "adapter").string(),
+         "--out", (family / "merged").string(), "--max-shard-size", "10KB"},
+        family / "log");
+    return process.wait();
+  });
 }

@@ -5,6 +5,10 @@
 #include <filesystem>
 #include <string>
 
+#include <doctest/doctest.h>
+
+#include "tests/temporary_folder.h"
+
 namespace drystone::test {
 
 class Oracle {
@@ -27,5 +31,27 @@ class Oracle {
   std::string script_;
   bool works_;
 };
+
+/// The oracle makes a folder for each of `number` model families, `convert` turns each into what is
+/// to be checked and returns a program's exit status, and the oracle checks all of them.
+template <typename Convert>
+void check_families(const std::string& name, const std::string& needs, int number,
+                    const Convert& convert) {
+  const Oracle oracle(name, needs);
+  if (!oracle.works()) {
+    MESSAGE("skipped: .venv lacks one of " << needs);
+    return;
+  }
+  const TemporaryFolder folder;
+  REQUIRE(oracle.run("make " + folder.path().string()));
+  int families = 0;
+  for (const auto& family : std::filesystem::directory_iterator(folder.path())) {
+    CAPTURE(family.path().string());
+    REQUIRE(convert(family.path()) == 0);
+    ++families;
+  }
+  CHECK(families == number);
+  CHECK(oracle.run("check " + folder.path().string()));
+}
 
 }  // namespace drystone::test
