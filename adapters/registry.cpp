@@ -7,6 +7,7 @@
 #include "adapters/ba_lora.h"
 #include "adapters/bilora.h"
 #include "adapters/clora.h"
+#include "adapters/flat_lora.h"
 #include "adapters/kasa.h"
 #include "adapters/lora.h"
 #include "adapters/pissa.h"
@@ -24,7 +25,7 @@ namespace {
 const std::array kMethods = {
     lora_method(), rslora_method(), pissa_method(),    ba_lora_method(),
     kasa_method(), bilora_method(), sbora_fa_method(), sbora_fb_method(),
-    sora_method(), clora_method(),  rac_lora_method(),
+    sora_method(), clora_method(),  rac_lora_method(), flat_lora_method(),
 };
 
 template <typename Items>

@@ -1,5 +1,6 @@
 #include "models/frozen_weight.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -58,6 +59,25 @@ at::Tensor FrozenWeight::backward_input(const at::Tensor& gradient) const {
     dx.addmm_(linear_backward_input(gradient, side_.b.to(dtype)), side_.a.to(dtype));
   }
   return dx;
+}
+
+void FrozenWeight::visit_rows(const RowVisitor& visit) const {
+  const at::NoGradGuard no_grad;
+  if (quantized_) {
+    quantized_->visit_rows([&](std::int64_t first, const at::Tensor& rows) {
+      if (!side_.b.defined()) return visit(first, rows);
+      visit(first, at::addmm(rows, side_.b.narrow(0, first, rows.size(0)), side_.a));
+    });
+    return;
+  }
+  constexpr std::int64_t kElements = 1 << 20;
+  const std::int64_t at_once =
+      std::max<std::int64_t>(kElements / std::max<std::int64_t>(dense_.size(1), 1), 16);
+  const bool is_double = dense_.scalar_type() == at::kDouble;
+  for (std::int64_t first = 0; first < dense_.size(0); first += at_once) {
+    const std::int64_t count = std::min(at_once, dense_.size(0) - first);
+    visit(first, dense_.narrow(0, first, count).to(is_double ? at::kDouble : at::kFloat));
+  }
 }
 
 at::Tensor frozen_linear(const at::Tensor& x, const FrozenWeightPtr& weight,

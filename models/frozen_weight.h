@@ -1,6 +1,10 @@
 #pragma once
 // A linear layer's frozen weight, dense or in 4 bits, as forward and backward need it.
 
+#include <cstdint>
+#include <functional>
+#include <utility>
+
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
@@ -20,9 +24,14 @@ class FrozenWeight : public torch::CustomClassHolder {
       : quantized_(std::move(quantized)), side_(std::move(side)) {}
 
   /// x · Wᵀ + bias. @param x  [tokens, in]  @param bias  [out] or undefined  @return [tokens, out]
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& bias) const;
+  virtual at::Tensor forward(const at::Tensor& x, const at::Tensor& bias) const;
   /// gradient · W. @param gradient  [tokens, out]  @return [tokens, in]
-  at::Tensor backward_input(const at::Tensor& gradient) const;
+  virtual at::Tensor backward_input(const at::Tensor& gradient) const;
+
+  /// W by pieces of rows, in order: [count, in] from row `first` on, a few megabytes at most; fp32,
+  /// or fp64 of an fp64 weight. Not to be written to or kept.
+  using RowVisitor = std::function<void(std::int64_t first, const at::Tensor& rows)>;
+  void visit_rows(const RowVisitor& visit) const;
 
  private:
   at::Tensor dense_;

@@ -292,32 +292,34 @@ at::Tensor Nf4Weight::dequantize(at::ScalarType dtype) const {
   return whole.to(dtype);
 }
 
-at::Tensor Nf4Weight::forward(const at::Tensor& x) const {
+void Nf4Weight::visit_rows(const RowVisitor& visit) const {
   const at::NoGradGuard no_grad;
-  at::Tensor y = at::empty({x.size(0), out_}, x.options());
   const at::Tensor scale = scales();
   at::Tensor buffer = at::empty({rows_at_once(), in_}, codes_.options().dtype(at::kFloat));
   for (std::int64_t first = 0; first < out_; first += buffer.size(0)) {
     const std::int64_t count = std::min(buffer.size(0), out_ - first);
     at::Tensor rows = buffer.narrow(0, 0, count);
     dequantize_rows(first, count, scale, rows);
-    y.narrow(1, first, count).copy_(linear_forward(x, rows.to(x.scalar_type()), {}));
+    visit(first, rows);
   }
+}
+
+at::Tensor Nf4Weight::forward(const at::Tensor& x) const {
+  const at::NoGradGuard no_grad;
+  at::Tensor y = at::empty({x.size(0), out_}, x.options());
+  visit_rows([&](std::int64_t first, const at::Tensor& rows) {
+    y.narrow(1, first, rows.size(0)).copy_(linear_forward(x, rows.to(x.scalar_type()), {}));
+  });
   return y;
 }
 
 at::Tensor Nf4Weight::backward_input(const at::Tensor& gradient) const {
   const at::NoGradGuard no_grad;
   at::Tensor dx = at::zeros({gradient.size(0), in_}, gradient.options());
-  const at::Tensor scale = scales();
-  at::Tensor buffer = at::empty({rows_at_once(), in_}, codes_.options().dtype(at::kFloat));
-  for (std::int64_t first = 0; first < out_; first += buffer.size(0)) {
-    const std::int64_t count = std::min(buffer.size(0), out_ - first);
-    at::Tensor rows = buffer.narrow(0, 0, count);
-    dequantize_rows(first, count, scale, rows);
-    dx.add_(linear_backward_input(gradient.narrow(1, first, count).contiguous(),
+  visit_rows([&](std::int64_t first, const at::Tensor& rows) {
+    dx.add_(linear_backward_input(gradient.narrow(1, first, rows.size(0)).contiguous(),
                                   rows.to(gradient.scalar_type())));
-  }
+  });
   return dx;
 }
 

@@ -3,6 +3,7 @@
 // arXiv:2305.14314), code for code as bitsandbytes stores it.
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include <ATen/core/Tensor.h>
@@ -37,6 +38,11 @@ class Nf4Weight : public torch::CustomClassHolder {
   at::Tensor scales() const;
   at::Device device() const { return codes_.device(); }
   c10::intrusive_ptr<Nf4Weight> to(at::Device device) const;
+
+  /// W a few rows at a time, in order: fp32 [count, in] from row `first` on, in a buffer that the
+  /// next call overwrites.
+  using RowVisitor = std::function<void(std::int64_t first, const at::Tensor& rows)>;
+  void visit_rows(const RowVisitor& visit) const;
 
   /// All of it, [out, in]: value = code · scale in float32, then cast to `dtype`.
   at::Tensor dequantize(at::ScalarType dtype = at::kFloat) const;

@@ -24,8 +24,8 @@ constexpr std::int64_t kLow32 = 0xFFFFFFFF;
 /// The four words of every block as int64 tensors of the counters' shape.
 using Words = std::array<at::Tensor, 4>;
 
-// A product of 32-bit words wraps in int64 as it does in uint64; the mask after the arithmetic shift
-// leaves its upper half.
+// A product of 32-bit words wraps in int64 as it does in uint64; the mask after the arithmetic
+// shift leaves its upper half.
 Words philox_words(Words c, std::uint64_t key) {
   auto k0 = static_cast<std::uint32_t>(key);
   auto k1 = static_cast<std::uint32_t>(key >> 32);

@@ -1,6 +1,6 @@
 #pragma once
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., 2011, Parallel random numbers: as easy
-// as 1, 2, 3). A number is a function of its key and place, whoever asks for it and in what order.
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., 2011, Parallel random numbers: as
+// easy as 1, 2, 3). A number is a function of its key and place, whoever asks and in what order.
 
 #include <array>
 #include <cstdint>

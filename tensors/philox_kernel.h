@@ -15,8 +15,8 @@ inline constexpr int kRounds = 10;
 inline constexpr std::int32_t kRootHalf = 0x3F3504F3;  // bits of √½
 inline constexpr float kLn2 = 0.693147181F;
 inline constexpr float kQuarterTurn = 1.57079633F * 0x1p-32F;  // of a 32-bit fraction
-// 2·artanh(s) / s − 2, sin(t) / t − 1 and cos(t) − 1 by their series in s² and t²: below half a unit
-// in the last place for |s| ≤ 0.172 and |t| ≤ π/4.
+// 2·artanh(s) / s − 2, sin(t) / t − 1 and cos(t) − 1 by their series in s² and t²: exact to half a
+// unit in the last place for |s| ≤ 0.172 and |t| ≤ π/4.
 inline constexpr std::array<float, 4> kLog = {2.0F / 3, 2.0F / 5, 2.0F / 7, 2.0F / 9};
 inline constexpr std::array<float, 4> kSin = {-1.0F / 6, 1.0F / 120, -1.0F / 5040, 1.0F / 362880};
 inline constexpr std::array<float, 4> kCos = {-1.0F / 2, 1.0F / 24, -1.0F / 720, 1.0F / 40320};

@@ -220,6 +220,38 @@ def clora():
          options={"lambda": 0.7, "k": 2})
 
 
+def philox(counter, key):
+    """Philox4x32-10, for normals by Box-Muller."""
+    low = 2**32 - 1
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [p1 >> 32 ^ counter[1] ^ key[0], p1 & low, p0 >> 32 ^ counter[3] ^ key[1], p0 & low]
+        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
+    return counter
+
+
+def philox_normal(key, rows, columns):
+    def one(i, j):
+        words = philox([j // 4, i, 0, 0], [key % 2**32, key >> 32])[j % 4 // 2 * 2:]
+        radius = math.sqrt(-2 * math.log((words[0] >> 1) / 2**31 + 2**-32))
+        fraction = (words[1] * 4 % 2**32 + 2**31) % 2**32 - 2**31
+        angle = math.pi / 2 * ((words[1] >> 30) + fraction / 2**32)
+        return radius * (math.sin(angle) if j % 2 else math.cos(angle))
+    return torch.tensor([[one(i, j) for j in range(columns)] for i in range(rows)])
+
+
+def flat_lora():
+    """rho = 0.6 on a cosine: 0 in the first step. The noise is drawn in single precision."""
+    noise = {"now": 0.0}
+
+    def draw(p, t, adam):
+        sigma = 0.6 * 0.5 * (1 - math.cos(math.pi * t / STEPS))
+        deviation = sigma / math.sqrt(5) * lora(p).detach().norm(dim=1, keepdim=True)
+        noise["now"] = deviation * philox_normal(Stream(f"flat-noise/{t}/query").state, 6, 5)
+    case("flat-lora", "flat-lora", {"lora_A": A, "lora_B": B}, lambda p: lora(p) + noise["now"],
+         before=draw, after=lambda p: noise.update(now=0.0), options={"rho": 0.6})
+
+
 def bilora():
     """Rows 0-5 are the lower level's, 6-7 the upper's; one step of each in turn."""
     leaves = {"lora_A": A, "lora_B": B, "lora_lambda": torch.tensor([0.3, -0.4])}
@@ -270,6 +302,7 @@ sbora()
 rac_lora()
 clora()
 bilora()
+flat_lora()
 OUT.write_text(json.dumps(
     {"steps": STEPS, "rate": RATE, "decay": DECAY, "rank": RANK, "alpha": ALPHA,
      "weight": numbers(W), "x": numbers(X), "labels": LABELS.tolist(), "cases": CASES}) + "\n")
