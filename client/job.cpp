@@ -1,5 +1,6 @@
 #include "client/job.h"
 
+#include "core/metrics.h"
 #include "tensors/threads.h"
 
 namespace drystone::client {
@@ -14,7 +15,9 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob 
       on_progress({.round = round,
                    .step = static_cast<std::uint64_t>(progress.step),
                    .num_steps = static_cast<std::uint64_t>(progress.num_steps),
-                   .loss = progress.loss});
+                   .loss = progress.loss,
+                   .num_tokens = static_cast<std::uint64_t>(progress.num_tokens),
+                   .peak_bytes = core::peak_rss_bytes()});
     };
   }
   auto trained = workbench.train({.seed = job.plan.seed,

@@ -61,6 +61,7 @@ class Runtime {
   std::uint64_t connections_ = 0;
   core::Channel<std::function<void()>> notices_;  ///< progress, from the worker
   std::optional<core::ProgressBoard::Bar> bar_;
+  core::TrainingNote note_;
   core::SystemClock clock_;
   core::Instant last_progress_{};
   core::WorkerPool worker_;  ///< last: its thread uses everything above
@@ -89,7 +90,8 @@ SessionSettings Runtime::session_settings() {
                     .base_sha256 = workbench_->base_sha256(),
                     .device = workbench_->device(),
                     .num_examples =
-                        trains ? static_cast<std::uint64_t>(workbench_->num_examples(name_)) : 0}};
+                        trains ? static_cast<std::uint64_t>(workbench_->num_examples(name_)) : 0,
+                    .base = config_.model.quantization}};
 }
 
 RunEnd Runtime::run() {
@@ -147,11 +149,16 @@ void Runtime::show(const wire::Progress& progress, bool evaluates) {
   if (!bar_) {
     const std::string what =
         (evaluates ? "evaluate version " : "round ") + std::to_string(progress.round);
-    bar_ = board_.add(what, static_cast<std::int64_t>(progress.num_steps));
+    bar_ = board_.add(what, static_cast<std::int64_t>(progress.num_steps),
+                      static_cast<std::int64_t>(progress.step));
+    note_ = {};
   }
-  bar_->update(static_cast<std::int64_t>(progress.step),
-               evaluates ? "" : "loss " + core::format_fixed(progress.loss, 3));
   const core::Instant now = clock_.now();
+  bar_->update(static_cast<std::int64_t>(progress.step),
+               evaluates ? ""
+                         : note_.text(now, {.loss = progress.loss,
+                                            .num_tokens = progress.num_tokens,
+                                            .peak_bytes = progress.peak_bytes}));
   if (now - last_progress_ < kProgressInterval && progress.step != progress.num_steps) return;
   last_progress_ = now;
   transport_.send(progress);

@@ -217,7 +217,8 @@ void Session::on_trained(const TrainJob& job, std::optional<LocalResult> result)
                                    .num_steps = static_cast<std::uint64_t>(result->num_steps),
                                    .num_tokens = static_cast<std::uint64_t>(result->num_tokens),
                                    .train_loss = result->train_loss,
-                                   .method = settings_.method},
+                                   .method = settings_.method,
+                                   .num_passes = static_cast<std::uint64_t>(result->num_passes)},
                       .seconds = result->seconds};
     if (finished_ && finished_->manifest.payload != finished.manifest.payload) {
       blobs_.remove(finished_->manifest.payload);  // of a round that closed without it

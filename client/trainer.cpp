@@ -227,7 +227,7 @@ class LocalTraining {
                        .num_examples = static_cast<std::int64_t>(input_.examples.dataset.size()),
                        .num_steps = total_,
                        .num_tokens = num_tokens_,
-                       .num_passes = num_passes_,
+                       .num_passes = num_passes_ + adapter_->own_passes(),
                        .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
     for (const auto& [name, tensor] : input_.model.dense()) {

@@ -33,7 +33,8 @@ struct LocalResult {
   std::int64_t num_examples = 0;  ///< of the shard: the client's weight
   std::int64_t num_steps = 0;     ///< optimiser steps taken
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted
-  /// Forward and backward passes over a micro-batch: one each, but for bi-level methods.
+  /// Passes over a micro-batch, forward and backward: one each, and what bi-level methods and
+  /// teachers make besides.
   std::int64_t num_passes = 0;
   double train_loss = 0.0;  ///< mean task loss over the round's targets, as they were met
   double seconds = 0.0;     ///< wall clock

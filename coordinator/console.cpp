@@ -40,13 +40,18 @@ void Console::on_planned(const wire::RoundPlan& plan) {
 
 void Console::on_progress(const std::string& client, const wire::Progress& progress) {
   auto found = bars_.find(client);
+  const auto step = static_cast<std::int64_t>(progress.step);
   if (found == bars_.end()) {
     const auto total = static_cast<std::int64_t>(progress.num_steps);
-    found = bars_.emplace(client, board_.add(client, total)).first;
+    found =
+        bars_.emplace(client, Progress{.bar = board_.add(client, total, step), .note = {}}).first;
   }
   const bool trains = progress.loss != 0.0;
-  found->second.update(static_cast<std::int64_t>(progress.step),
-                       trains ? "loss " + core::format_fixed(progress.loss, 3) : "evaluating");
+  found->second.bar.update(
+      step, trains ? found->second.note.text(clock_.now(), {.loss = progress.loss,
+                                                            .num_tokens = progress.num_tokens,
+                                                            .peak_bytes = progress.peak_bytes})
+                   : "evaluating");
   if (progress.step == progress.num_steps) finish_bar(client);
 }
 
@@ -94,7 +99,7 @@ void Console::on_evaluated(std::uint64_t version, const Metrics& metrics) {
 void Console::finish_bar(const std::string& client) {
   const auto found = bars_.find(client);
   if (found == bars_.end()) return;
-  found->second.finish();
+  found->second.bar.finish();
   bars_.erase(found);
 }
 

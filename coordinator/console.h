@@ -6,6 +6,7 @@
 #include <string>
 
 #include "coordinator/observer.h"
+#include "core/clock.h"
 #include "core/progress.h"
 
 namespace drystone::coordinator {
@@ -28,8 +29,14 @@ class Console final : public Observer {
  private:
   void finish_bar(const std::string& client);
 
+  struct Progress {
+    core::ProgressBoard::Bar bar;
+    core::TrainingNote note;
+  };
+
   core::ProgressBoard& board_;
-  std::map<std::string, core::ProgressBoard::Bar> bars_;  ///< by client
+  core::SystemClock clock_;
+  std::map<std::string, Progress> bars_;  ///< by client
 };
 
 /// The table that ends a run: one line before any round and one after each.

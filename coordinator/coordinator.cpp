@@ -8,6 +8,7 @@
 #include "coordinator/aggregate_round.h"
 #include "coordinator/gate.h"
 #include "core/check.h"
+#include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -27,6 +28,8 @@ namespace {
 
 constexpr core::Digest kNoContext{};
 constexpr std::uint64_t kToldRefusals = 20;  // a client and round
+/// What the mean is relative to when clients hold the base model in different ways.
+constexpr const char* kEachItsOwnBase = ", each relative to its own base";
 
 /// Refusals of a signed offer after which the client has no better one for this round: it has
 /// answered, nobody needs to wait for it.
@@ -135,6 +138,7 @@ struct Coordinator::Impl {
   std::map<std::string, std::uint64_t> num_refused;  ///< in the open round, by client
   std::optional<wire::Signed> plan;                  ///< of the open round
   std::set<std::string> devices;                     ///< of the trainers that joined
+  std::map<std::string, std::string> bases;          ///< how each client holds the base model
   core::Instant started;
   core::Instant round_started;
   std::uint64_t round_bytes_received = 0;
@@ -160,6 +164,9 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       round_started(started),
       compute(1, {.on_thread_start = [] { tensors::use_threads(1); },
                   .on_finished = [this] { transport.wake(); }}) {
+  for (const core::ListedClient& listed : core::list_clients(setup.config)) {
+    bases[listed.name] = listed.quantization;
+  }
   for (const core::Digest& blob : store.blobs().all()) release(blob);  // what a crash left over
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
@@ -312,6 +319,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
   transport.send(client, wire::Welcome{federation_id(setup.config), machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
   if (setup.roster.clients.at(client).role == crypto::Role::Train) devices.insert(hello.device);
+  if (!hello.base.empty()) bases[client] = hello.base;
   notify(&Observer::on_joined, client, hello);
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
@@ -580,8 +588,12 @@ RoundReport Coordinator::Impl::describe(const OpenRound& round, const Aggregated
     examples += weight;
     report.client_steps += manifest->num_steps;
     report.tokens += manifest->num_tokens;
+    report.passes += manifest->num_passes;
+    const auto base = bases.find(client);
+    ++report.bases[base == bases.end() ? setup.config.model.quantization : base->second];
   }
   report.train_loss /= examples;
+  if (report.bases.size() > 1) report.exactness += kEachItsOwnBase;
   round_started = clock.now();
   round_bytes_received = transport.bytes_received();
   round_bytes_sent = transport.bytes_sent();

@@ -36,7 +36,10 @@ Json to_object(const RoundReport& round) {
                  {"exactness", round.exactness},
                  {"seconds", number(round.seconds)},
                  {"client_steps", round.client_steps},
-                 {"tokens", round.tokens}};
+                 {"tokens", round.tokens},
+                 {"passes", round.passes},
+                 {"bases", Json::object()}};
+  for (const auto& [base, count] : round.bases) object["bases"][base] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
   return object;
 }
@@ -63,6 +66,8 @@ RoundReport round_from_json(const std::string& text) {
     object.at("seconds").get_to(round.seconds);
     object.at("client_steps").get_to(round.client_steps);
     object.at("tokens").get_to(round.tokens);
+    if (object.contains("passes")) object.at("passes").get_to(round.passes);
+    if (object.contains("bases")) object.at("bases").get_to(round.bases);
     return round;
   } catch (const Json::exception& error) {
     throw core::IoError(std::string("round report: unreadable: ") + error.what());
@@ -80,10 +85,12 @@ std::string to_json(const RunReport& report) {
   Json rounds = Json::array();
   std::uint64_t steps = 0;
   std::uint64_t tokens = 0;
+  std::uint64_t passes = 0;
   for (const RoundReport& round : report.rounds) {
     rounds.push_back(to_object(round));
     steps += round.client_steps;
     tokens += round.tokens;
+    passes += round.passes;
   }
   const Json object = {{"name", report.name},
                        {"seed", report.seed},
@@ -97,7 +104,8 @@ std::string to_json(const RunReport& report) {
                          {"bytes_up", report.bytes_up},
                          {"bytes_down", report.bytes_down},
                          {"client_steps", steps},
-                         {"tokens", tokens}}},
+                         {"tokens", tokens},
+                         {"passes", passes}}},
                        {"peak_rss_bytes", report.peak_rss_bytes},
                        {"device", report.device}};
   return object.dump(2) + "\n";

@@ -29,6 +29,10 @@ struct RoundReport {
   double seconds = 0.0;
   std::uint64_t client_steps = 0;
   std::uint64_t tokens = 0;
+  std::uint64_t passes = 0;  ///< over micro-batches, forward and backward
+  /// Accepted clients by how they hold the base model ("none", "nf4"): each one's update is
+  /// relative to its own base, dequantised.
+  std::map<std::string, std::uint64_t> bases = {};
   std::optional<Metrics> eval;  ///< of the version that this round published
 };
 

@@ -24,6 +24,10 @@ namespace {
 
 std::int64_t number(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 
+double rate(std::uint64_t count, double seconds) {
+  return seconds > 0.0 ? static_cast<double>(count) / seconds : 0.0;
+}
+
 }  // namespace
 
 void MetricsRecorder::on_joined(const std::string& client, const wire::Hello& hello) {
@@ -38,6 +42,10 @@ void MetricsRecorder::on_planned(const wire::RoundPlan& plan) {
                           {"asked", number(plan.cohort.size())}});
 }
 
+void MetricsRecorder::on_progress(const std::string& client, const wire::Progress& progress) {
+  peak_bytes_[client] = progress.peak_bytes;
+}
+
 void MetricsRecorder::on_accepted(const wire::UpdateManifest& manifest, double seconds) {
   file_.write("update", {{"round", number(manifest.round)},
                          {"client", manifest.client},
@@ -46,8 +54,11 @@ void MetricsRecorder::on_accepted(const wire::UpdateManifest& manifest, double s
                          {"examples", number(manifest.num_examples)},
                          {"steps", number(manifest.num_steps)},
                          {"tokens", number(manifest.num_tokens)},
+                         {"passes", number(manifest.num_passes)},
                          {"bytes", number(manifest.payload_bytes)},
-                         {"seconds", seconds}});
+                         {"seconds", seconds},
+                         {"tokens_per_second", rate(manifest.num_tokens, seconds)},
+                         {"peak_bytes", number(peak_bytes_[manifest.client])}});
 }
 
 void MetricsRecorder::on_refused(const std::string& client, const core::Failure& failure) {
@@ -69,7 +80,11 @@ void MetricsRecorder::on_published(const RoundReport& round) {
                             {"bytes_down", number(round.bytes_down)},
                             {"stack_rank", round.stack_rank},
                             {"compact_rank", round.compact_rank},
-                            {"seconds", round.seconds}});
+                            {"tokens", number(round.tokens)},
+                            {"passes", number(round.passes)},
+                            {"seconds", round.seconds},
+                            {"tokens_per_second", rate(round.tokens, round.seconds)},
+                            {"peak_bytes", number(core::peak_rss_bytes())}});
 }
 
 void MetricsRecorder::on_evaluated(std::uint64_t version, const Metrics& metrics) {

@@ -1,7 +1,9 @@
 #pragma once
 // The run folder that a federation leaves behind (contract: run folder).
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "coordinator/coordinator.h"
@@ -17,6 +19,7 @@ class MetricsRecorder final : public Observer {
 
   void on_joined(const std::string& client, const wire::Hello& hello) override;
   void on_planned(const wire::RoundPlan& plan) override;
+  void on_progress(const std::string& client, const wire::Progress& progress) override;
   void on_accepted(const wire::UpdateManifest& manifest, double seconds) override;
   void on_refused(const std::string& client, const core::Failure& failure) override;
   void on_abandoned(std::uint64_t round, const std::string& reason) override;
@@ -25,6 +28,7 @@ class MetricsRecorder final : public Observer {
 
  private:
   core::MetricsWriter file_;
+  std::map<std::string, std::uint64_t> peak_bytes_;  ///< by client, as it last said
 };
 
 /// What a run was made of, beside the coordinator's own state.

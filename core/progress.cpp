@@ -27,6 +27,7 @@ const Clock& system_clock() {
 struct BarFacts {
   std::string name;
   std::int64_t total = 0;
+  std::int64_t done_before = 0;
   std::int64_t step = 0;
   std::string note;
   Instant start{0};
@@ -80,10 +81,12 @@ std::string count_text(const BarFacts& bar) {
   return bar.total > 0 ? step + "/" + std::to_string(bar.total) : step;
 }
 
+/// Time since the bar is there, and what is left at the speed since then.
 std::string time_text(const BarFacts& bar, double elapsed) {
-  const double done = fraction(bar);
-  if (done <= 0.0 || done >= 1.0) return clock_text(elapsed);
-  return clock_text(elapsed) + " < " + clock_text(elapsed / done * (1.0 - done));
+  const std::int64_t seen = bar.step - bar.done_before;
+  if (bar.total <= 0 || seen <= 0 || bar.step >= bar.total) return clock_text(elapsed);
+  const double left = static_cast<double>(bar.total - bar.step) / static_cast<double>(seen);
+  return clock_text(elapsed) + " < " + clock_text(elapsed * left);
 }
 
 /// "client-3  [====>     ]  45%  32/70  0:12 < 0:15  loss 1.23": the gauge takes what room is left.
@@ -178,12 +181,17 @@ ProgressBoard::ProgressBoard() : ProgressBoard(Terminal::standard_error(), syste
 ProgressBoard::ProgressBoard(Terminal& terminal, const Clock& clock)
     : state_(std::make_shared<State>(terminal, clock)) {}
 
-ProgressBoard::Bar ProgressBoard::add(std::string name, std::int64_t total) {
+ProgressBoard::Bar ProgressBoard::add(std::string name, std::int64_t total, std::int64_t done) {
   const std::scoped_lock lock(state_->mutex);
   const Instant now = state_->clock.now();
   const std::uint64_t id = state_->next_id++;
-  state_->bars[id] = {
-      .name = one_line(name), .total = total, .note = {}, .start = now, .last_line = now};
+  state_->bars[id] = {.name = one_line(name),
+                      .total = total,
+                      .done_before = done,
+                      .step = done,
+                      .note = {},
+                      .start = now,
+                      .last_line = now};
   state_->draw(now, /*at_once=*/true);
   return {state_, id};
 }
@@ -223,6 +231,21 @@ void ProgressBoard::Bar::finish(std::string_view summary) {
   } else if (!state_->terminal.interactive()) {
     state_->terminal.print(line_text(bar, seconds_since(bar.start, now)));
   }
+}
+
+std::string TrainingNote::text(Instant now, const Facts& facts) {
+  if (!first_) {
+    first_ = now;
+    first_tokens_ = facts.num_tokens;
+  }
+  std::string text = "loss " + format_fixed(facts.loss, 3);
+  const double seconds = seconds_since(*first_, now);
+  if (facts.num_tokens > first_tokens_ && seconds > 0.0) {
+    const double speed = static_cast<double>(facts.num_tokens - first_tokens_) / seconds;
+    text += "  " + format_fixed(speed, speed < 10.0 ? 1 : 0) + " tokens/s";
+  }
+  if (facts.peak_bytes > 0) text += "  " + format_bytes(facts.peak_bytes);
+  return text;
 }
 
 }  // namespace drystone::core

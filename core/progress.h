@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,8 +25,9 @@ class ProgressBoard {
   /// Both outlive the board and its bars.
   ProgressBoard(Terminal& terminal, const Clock& clock);
 
-  /// A new bar below the others. `total` is the number of steps; 0 when nobody knows.
-  Bar add(std::string name, std::int64_t total);
+  /// A new bar below the others. `total` is the number of steps; 0 when nobody knows. `done` of them
+  /// were over before: the time that is left is told from the others.
+  Bar add(std::string name, std::int64_t total, std::int64_t done = 0);
 
  private:
   struct State;
@@ -52,6 +54,22 @@ class ProgressBoard::Bar {
 
   std::shared_ptr<State> state_;
   std::uint64_t id_;
+};
+
+/// What a training says at the right margin: "loss 1.234  5210 tokens/s  1.2 GB".
+class TrainingNote {
+ public:
+  struct Facts {
+    double loss = 0.0;
+    std::uint64_t num_tokens = 0;  ///< so far, ascending; 0: not told
+    std::uint64_t peak_bytes = 0;  ///< of memory; 0: not told
+  };
+  /// The speed is that since the first call.
+  std::string text(Instant now, const Facts& facts);
+
+ private:
+  std::optional<Instant> first_;
+  std::uint64_t first_tokens_ = 0;
 };
 
 }  // namespace drystone::core

@@ -75,7 +75,7 @@ class Simulation {
   void load_model_and_data();
   Bench& bench(const std::string& quantization);
   void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
-                  Bench& bench);
+                  const std::string& quantization);
   coordinator::CoordinatorSetup coordinator_setup();
   bool pump(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
@@ -108,11 +108,11 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       workers_(num_workers(config_)) {
   load_model_and_data();
   for (const core::ListedClient& listed : listed_) {
-    add_client(listed.name, crypto::Role::Train, listed.training, bench(listed.quantization));
+    add_client(listed.name, crypto::Role::Train, listed.training, listed.quantization);
   }
   if (!config_.data.test.empty()) {
     add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training,
-               bench(config_.model.quantization));
+               config_.model.quantization);
   }
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
@@ -148,28 +148,30 @@ Bench& Simulation::bench(const std::string& quantization) {
 }
 
 void Simulation::add_client(const std::string& name, crypto::Role role,
-                            const core::TrainingConfig& training, Bench& bench) {
+                            const core::TrainingConfig& training, const std::string& quantization) {
+  Bench& held = bench(quantization);
   crypto::Identity identity = virtual_identity(name, config_.seed);
   roster_.clients[name] = {.identity = identity.public_part,
                            .role = role,
                            .max_rank = adapters::export_rank(adapters::spec_of(training)),
                            .max_examples = 0};
   const std::uint64_t num_examples =
-      role == crypto::Role::Train ? static_cast<std::uint64_t>(bench.workbench.num_examples(name))
+      role == crypto::Role::Train ? static_cast<std::uint64_t>(held.workbench.num_examples(name))
                                   : 0;
   client::SessionSettings settings{.client = name,
                                    .method = training.method,
                                    .coordinator_signing = coordinator_identity_.public_part.signing,
                                    .hello = {.software = "drystone simulation",
                                              .base_sha256 = config_.model.sha256,
-                                             .device = bench.workbench.device(),
-                                             .num_examples = num_examples},
+                                             .device = held.workbench.device(),
+                                             .num_examples = num_examples,
+                                             .base = quantization},
                                    .keep_blobs = false};
   members_.push_back(std::make_unique<VirtualClient>(
-      bench.workbench,
+      held.workbench,
       client::JobSettings{.client = name, .training = training, .test = kTestExamples},
-      std::move(identity), std::move(settings), bench.states,
-      options_.run_dir / "state" / "clients" / name, bench.workbench.pristine(),
+      std::move(identity), std::move(settings), held.states,
+      options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
       hub_.connect(name)));
 }
 

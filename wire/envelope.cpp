@@ -53,6 +53,7 @@ void write(Builder envelope, const Hello& message) {
   builder.setBaseSha256(message.base_sha256);
   builder.setDevice(message.device);
   builder.setNumExamples(message.num_examples);
+  builder.setBase(message.base);
 }
 
 void write(Builder envelope, const CatalogRequest& message) {
@@ -77,6 +78,8 @@ void write(Builder envelope, const Progress& message) {
   builder.setStep(message.step);
   builder.setNumSteps(message.num_steps);
   builder.setLoss(message.loss);
+  builder.setNumTokens(message.num_tokens);
+  builder.setPeakBytes(message.peak_bytes);
 }
 
 void write(Builder envelope, const Welcome& message) {
@@ -169,14 +172,17 @@ Hello read(schema::Hello::Reader reader) {
           .software = read_text(reader.getSoftware(), kMaxNameBytes, "software"),
           .base_sha256 = read_text(reader.getBaseSha256(), kMaxNameBytes, "base_sha256"),
           .device = read_text(reader.getDevice(), kMaxNameBytes, "device"),
-          .num_examples = reader.getNumExamples()};
+          .num_examples = reader.getNumExamples(),
+          .base = read_text(reader.getBase(), kMaxNameBytes, "base")};
 }
 
 Progress read(schema::Progress::Reader reader) {
   return {.round = reader.getRound(),
           .step = reader.getStep(),
           .num_steps = reader.getNumSteps(),
-          .loss = read_finite(reader.getLoss(), "loss")};
+          .loss = read_finite(reader.getLoss(), "loss"),
+          .num_tokens = reader.getNumTokens(),
+          .peak_bytes = reader.getPeakBytes()};
 }
 
 Welcome read(schema::Welcome::Reader reader) {

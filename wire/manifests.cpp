@@ -58,6 +58,7 @@ UpdateManifest read_update(schema::UpdateManifest::Reader reader) {
   manifest.num_tokens = reader.getNumTokens();
   manifest.train_loss = read_finite(reader.getTrainLoss(), "train_loss");
   manifest.method = read_text(reader.getMethod(), kMaxNameBytes, "method");
+  manifest.num_passes = reader.getNumPasses();
   if (manifest.payload_bytes == 0) malformed("payload_bytes: 0");
   return manifest;
 }
@@ -134,6 +135,7 @@ core::Bytes encode(const UpdateManifest& manifest) {
   builder.setNumTokens(manifest.num_tokens);
   builder.setTrainLoss(manifest.train_loss);
   builder.setMethod(manifest.method);
+  builder.setNumPasses(manifest.num_passes);
   return canonical_bytes(builder.asReader(), kMaxSignedBytes, "UpdateManifest");
 }
 

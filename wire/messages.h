@@ -15,7 +15,7 @@
 
 namespace drystone::wire {
 
-inline constexpr std::uint32_t kProtocolVersion = 1;
+inline constexpr std::uint32_t kProtocolVersion = 2;
 
 /// Bytes together with the signature over exactly these bytes.
 struct Signed {
@@ -57,6 +57,7 @@ struct UpdateManifest {
   std::uint64_t num_tokens = 0;
   double train_loss = 0.0;
   std::string method;
+  std::uint64_t num_passes = 0;  ///< over a micro-batch, forward and backward
 };
 
 enum class PublishMode : std::uint8_t {
@@ -106,6 +107,7 @@ struct Hello {
   std::string base_sha256;  ///< hex; must equal the plan's pinned base
   std::string device;       ///< "cpu", "cuda:0"
   std::uint64_t num_examples = 0;
+  std::string base = {};  ///< how the base model is held: "none" (full precision), "nf4"
 };
 /// Asks for the manifests of all versions after `since`, up to the newest.
 struct CatalogRequest {
@@ -125,6 +127,8 @@ struct Progress {
   std::uint64_t step = 0;
   std::uint64_t num_steps = 0;
   double loss = 0.0;
+  std::uint64_t num_tokens = 0;  ///< trained on since the round began; 0: an evaluation
+  std::uint64_t peak_bytes = 0;  ///< most memory that the process ever had resident; 0: unknown
 };
 
 // ---- coordinator → client -------------------------------------------------------------------

@@ -1,5 +1,5 @@
 @0xd15b1e5a7c0ffee1;
-# Drystone's protocol, version 1 (docs/protocol.md). Plain C++ forms: wire/messages.h.
+# Drystone's protocol, version 2 (docs/protocol.md). Plain C++ forms: wire/messages.h.
 # Fields are only ever added at the end; a change of meaning needs a new protocol version.
 
 using Cxx = import "/capnp/c++.capnp";
@@ -31,6 +31,7 @@ struct UpdateManifest {
   numTokens @8 :UInt64;
   trainLoss @9 :Float64;
   method @10 :Text;
+  numPasses @11 :UInt64;
 }
 
 enum PublishMode {
@@ -94,6 +95,7 @@ struct Hello {
   baseSha256 @2 :Text;
   device @3 :Text;
   numExamples @4 :UInt64;
+  base @5 :Text;
 }
 
 struct CatalogRequest {
@@ -115,6 +117,8 @@ struct Progress {
   step @1 :UInt64;
   numSteps @2 :UInt64;
   loss @3 :Float64;
+  numTokens @4 :UInt64;
+  peakBytes @5 :UInt64;
 }
 
 struct Welcome {

@@ -57,6 +57,26 @@ TEST_CASE("progress: a bar tells share, steps, time passed and left, and the not
         "client-3  [==============================]  100%  70/70  0:15  loss 1.23\n");
 }
 
+TEST_CASE("progress: what is left is told from the steps that the bar has seen") {
+  Screen screen(/*interactive=*/true);
+  auto bar = screen.board.add("a", 11, /*done=*/1);
+  CHECK(screen.visible().find("1/11  0:00\n") != std::string::npos);
+  screen.clock.advance(5s);
+  bar.update(2);
+  CHECK(screen.visible().find("2/11  0:05 < 0:45\n") != std::string::npos);
+}
+
+TEST_CASE("progress: a training's note has its loss, its speed since the first note, its memory") {
+  core::TrainingNote note;
+  CHECK(note.text(3s, {.loss = 1.23456}) == "loss 1.235");
+  CHECK(note.text(4s, {.loss = 0.5, .num_tokens = 400}) == "loss 0.500  400 tokens/s");
+  CHECK(note.text(5s, {.loss = 0.5, .num_tokens = 3000, .peak_bytes = 1'200'000'000}) ==
+        "loss 0.500  1500 tokens/s  1.2 GB");
+  CHECK(note.text(1003s, {.loss = 0.5, .num_tokens = 5000}) == "loss 0.500  5.0 tokens/s");
+  core::TrainingNote evaluates;
+  CHECK(evaluates.text(1s, {.loss = 0.5, .num_tokens = 100}) == "loss 0.500");
+}
+
 TEST_CASE("progress: an unknown total has no gauge; hours show when there are any") {
   Screen screen(/*interactive=*/true);
   auto bar = screen.board.add("tokens", 0);

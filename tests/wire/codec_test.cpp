@@ -98,6 +98,7 @@ TEST_CASE("encode: signed structs come back equal, equal structs give equal byte
     CHECK(update_again->num_examples == update.num_examples);
     CHECK(update_again->train_loss == update.train_loss);
     CHECK(update_again->method == update.method);
+    CHECK(update_again->num_passes == update.num_passes);
     CHECK(encode(*update_again) == encode(update));
 
     const wire::VersionManifest version = test::sample_version(random);

@@ -53,7 +53,8 @@ wire::UpdateManifest sample_update(SplitMix64& random) {
           .num_steps = random.below(1000),
           .num_tokens = random.below(1'000'000),
           .train_loss = random.normal(),
-          .method = "lora"};
+          .method = "lora",
+          .num_passes = random.below(5000)};
 }
 
 wire::VersionManifest sample_version(SplitMix64& random) {
@@ -99,12 +100,17 @@ std::vector<wire::Message> sample_messages(std::uint64_t seed) {
   return {wire::Hello{.software = "drystone 0.1.0",
                       .base_sha256 = core::to_hex(sample_digest(random)),
                       .device = "cuda:0",
-                      .num_examples = random()},
+                      .num_examples = random(),
+                      .base = "nf4"},
           wire::CatalogRequest{random()},
           wire::Offer{sample_signed(random, encode(sample_update(random))), random.uniform()},
           wire::Report{sample_signed(random, encode(sample_evaluation(random))), random.uniform()},
-          wire::Progress{
-              .round = random(), .step = random(), .num_steps = random(), .loss = random.normal()},
+          wire::Progress{.round = random(),
+                         .step = random(),
+                         .num_steps = random(),
+                         .loss = random.normal(),
+                         .num_tokens = random(),
+                         .peak_bytes = random()},
           wire::Welcome{
               .federation = sample_name(random), .version = random(), .rounds = random.below(100)},
           wire::Task{sample_signed(random, encode(sample_plan(random)))},
