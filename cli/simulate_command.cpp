@@ -23,11 +23,16 @@ struct Options {
   fs::path config;
   fs::path out;
   std::vector<std::string> overrides;
+  std::string memory_limit;
   bool resume = false;
 };
 
 int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
-  core::Config config = core::load_config(options.config, options.overrides);
+  std::vector<std::string> overrides = options.overrides;
+  if (!options.memory_limit.empty()) {
+    overrides.push_back("training.memory_limit=" + options.memory_limit);
+  }
+  core::Config config = core::load_config(options.config, overrides);
   if (!options.out.empty()) config.output.dir = options.out;
   if (common.threads > 0) config.simulation.workers = common.threads;
   const fs::path dir = config.output.dir;
@@ -58,6 +63,11 @@ Command add_simulate(CLI::App& app) {
   app.add_option("--set", options->overrides,
                  "KEY=VALUE that replaces a key of the file, e.g. "
                  "federation.rounds=5");
+  app.add_option(
+         "--memory-limit", options->memory_limit,
+         "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
+         "layers again, trains fewer clients at a time")
+      ->type_name("SIZE");
   app.add_flag("--resume", options->resume, "Go on with the run in the folder");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     return run(*options, common, stop);

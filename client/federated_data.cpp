@@ -89,7 +89,8 @@ WorkbenchConfig workbench_config(const core::Config& config, const std::string& 
                         : std::vector<std::string>(),
           .sequences = data::sequence_options(config.data, config.model.max_length),
           .device = device,
-          .packing = config.data.packing};
+          .packing = config.data.packing,
+          .memory_limit = config.training.memory_limit};
 }
 
 void check_methods(const core::Config& config) {

@@ -46,10 +46,15 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   core::add_common_options(app, common);
   std::filesystem::path file;
   std::vector<std::string> overrides;
+  std::string memory_limit;
   app.add_option("CONFIG", file, "client.toml of this client's folder")->required();
   app.add_option("--set", overrides,
                  "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
+  app.add_option("--memory-limit", memory_limit,
+                 "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
+      ->type_name("SIZE");
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  if (!memory_limit.empty()) overrides.push_back("training.memory_limit=" + memory_limit);
   core::Config config = core::load_config(file, overrides);
   if (common.threads > 0) config.training.threads = common.threads;
   check(config);

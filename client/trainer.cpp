@@ -13,8 +13,10 @@
 
 #include "adapters/registry.h"
 #include "client/held_out.h"
+#include "client/memory_plan.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 
 namespace drystone::client {
@@ -65,13 +67,13 @@ class LocalTraining {
                                        .pristine = &input.state.pristine_weights(),
                                        .statistics = &input.state.statistics()});
     parameters_ = adapter_->parameters();
-    input.model.set_checkpointing(input.training.checkpointing);
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
       parameters_.push_back(std::move(leaf));
     }
     optimizer_ =
         adapter_->make_optimizer(parameters_, {.weight_decay = input.training.weight_decay});
     prepare_batches();
+    plan_passes();
   }
 
   /// Leaves the model as it was handed in, but for the installed weights.
@@ -111,12 +113,55 @@ class LocalTraining {
     total_ = steps_of(input_.training, batches_->per_epoch());
   }
 
+  /// How passes fit training.memory_limit.
+  void plan_passes() {
+    bool checkpointing = input_.training.checkpointing;
+    if (input_.training.memory_limit > 0) {
+      std::int64_t bytes = 0;
+      for (const adapters::Parameter& parameter : parameters_) {
+        bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());
+      }
+      const MemoryPlan plan = plan_memory(
+          input_.model, input_.training, pass_limits(input_.examples, input_.training.batch_size),
+          fixed_memory(input_.model, input_.examples, input_.base_bytes, bytes),
+          adapter_->needs_logits());
+      checkpointing = plan.checkpointing || checkpointing;
+      max_tokens_ = plan.max_tokens;
+      tell(plan, checkpointing);
+    }
+    input_.model.set_checkpointing(checkpointing);
+  }
+
+  void tell(const MemoryPlan& plan, bool checkpointing) const {
+    if (input_.round > 1) return;
+    const auto text = [](std::int64_t bytes) {
+      return core::format_bytes(static_cast<std::uint64_t>(bytes));
+    };
+    const std::string limit = text(input_.training.memory_limit);
+    const std::string estimate = text(plan.total_bytes);
+    core::log_info("fitted to the memory limit",
+                   {{"client", std::string_view(input_.client)},
+                    {"limit", std::string_view(limit)},
+                    {"estimate", std::string_view(estimate)},
+                    {"rows", plan.rows},
+                    {"tokens", plan.max_tokens},
+                    {"checkpointing", std::string_view(checkpointing ? "on" : "off")}});
+  }
+
+  /// Adds a mini-batch, in parts where the memory limit asks for it.
+  void add_parts(data::EncodedBatch batch, MicroBatches& micro_batches) const {
+    for (data::EncodedBatch& part : data::split_rows(std::move(batch), max_tokens_)) {
+      micro_batches.push_back(std::move(part));
+    }
+  }
+
   /// The micro-batches of the next step; a step does not reach into the next epoch.
   MicroBatches next_micro_batches() {
     MicroBatches micro_batches;
-    const auto wanted = static_cast<std::size_t>(input_.training.gradient_accumulation);
-    while (micro_batches.size() < wanted) {
-      core::ensure(batches_->next(micro_batches.emplace_back()), "train: too few batches");
+    for (std::int64_t i = 0; i < input_.training.gradient_accumulation; ++i) {
+      data::EncodedBatch batch;
+      core::ensure(batches_->next(batch), "train: too few batches");
+      add_parts(std::move(batch), micro_batches);
       if (++num_batches_ % batches_->per_epoch() == 0) break;
     }
     return micro_batches;
@@ -155,7 +200,9 @@ class LocalTraining {
     const auto backward = [&](Data which) {
       MicroBatches next;
       if (which == Data::HeldOut) {
-        core::ensure(held_out_->next(next.emplace_back()), "train: no held-out batch");
+        data::EncodedBatch batch;
+        core::ensure(held_out_->next(batch), "train: no held-out batch");
+        add_parts(std::move(batch), next);
       }
       const bool is_last = which == Data::LastBatch;
       accumulate_gradients(is_last ? last : next, step,
@@ -268,6 +315,7 @@ class LocalTraining {
   std::optional<data::TrainingBatches> batches_;
   std::optional<data::TrainingBatches> held_out_;
   std::int64_t num_batches_ = 0;
+  std::int64_t max_tokens_ = 0;  // of a pass with more than one row; 0: no bound
   Clock::time_point start_ = Clock::now();
   std::unique_ptr<adapters::Adapter> adapter_;
   std::vector<adapters::Parameter> parameters_;

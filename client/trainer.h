@@ -50,6 +50,8 @@ struct TrainInput {
   std::uint64_t round = 0;
   std::uint64_t rounds = 0;  ///< of the federation; 0: unknown
   std::string client;
+  /// Of all weights that the process holds, for training.memory_limit; 0: the linear layers'.
+  std::int64_t base_bytes = 0;
   /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
   /// random A, as rules that average A and B separately need.
   bool common_start = false;
@@ -60,9 +62,10 @@ std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_ex
 
 /// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,
 /// whatever else runs. A step's gradient is that of the mean over all its examples (causal LM: over
-/// all labels that it predicts), also where gradient_accumulation splits it.
+/// all labels that it predicts), also where gradient_accumulation or memory_limit splits it.
 /// @return nullopt when stopped
-/// @throws core::ConfigError      the method or its settings do not fit
+/// @throws core::ConfigError      the method or its settings do not fit, or not even one row fits
+///                                memory_limit
 /// @throws core::InvalidArgument  no examples
 /// @throws core::Error            the loss or the result is not finite (with the remedy)
 std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHooks& hooks = {});

@@ -130,6 +130,20 @@ struct Workbench::Impl {
                                        .pack_to = config.packing ? config.model.max_length : 0});
   }
 
+  std::int64_t evaluation_rows(models::Model& model, const GlobalState& state,
+                               const Examples& named) const {
+    if (config.memory_limit == 0) return config.evaluation_batch;
+    MemoryFixed fixed = fixed_memory(model, named, models::num_bytes(base), 0);
+    for (const models::Linear* linear : model.linears()) {
+      if (linear->quantized) continue;
+      const bool is_base = linear->weight.is_alias_of(state.pristine_weights().at(linear->name));
+      if (!is_base) fixed.versions += static_cast<std::int64_t>(linear->weight.nbytes());
+    }
+    PassLimits limits = pass_limits(named, config.evaluation_batch);
+    limits.row_tokens = limits.longest;  // nothing is packed here
+    return client::evaluation_rows(model, config.memory_limit, limits, fixed);
+  }
+
   [[noreturn]] static void fail(const std::string& where, const std::string& problem) {
     throw core::ConfigError(where + ": " + problem);
   }
@@ -208,15 +222,36 @@ std::optional<LocalResult> Workbench::train(const TrainRequest& request,
                         .round = request.round,
                         .rounds = request.rounds,
                         .client = request.client,
+                        .base_bytes = models::num_bytes(impl_->base),
                         .common_start = request.common_start},
                        hooks);
+}
+
+TrainingMemory Workbench::training_memory(const std::string& examples,
+                                          const core::TrainingConfig& training) const {
+  core::require(training.memory_limit > 0, "workbench: training_memory without a limit");
+  const std::unique_ptr<models::Model> model = impl_->instance();
+  const auto adapter = adapters::make_adapter(
+      *model,
+      {.rank = training.rank, .alpha = training.alpha, .target_modules = training.target_modules},
+      {});
+  std::int64_t bytes = 0;
+  for (const adapters::Parameter& parameter : adapter->parameters()) {
+    bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());
+  }
+  const Examples& named = impl_->named(examples);
+  const MemoryFixed fixed = fixed_memory(*model, named, models::num_bytes(impl_->base), bytes);
+  return {.fixed = fixed,
+          .plan = plan_memory(*model, training, pass_limits(named, training.batch_size), fixed,
+                              /*keeps_logits=*/false)};
 }
 
 std::optional<Evaluation> Workbench::evaluate(const GlobalState& state, const std::string& examples,
                                               const EvaluateHooks& hooks) const {
   const std::unique_ptr<models::Model> model = impl_->instance();
   state.install_for_evaluation(*model);
-  return evaluate_model(*model, impl_->named(examples), impl_->config.evaluation_batch, hooks);
+  const Examples& named = impl_->named(examples);
+  return evaluate_model(*model, named, impl_->evaluation_rows(*model, state, named), hooks);
 }
 
 }  // namespace drystone::client

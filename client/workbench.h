@@ -10,6 +10,7 @@
 #include "aggregation/layout.h"
 #include "client/evaluator.h"
 #include "client/global_model.h"
+#include "client/memory_plan.h"
 #include "client/trainer.h"
 #include "core/config.h"
 #include "data/record.h"
@@ -24,6 +25,7 @@ struct WorkbenchConfig {
   std::string device = "auto";         ///< auto | cpu | cuda | cuda:N
   bool packing = false;                ///< causal LM: several examples a row in training
   std::int64_t evaluation_batch = 64;  ///< examples
+  std::int64_t memory_limit = 0;       ///< bytes, of evaluations; 0: none
   std::uint64_t seed = 0;  ///< of what the checkpoint lacks: the head that all start from
 };
 
@@ -37,6 +39,12 @@ struct TrainRequest {
   core::TrainingConfig training;
   GlobalStatePtr state;
   bool common_start = false;  ///< for rules that average A and B: see TrainInput
+};
+
+/// What a training takes, told before it runs.
+struct TrainingMemory {
+  MemoryFixed fixed;
+  MemoryPlan plan;
 };
 
 /// Loads the base once; every training or evaluation gets its own model instance, made on demand,
@@ -75,6 +83,11 @@ class Workbench {
 
   /// The state before version 0.
   GlobalStatePtr pristine() const;
+
+  /// How a training would fit training.memory_limit, which must be set. Of a method that keeps more
+  /// than LoRA does it tells LoRA's. @throws core::ConfigError  not even one row fits
+  TrainingMemory training_memory(const std::string& examples,
+                                 const core::TrainingConfig& training) const;
 
   /// Computes with request.training.threads threads. nullopt: stopped by the token.
   /// @throws core::Error  e.g. a loss that is not finite

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "core/check.h"
 
@@ -89,6 +90,77 @@ void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<cons
     batch.segments.resize((i + 1) * width, segment);  // at padding: the last one's
     batch.lengths.push_back(static_cast<std::int64_t>(packed.length(rows[i])));
   }
+}
+
+namespace {
+
+/// Rows [begin, end) of `whole`, cut to `width`.
+template <typename Value>
+std::vector<Value> cut(const std::vector<Value>& whole, std::size_t old_width, std::size_t begin,
+                       std::size_t end, std::size_t width) {
+  std::vector<Value> part;
+  if (whole.empty()) return part;
+  part.reserve((end - begin) * width);
+  for (std::size_t row = begin; row < end; ++row) {
+    const auto first = whole.begin() + static_cast<std::ptrdiff_t>(row * old_width);
+    part.insert(part.end(), first, first + static_cast<std::ptrdiff_t>(width));
+  }
+  return part;
+}
+
+/// How many examples lie in the rows before `row`.
+std::size_t examples_before(const EncodedBatch& batch, std::size_t row) {
+  if (batch.segments.empty()) return row;
+  const auto width = static_cast<std::size_t>(batch.tokens);
+  std::size_t count = 0;
+  for (std::size_t r = 0; r < row; ++r) {
+    count += static_cast<std::size_t>(batch.segments[(r + 1) * width - 1]) + 1;
+  }
+  return count;
+}
+
+EncodedBatch part_of(const EncodedBatch& batch, std::size_t begin, std::size_t end) {
+  const auto old_width = static_cast<std::size_t>(batch.tokens);
+  const auto lengths = std::span(batch.lengths).subspan(begin, end - begin);
+  const auto width = static_cast<std::size_t>(std::ranges::max(lengths));
+  const auto of_rows = [&](const auto& values) { return cut(values, 1, begin, end, 1); };
+  const auto examples = std::span(batch.examples)
+                            .subspan(examples_before(batch, begin),
+                                     examples_before(batch, end) - examples_before(batch, begin));
+  return {.rows = static_cast<std::int64_t>(end - begin),
+          .tokens = static_cast<std::int64_t>(width),
+          .input_ids = cut(batch.input_ids, old_width, begin, end, width),
+          .lengths = {lengths.begin(), lengths.end()},
+          .labels = of_rows(batch.labels),
+          .targets = of_rows(batch.targets),
+          .type_ids = cut(batch.type_ids, old_width, begin, end, width),
+          .token_labels = cut(batch.token_labels, old_width, begin, end, width),
+          .segments = cut(batch.segments, old_width, begin, end, width),
+          .examples = {examples.begin(), examples.end()}};
+}
+
+}  // namespace
+
+std::vector<EncodedBatch> split_rows(EncodedBatch batch, std::int64_t max_tokens) {
+  core::require(max_tokens >= 0, "split_rows: a negative number of tokens");
+  std::vector<EncodedBatch> parts;
+  if (max_tokens == 0 || batch.rows * batch.tokens <= max_tokens) {
+    parts.push_back(std::move(batch));
+    return parts;
+  }
+  const auto rows = static_cast<std::size_t>(batch.rows);
+  for (std::size_t begin = 0; begin < rows;) {
+    std::size_t end = begin + 1;
+    std::int64_t width = batch.lengths[begin];
+    for (; end < rows; ++end) {
+      const std::int64_t wider = std::max(width, batch.lengths[end]);
+      if (wider * static_cast<std::int64_t>(end + 1 - begin) > max_tokens) break;
+      width = wider;
+    }
+    parts.push_back(part_of(batch, begin, end));
+    begin = end;
+  }
+  return parts;
 }
 
 TrainingBatches::TrainingBatches(const Dataset& dataset, const BatchOptions& options,

@@ -8,6 +8,7 @@
 
 #include "models/attention.h"
 #include "models/disentangled_attention.h"
+#include "models/footprint.h"
 
 namespace drystone::models {
 std::vector<Linear*> Deberta::embedding_linears() {
@@ -79,6 +80,19 @@ at::Tensor Deberta::attend(const EncoderLayer& layer, const at::Tensor& queries,
                                  .num_heads = config_.num_heads,
                                  .dropout = next_dropout(config_.attention_dropout)},
                                 positions, 1.0 / std::sqrt(head_size * terms), packing);
+}
+
+AttentionFootprint Deberta::attention_footprint(const PassShape& shape) const {
+  const auto element = static_cast<std::int64_t>(word_embeddings_.element_size());
+  AttentionFootprint bytes = padded_attention_footprint(3 * config_.hidden_size, config_.num_heads,
+                                                        /*kept_pairs=*/3, element, shape);
+  const std::int64_t terms =
+      (deberta_.content_to_position ? 1 : 0) + (deberta_.position_to_content ? 1 : 0);
+  bytes.kept += terms * 4 * shape.longest * config_.hidden_size * element;  // rows and their terms
+  // Scores by distance have twice as many columns, and there are gradients of all of them.
+  bytes.passing +=
+      terms * 2 * config_.num_heads * shape.rows * shape.longest * shape.longest * element;
+  return bytes;
 }
 
 }  // namespace drystone::models

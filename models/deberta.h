@@ -66,6 +66,7 @@ class Deberta final : public Encoder {
   at::Tensor attend(const EncoderLayer& layer, const at::Tensor& queries, const at::Tensor& x,
                     const Packing& packing) override;
   PositionTerms position_terms(const EncoderLayer& layer, std::int64_t tokens);
+  AttentionFootprint attention_footprint(const PassShape& shape) const override;
   at::Tensor convolve(const at::Tensor& embedded, const at::Tensor& output, const Packing& packing);
 
   DebertaConfig deberta_;

@@ -23,6 +23,8 @@
 namespace drystone::models {
 
 class KvCache;
+struct AttentionFootprint;
+struct LayerFootprint;
 
 /// RMSNorm or LayerNorm, as the family has it. Frozen.
 struct DecoderNormLayer {
@@ -78,6 +80,7 @@ class Decoder final : public Model {
   std::map<std::string, at::Tensor*> dense() override;
   void set_training(bool on, std::uint64_t seed) override;
   void set_checkpointing(bool on) override { checkpoints_ = on; }
+  std::int64_t activation_bytes(const PassShape& shape) const override;
 
   /// The final norm's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -109,6 +112,8 @@ class Decoder final : public Model {
   at::Tensor finish_layer(const DecoderLayer& layer, const at::Tensor& residual,
                           const at::Tensor& context);
   at::Tensor feed_forward(const DecoderLayer& layer, const at::Tensor& x) const;
+  LayerFootprint layer_footprint(const DecoderLayer& layer, const PassShape& shape) const;
+  AttentionFootprint attention_footprint(const DecoderLayer& layer, const PassShape& shape) const;
   /// The next dropout of this forward pass; none when the model does not train.
   Dropout next_dropout(double probability);
 

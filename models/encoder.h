@@ -19,6 +19,9 @@
 
 namespace drystone::models {
 
+struct AttentionFootprint;
+struct LayerFootprint;
+
 struct LayerNorm {
   at::Tensor weight;
   at::Tensor bias;
@@ -86,6 +89,7 @@ class Encoder : public Model {
   std::map<std::string, at::Tensor*> dense() final;
   void set_training(bool on, std::uint64_t seed) final;
   void set_checkpointing(bool on) final { checkpoints_ = on; }
+  std::int64_t activation_bytes(const PassShape& shape) const final;
 
   /// The last layer's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -106,6 +110,8 @@ class Encoder : public Model {
   /// `queries` are the first tokens alone.
   virtual at::Tensor attend(const EncoderLayer& layer, const at::Tensor& queries,
                             const at::Tensor& x, const Packing& packing);
+  /// What `attend` keeps beside q, k and v.
+  virtual AttentionFootprint attention_footprint(const PassShape& shape) const;
   /// The next dropout of this forward pass; none when the model does not train.
   Dropout next_dropout(double probability);
   /// @throws core::InvalidArgument  more tokens in a row than `positions`
@@ -117,6 +123,7 @@ class Encoder : public Model {
 
  private:
   at::Tensor encode(const Packing& packing, bool first_only);
+  LayerFootprint layer_footprint(const EncoderLayer& layer, const PassShape& shape) const;
 
   Task task_;
   bool trains_ = false;

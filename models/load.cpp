@@ -108,6 +108,18 @@ Base load_base(const ModelSpec& spec) {
           .files = std::move(loaded.files)};
 }
 
+std::int64_t num_bytes(const Base& base) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, weight] : base.quantized) bytes += weight->num_bytes();
+  for (const auto& [name, tensor] : base.weights) {
+    constexpr std::string_view kWeight = ".weight";
+    const bool is_unread = name.ends_with(kWeight) &&
+                           base.quantized.contains(name.substr(0, name.size() - kWeight.size()));
+    if (!is_unread) bytes += static_cast<std::int64_t>(tensor.nbytes());
+  }
+  return bytes;
+}
+
 std::unique_ptr<Model> build(const ModelSpec& spec, const Base& base) {
   core::require(spec.num_labels >= 1, "build: num_labels must be at least 1");
   core::require(spec.task != Task::Regression || spec.num_labels == 1,

@@ -38,6 +38,9 @@ struct Base {
   std::vector<std::filesystem::path> files;  ///< that hold the weights: what a hash covers
 };
 
+/// Bytes of what the base holds, mapped or not.
+std::int64_t num_bytes(const Base& base);
+
 /// With quantisation the full-precision weights are never held as a whole: each linear layer's is
 /// read from the mapped file, quantised, and its pages are given back.
 /// @throws core::ConfigError  config.json is missing, wrong or of an unsupported family (the

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "adapters/registry.h"
 #include "client/federated_data.h"
@@ -11,6 +12,7 @@
 #include "coordinator/run_folder.h"
 #include "core/check.h"
 #include "core/client_list.h"
+#include "core/log.h"
 #include "core/worker_pool.h"
 #include "data/label_map.h"
 #include "simulation/shared_state_keeper.h"
@@ -30,8 +32,8 @@ crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
   return crypto::derive_identity(name, core::as_bytes(root));
 }
 
-std::size_t num_workers(const core::Config& config) {
-  if (config.simulation.workers > 0) return static_cast<std::size_t>(config.simulation.workers);
+std::int64_t wanted_workers(const core::Config& config) {
+  if (config.simulation.workers > 0) return config.simulation.workers;
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
@@ -73,6 +75,7 @@ class Simulation {
 
  private:
   void load_model_and_data();
+  std::size_t num_workers();
   Bench& bench(const std::string& quantization);
   void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
                   const std::string& quantization);
@@ -94,7 +97,7 @@ class Simulation {
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::vector<std::unique_ptr<VirtualClient>> members_;
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
-  core::WorkerPool workers_;                      ///< last: its threads use everything above
+  std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
 };
 
 Simulation::Simulation(core::Config config, const SimulationOptions& options,
@@ -104,8 +107,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       observers_(std::move(observers)),
       listed_(core::list_clients(config_)),
       coordinator_identity_(virtual_identity("coordinator", config_.seed)),
-      server_(hub_.server()),
-      workers_(num_workers(config_)) {
+      server_(hub_.server()) {
   load_model_and_data();
   for (const core::ListedClient& listed : listed_) {
     add_client(listed.name, crypto::Role::Train, listed.training, listed.quantization);
@@ -116,6 +118,35 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
   }
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
+  workers_.emplace(num_workers());
+}
+
+/// As many trainings at a time as the clients' memory limits leave room for, at least one. Their
+/// results do not depend on it.
+std::size_t Simulation::num_workers() {
+  const std::int64_t wanted = wanted_workers(config_);
+  std::int64_t limit = 0;
+  std::int64_t own = 1;                        // of one training
+  std::map<std::string, std::int64_t> shared;  // by base
+  std::int64_t program = 0;
+  for (const core::ListedClient& listed : listed_) {
+    if (listed.training.memory_limit == 0) return static_cast<std::size_t>(wanted);
+    const client::TrainingMemory memory =
+        bench(listed.quantization).workbench.training_memory(listed.name, listed.training);
+    const client::MemoryFixed& fixed = memory.fixed;
+    limit = std::max(limit, listed.training.memory_limit);
+    own = std::max(own, fixed.adapter + fixed.data + memory.plan.pass_bytes);
+    shared[listed.quantization] = fixed.base + fixed.versions;
+    program = fixed.total() - fixed.base - fixed.versions - fixed.adapter - fixed.data;
+  }
+  std::int64_t room = limit - program;
+  for (const auto& [quantization, bytes] : shared) room -= bytes;
+  const std::int64_t workers = std::clamp<std::int64_t>(room / own, 1, wanted);
+  if (workers < wanted) {
+    core::log_info("fewer trainings at a time: the memory limit leaves no room for more",
+                   {{"at_a_time", workers}, {"cores", wanted}});
+  }
+  return static_cast<std::size_t>(workers);
 }
 
 void Simulation::load_model_and_data() {
@@ -196,7 +227,7 @@ SimulationOutcome Simulation::run() {
     bool any = coordinator_->step(0ms);
     for (auto& member : members_) any = pump(*member) || any;
     while (const auto notice = notices_.try_receive()) (*notice)();
-    workers_.run_finished(any ? 0ms : 2ms);
+    workers_->run_finished(any ? 0ms : 2ms);
   }
   stop_jobs();
   coordinator::write_run_folder({.dir = options_.run_dir,
@@ -233,7 +264,7 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
       for (auto* observer : observers_) observer->on_progress(member.settings.client, progress);
     });
   };
-  workers_.post(
+  workers_->post(
       [this, &member, show, job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
         auto result = std::make_shared<client::JobResult>(
             client::run_job(member.workbench, member.settings, std::move(job), show));

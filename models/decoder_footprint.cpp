@@ -1,0 +1,89 @@
+// Decoder::activation_bytes: what each operation of decoder.cpp keeps for its backward pass.
+
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+
+#include "models/attention.h"
+#include "models/decoder.h"
+#include "models/footprint.h"
+
+namespace drystone::models {
+namespace {
+
+std::vector<const Linear*> pointers(const std::vector<Linear>& linears) {
+  std::vector<const Linear*> all;
+  for (const Linear& linear : linears) all.push_back(&linear);
+  return all;
+}
+
+std::vector<const Linear*> linears_of(const DecoderLayer& layer) {
+  std::vector<const Linear*> all = pointers(layer.projections);
+  all.push_back(&layer.attention_output);
+  for (const Linear& linear : layer.expansion) all.push_back(&linear);
+  all.push_back(&layer.contraction);
+  return all;
+}
+
+}  // namespace
+
+AttentionFootprint Decoder::attention_footprint(const DecoderLayer& layer,
+                                                const PassShape& shape) const {
+  const bool caps = config_.attention_softcap > 0.0;
+  if (can_attend_by_rows(at::empty({0}, embedding_.options()))) {
+    return block_attention_footprint(config_.num_heads, layer.plan.window, caps, shape);
+  }
+  const bool drops = trains_ && config_.attention_dropout > 0.0;
+  return padded_attention_footprint(3 * config_.query_width(), config_.num_heads,
+                                    caps || drops ? 4 : 0,
+                                    static_cast<std::int64_t>(embedding_.element_size()), shape);
+}
+
+LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassShape& shape) const {
+  const std::int64_t hidden = config_.hidden_size;
+  const std::int64_t wide = config_.intermediate_size;
+  const std::int64_t heads = config_.query_width() + 2 * config_.kv_width();
+  const bool fuses = layer.projections.size() == 1;
+  std::int64_t kept = hidden + heads;  // the sum that enters the feed-forward's norm; q, k and v
+  if (fuses || layer.query_norm.weight.defined()) kept += heads;  // also as they were before
+  if (any_adapted(pointers(layer.projections))) kept += hidden;
+  if (any_adapted({&layer.attention_output})) kept += config_.query_width();
+  if (layer.attention_output_norm.weight.defined()) kept += hidden;
+  if (any_adapted(pointers(layer.expansion))) kept += hidden;
+  kept += config_.gates ? 2 * wide : wide;  // before the activation
+  if (any_adapted({&layer.contraction})) kept += wide;
+  if (layer.mlp_output_norm.weight.defined()) kept += hidden;
+  if (config_.residual_dropout > 0.0) kept += 2 * hidden;  // masks
+  const std::int64_t each = shape.tokens * static_cast<std::int64_t>(embedding_.element_size());
+  const AttentionFootprint attention = attention_footprint(layer, shape);
+  return {.input = hidden * each,
+          .kept = kept * each + attention.kept,
+          .passing = std::max((4 * wide + 4 * hidden) * each,
+                              (2 * heads + 4 * hidden) * each + attention.passing)};
+}
+
+std::int64_t Decoder::activation_bytes(const PassShape& shape) const {
+  bool records = false;
+  std::vector<LayerFootprint> layers;
+  std::vector<const Linear*> all;
+  for (const DecoderLayer& layer : layers_) {
+    const std::vector<const Linear*> linears = linears_of(layer);
+    records = records || any_adapted(linears);
+    layers.push_back(layer_footprint(layer, shape));
+    layers.back().records = records;
+    all.insert(all.end(), linears.begin(), linears.end());
+  }
+  const bool is_lm = task_ == Task::CausalLm;
+  constexpr std::int64_t kLossRows = 1 << 21;  // lm_loss.cpp: logits at once
+  constexpr std::int64_t kCopies = 5;          // logits, probabilities, gradients and their likes
+  const std::int64_t rows =
+      shape.keeps_logits
+          ? shape.tokens
+          : std::min(shape.tokens, std::max<std::int64_t>(kLossRows / config_.vocab_size, 16));
+  const std::int64_t logits = is_lm ? rows * config_.vocab_size * kCopies : 0;
+  const std::int64_t loss =
+      4 * (logits + 4 * shape.tokens * config_.hidden_size);  // in float32 at least
+  return peak_bytes(layers, loss, shape.checkpointing) + reordered_bytes(all);
+}
+
+}  // namespace drystone::models

@@ -1,0 +1,61 @@
+// Encoder::activation_bytes: what each operation of encoder.cpp keeps for its backward pass.
+
+#include <algorithm>
+
+#include "models/attention.h"
+#include "models/encoder.h"
+#include "models/footprint.h"
+
+namespace drystone::models {
+namespace {
+
+std::vector<const Linear*> linears_of(const EncoderLayer& layer) {
+  return {&layer.query,          &layer.key,
+          &layer.value,          &layer.position_key,
+          &layer.position_query, &layer.attention_output,
+          &layer.intermediate,   &layer.output};
+}
+
+}  // namespace
+
+AttentionFootprint Encoder::attention_footprint(const PassShape& shape) const {
+  const at::Tensor& weight = layers_.front().attention_norm.weight;
+  if (can_attend_by_rows(weight)) return row_attention_footprint(config_.num_heads, shape);
+  const bool drops = trains_ && config_.attention_dropout > 0.0;
+  return padded_attention_footprint(3 * config_.hidden_size, config_.num_heads, drops ? 4 : 0,
+                                    static_cast<std::int64_t>(weight.element_size()), shape);
+}
+
+LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassShape& shape) const {
+  const std::int64_t hidden = config_.hidden_size;
+  const std::int64_t wide = config_.intermediate_size;
+  std::int64_t kept = 5 * hidden;  // q, k, v and what enters the two norms
+  if (any_adapted({&layer.attention_output})) kept += hidden;
+  if (any_adapted({&layer.intermediate})) kept += hidden;
+  kept += wide;  // before the activation
+  if (any_adapted({&layer.output})) kept += wide;
+  if (config_.hidden_dropout > 0.0) kept += 2 * hidden;  // masks
+  const std::int64_t each =
+      shape.tokens * static_cast<std::int64_t>(layer.attention_norm.weight.element_size());
+  const AttentionFootprint attention = attention_footprint(shape);
+  return {
+      .input = hidden * each,
+      .kept = kept * each + attention.kept,
+      .passing = std::max((2 * wide + 4 * hidden) * each, 8 * hidden * each + attention.passing)};
+}
+
+std::int64_t Encoder::activation_bytes(const PassShape& shape) const {
+  bool records = false;
+  std::vector<LayerFootprint> layers;
+  std::vector<const Linear*> all;
+  for (const EncoderLayer& layer : layers_) {
+    const std::vector<const Linear*> linears = linears_of(layer);
+    records = records || any_adapted(linears);
+    layers.push_back(layer_footprint(layer, shape));
+    layers.back().records = records;
+    all.insert(all.end(), linears.begin(), linears.end());
+  }
+  return peak_bytes(layers, /*loss=*/0, shape.checkpointing) + reordered_bytes(all);
+}
+
+}  // namespace drystone::models
