@@ -41,8 +41,8 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
 void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<const std::size_t> rows,
                 TokenId pad, EncodedBatch& batch);
 
-/// The batch's rows in their order, in parts of at most `max_tokens` places (rows · width, each part
-/// as wide as its longest row) and at least one row each. 0: one part.
+/// The batch's rows in their order, in parts of at most `max_tokens` places (rows · width, each
+/// part as wide as its longest row) and at least one row each. 0: one part.
 std::vector<EncodedBatch> split_rows(EncodedBatch batch, std::int64_t max_tokens);
 
 struct BatchOptions {
