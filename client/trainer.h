@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 #include "client/examples.h"
 #include "client/global_model.h"
@@ -35,6 +38,8 @@ struct LocalResult {
   std::int64_t num_tokens = 0;    ///< tokens that were trained on, padding not counted
   /// Forward and backward passes over a micro-batch: one each, but for bi-level methods.
   std::int64_t num_passes = 0;
+  /// For the client's next training, and for nobody else; mostly empty.
+  std::map<std::string, at::Tensor> memory;
   double train_loss = 0.0;  ///< mean task loss over the round's targets, as they were met
   double seconds = 0.0;     ///< wall clock
 };
@@ -49,6 +54,8 @@ struct TrainInput {
   std::uint64_t round = 0;
   std::uint64_t rounds = 0;  ///< of the federation; 0: unknown
   std::string client;
+  /// What the client's last training of an earlier round left; nullptr: nothing.
+  const std::map<std::string, at::Tensor>* memory = nullptr;
   /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
   /// random A, as rules that average A and B separately need.
   bool common_start = false;

@@ -208,6 +208,7 @@ std::optional<LocalResult> Workbench::train(const TrainRequest& request,
                         .round = request.round,
                         .rounds = request.rounds,
                         .client = request.client,
+                        .memory = request.memory,
                         .common_start = request.common_start},
                        hooks);
 }
