@@ -32,8 +32,7 @@ std::unique_ptr<Adapter> make_lora(models::Model& model, const AdapterSpec& spec
 
 std::unique_ptr<Adapter> make_rslora(models::Model& model, const AdapterSpec& spec,
                                      const AdapterStart& start) {
-  const double scale = spec.alpha / std::sqrt(static_cast<double>(spec.rank));
-  return std::make_unique<SideAdapter<LoraLayer>>(model, spec, start, scale);
+  return std::make_unique<SideAdapter<LoraLayer>>(model, spec, start, rslora_scale(spec));
 }
 
 }  // namespace

@@ -50,6 +50,9 @@ struct AdapterStart {
   /// What was published of all clients' statistics so far; nullptr: nothing. Borrowed for the
   /// factory's call.
   const std::map<std::string, at::Tensor>* statistics = nullptr;
+  /// What this client kept when it trained last (Adapter::memory); nullptr or empty: nothing.
+  /// Borrowed for the factory's call.
+  const std::map<std::string, at::Tensor>* memory = nullptr;
 
   /// What a dense linear held before any version; undefined if it is quantised.
   const at::Tensor& pristine_weight(const models::Linear& linear) const;
@@ -130,6 +133,10 @@ class Adapter {
   /// What the method collected beside the factors, as Method::statistics declares it: fp32, on the
   /// CPU. The server adds the clients' weighted mean to what was published.
   virtual TensorMap statistics() const { return {}; }
+
+  /// What the client keeps to itself for its next round: detached, CPU, own storage. Asked for after
+  /// the last step, while the optimiser still lives.
+  virtual TensorMap memory() const { return {}; }
 
   /// Everything that a bit-exact resume needs beside the optimiser's state; default: parameters().
   virtual TensorMap state() const;

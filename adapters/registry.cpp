@@ -10,6 +10,8 @@
 #include "adapters/flat_lora.h"
 #include "adapters/kasa.h"
 #include "adapters/lora.h"
+#include "adapters/lora_pro.h"
+#include "adapters/lora_rite.h"
 #include "adapters/pissa.h"
 #include "adapters/rac_lora.h"
 #include "adapters/sbora.h"
@@ -23,9 +25,9 @@ namespace {
 
 /// The one table: a new method adds its line here, in the contract's order.
 const std::array kMethods = {
-    lora_method(), rslora_method(), pissa_method(),    ba_lora_method(),
-    kasa_method(), bilora_method(), sbora_fa_method(), sbora_fb_method(),
-    sora_method(), clora_method(),  rac_lora_method(), flat_lora_method(),
+    lora_method(),     rslora_method(),   pissa_method(),     ba_lora_method(),   kasa_method(),
+    bilora_method(),   sbora_fa_method(), sbora_fb_method(),  sora_method(),      clora_method(),
+    rac_lora_method(), lora_pro_method(), lora_rite_method(), flat_lora_method(),
 };
 
 template <typename Items>
@@ -134,6 +136,13 @@ std::int64_t export_rank(const AdapterSpec& spec) {
   const Method& method = find_method(spec.method);
   const AdapterSpec complete = complete_spec(method, spec);
   return method.export_rank == nullptr ? complete.rank : method.export_rank(complete);
+}
+
+bool can_continue(const AdapterSpec& spec) {
+  const Method& method = find_method(spec.method);
+  const auto inner = spec.options.find("parameterisation");
+  if (!method.continues || inner == spec.options.end()) return method.continues;
+  return find_method(std::get<std::string>(inner->second)).continues;
 }
 
 std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,

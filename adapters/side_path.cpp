@@ -1,5 +1,7 @@
 #include "adapters/side_path.h"
 
+#include <cmath>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
@@ -34,6 +36,10 @@ at::Tensor nested_normal(const core::StreamKey& key, std::int64_t rows, std::int
 }
 
 double lora_scale(const AdapterSpec& spec) { return spec.alpha / static_cast<double>(spec.rank); }
+
+double rslora_scale(const AdapterSpec& spec) {
+  return spec.alpha / std::sqrt(static_cast<double>(spec.rank));
+}
 
 SidePath::SidePath(const models::Linear& linear, double scale, const AdapterSpec& spec,
                    const AdapterStart& start)

@@ -38,6 +38,8 @@ at::Tensor nested_normal(const core::StreamKey& key, std::int64_t rows, std::int
 
 /// alpha / rank
 double lora_scale(const AdapterSpec& spec);
+/// alpha / √rank
+double rslora_scale(const AdapterSpec& spec);
 
 /// The side path of one linear: y = x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ.
 class SidePath : public models::LinearAdapter {

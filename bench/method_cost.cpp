@@ -65,17 +65,43 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-/// Milliseconds of the adapter's construction and of a step (median).
-std::pair<double, double> measure(const adapters::Method& method, int repetitions) {
+/// A row of the table: a method with its defaults, or with some options.
+struct Variant {
+  std::string name;
+  adapters::AdapterSpec spec;
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> all;
+  for (const adapters::Method& method : adapters::methods()) {
+    const std::string name(method.name);
+    all.push_back({.name = name, .spec = {.method = name, .rank = 8}});
+    if (name == "lora-pro") {
+      all.push_back(
+          {.name = "lora-pro full",
+           .spec = {.method = name, .rank = 8, .options = {{"mode", std::string("full")}}}});
+    }
+  }
+  return all;
+}
+
+/// Milliseconds, of processor time.
+struct Cost {
+  double start = 0.0;      ///< the adapter's construction
+  double step = 0.0;       ///< a whole step, median
+  double optimizer = 0.0;  ///< of it in the optimiser, median
+};
+
+Cost measure(const adapters::AdapterSpec& spec, int repetitions) {
   OneLinear model;
   const models::Batch batch{
       .input_ids = {}, .pad_mask = {}, .labels = at::arange(kRows), .segments = {}};
-  const adapters::AdapterSpec spec{.method = std::string(method.name), .rank = 8};
   const double before = processor_ms();
   const auto adapter = make_adapter(model, spec, {.seed = 1});
   const double start = processor_ms() - before;
   const auto optimizer = adapter->make_optimizer(adapter->parameters(), {});
   std::vector<double> times;
+  std::vector<double> optimizer_times;
   for (adapters::Step step{.index = 0, .total = repetitions}; step.index < repetitions;
        ++step.index) {
     const double begin = processor_ms();
@@ -87,11 +113,13 @@ std::pair<double, double> measure(const adapters::Method& method, int repetition
         adapter->extra_loss({.model = model, .batch = batch, .logits = logits, .step = step});
     if (extra.defined()) loss = loss + extra;
     loss.backward();
+    const double backward_end = processor_ms();
     optimizer->step(1e-4);
+    optimizer_times.push_back(processor_ms() - backward_end);
     adapter->after_step(step);
     times.push_back(processor_ms() - begin);
   }
-  return {start, median(times)};
+  return {.start = start, .step = median(times), .optimizer = median(optimizer_times)};
 }
 
 }  // namespace
@@ -99,10 +127,14 @@ std::pair<double, double> measure(const adapters::Method& method, int repetition
 int main(int argc, char** argv) {
   at::set_num_threads(1);
   const int repetitions = argc > 1 ? std::atoi(argv[1]) : 30;
-  std::printf("%-12s %12s %12s\n", "method", "start ms", "step ms");
-  for (const adapters::Method& method : adapters::methods()) {
-    const auto [start, step] = measure(method, repetitions);
-    std::printf("%-12s %12.1f %12.2f\n", std::string(method.name).c_str(), start, step);
+  std::printf("%-14s %10s %10s %10s %13s\n", "method", "start ms", "step ms", "of lora's",
+              "optimiser ms");
+  double lora = 0.0;
+  for (const Variant& variant : variants()) {
+    const Cost cost = measure(variant.spec, repetitions);
+    if (variant.name == "lora") lora = cost.step;
+    std::printf("%-14s %10.1f %10.2f %10.2f %13.2f\n", variant.name.c_str(), cost.start, cost.step,
+                cost.step / lora, cost.optimizer);
   }
   return 0;
 }

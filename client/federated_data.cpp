@@ -99,7 +99,7 @@ void check_methods(const core::Config& config) {
   for (const core::ListedClient& listed : core::list_clients(config)) {
     const adapters::AdapterSpec spec = adapters::spec_of(listed.training);
     adapters::validate(spec);
-    if (!averages || adapters::find_method(spec.method).continues) continue;
+    if (!averages || adapters::can_continue(spec)) continue;
     throw core::config_error(config, "aggregation.rule",
                              core::quote(config.aggregation.rule) +
                                  " averages factors, and method " + core::quote(spec.method) +

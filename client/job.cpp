@@ -1,5 +1,8 @@
 #include "client/job.h"
 
+#include <utility>
+
+#include "client/client_memory.h"
 #include "core/metrics.h"
 #include "tensors/threads.h"
 
@@ -20,14 +23,20 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob 
                    .peak_bytes = core::peak_rss_bytes()});
     };
   }
+  const ClientMemory memory(settings.memory, job.plan.federation);
+  const auto remembered = memory.before(job.plan.round);
   auto trained = workbench.train({.seed = job.plan.seed,
                                   .round = job.plan.round,
                                   .rounds = job.rounds,
                                   .client = settings.client,
                                   .training = settings.training,
                                   .state = job.state,
+                                  .memory = &remembered,
                                   .common_start = job.plan.start == wire::kCommonStart},
                                  hooks);
+  if (trained && !trained->memory.empty()) {
+    memory.keep(job.plan.round, std::exchange(trained->memory, {}));
+  }
   return {.job = std::move(job), .trained = std::move(trained), .evaluated = {}};
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Carries out a session's jobs: the one place where protocol and computing meet.
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -14,7 +15,8 @@ namespace drystone::client {
 struct JobSettings {
   std::string client;  ///< names the shard in the workbench and keys the randomness
   core::TrainingConfig training;
-  std::string test;  ///< name of the evaluation examples in the workbench
+  std::string test;                   ///< name of the evaluation examples in the workbench
+  std::filesystem::path memory = {};  ///< folder of the client's own memory; see ClientMemory
 };
 
 /// Told after every step (training) or batch (evaluation), on the computing thread; may be empty.

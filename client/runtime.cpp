@@ -130,7 +130,10 @@ void Runtime::pump() {
 void Runtime::compute(Job job) {
   const bool evaluates = std::holds_alternative<EvaluateJob>(job);
   bar_.reset();
-  const JobSettings settings{.client = name_, .training = config_.training, .test = kTestExamples};
+  const JobSettings settings{.client = name_,
+                             .training = config_.training,
+                             .test = kTestExamples,
+                             .memory = config_.output.dir / "memory"};
   worker_.post([this, settings, evaluates,
                 job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
     const auto on_progress = [this, evaluates](const wire::Progress& progress) {

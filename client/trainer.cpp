@@ -65,7 +65,8 @@ class LocalTraining {
                                        .client = input.common_start ? "" : input.client,
                                        .factors = start.empty() ? nullptr : &start,
                                        .pristine = &input.state.pristine_weights(),
-                                       .statistics = &input.state.statistics()});
+                                       .statistics = &input.state.statistics(),
+                                       .memory = input.memory});
     parameters_ = adapter_->parameters();
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
       parameters_.push_back(std::move(leaf));
@@ -275,6 +276,7 @@ class LocalTraining {
                        .num_steps = total_,
                        .num_tokens = num_tokens_,
                        .num_passes = num_passes_ + adapter_->own_passes(),
+                       .memory = adapter_->memory(),
                        .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
     for (const auto& [name, tensor] : input_.model.dense()) {

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stop_token>
 #include <string>
+
+#include <ATen/core/Tensor.h>
 
 #include "client/examples.h"
 #include "client/global_model.h"
@@ -36,6 +39,8 @@ struct LocalResult {
   /// Passes over a micro-batch, forward and backward: one each, and what bi-level methods and
   /// teachers make besides.
   std::int64_t num_passes = 0;
+  /// For the client's next training, and for nobody else; mostly empty.
+  std::map<std::string, at::Tensor> memory;
   double train_loss = 0.0;  ///< mean task loss over the round's targets, as they were met
   double seconds = 0.0;     ///< wall clock
 };
@@ -52,6 +57,8 @@ struct TrainInput {
   std::string client;
   /// Of all weights that the process holds, for training.memory_limit; 0: the linear layers'.
   std::int64_t base_bytes = 0;
+  /// What the client's last training of an earlier round left; nullptr: nothing.
+  const std::map<std::string, at::Tensor>* memory = nullptr;
   /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
   /// random A, as rules that average A and B separately need.
   bool common_start = false;

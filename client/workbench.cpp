@@ -223,6 +223,7 @@ std::optional<LocalResult> Workbench::train(const TrainRequest& request,
                         .rounds = request.rounds,
                         .client = request.client,
                         .base_bytes = models::num_bytes(impl_->base),
+                        .memory = request.memory,
                         .common_start = request.common_start},
                        hooks);
 }

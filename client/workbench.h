@@ -2,6 +2,7 @@
 // What a session needs to compute: one shared base model, its tokenizer and the encoded examples.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,7 @@ struct TrainRequest {
   std::string client;        ///< names the shard as well
   core::TrainingConfig training;
   GlobalStatePtr state;
+  const std::map<std::string, at::Tensor>* memory = nullptr;  ///< borrowed: see TrainInput
   bool common_start = false;  ///< for rules that average A and B: see TrainInput
 };
 

@@ -200,7 +200,10 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
                                    .keep_blobs = false};
   members_.push_back(std::make_unique<VirtualClient>(
       held.workbench,
-      client::JobSettings{.client = name, .training = training, .test = kTestExamples},
+      client::JobSettings{.client = name,
+                          .training = training,
+                          .test = kTestExamples,
+                          .memory = options_.run_dir / "state" / "memory" / name},
       std::move(identity), std::move(settings), held.states,
       options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
       hub_.connect(name)));

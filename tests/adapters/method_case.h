@@ -1,5 +1,6 @@
 #pragma once
-// Replays a case of tests/oracles/method_oracle.py: five AdamW steps in double precision.
+// Replays a case of tests/oracles/method_oracle.py or pair_optimizer_oracle.py: five steps in double
+// precision.
 
 #include <map>
 #include <memory>
@@ -26,6 +27,8 @@ inline core::Options to_options(const nlohmann::json& json) {
   for (const auto& [name, value] : json.items()) {
     if (value.is_string()) {
       options[name] = value.get<std::string>();
+    } else if (value.is_boolean()) {
+      options[name] = value.get<bool>();
     } else if (value.is_number_integer()) {
       options[name] = value.get<std::int64_t>();
     } else {
@@ -48,8 +51,8 @@ class MethodCase {
  public:
   static constexpr double kTolerance = 1e-6;  // of the specification; double precision gives 1e-10
 
-  explicit MethodCase(const std::string& name)
-      : fixture_(read_fixture("method_steps.json")),
+  explicit MethodCase(const std::string& name, const std::string& file = "method_steps.json")
+      : fixture_(read_fixture(file)),
         case_(fixture_.at("cases").at(name)),
         model_(to_double(fixture_.at("weight")), to_double(fixture_.at("x"))),
         batch_(all_rows(model_rows(),
@@ -106,9 +109,10 @@ class MethodCase {
 };
 
 /// The whole of it for a method whose leaves are all in the fixture.
-inline void check_five_steps(const std::string& name) {
+inline void check_five_steps(const std::string& name,
+                             const std::string& file = "method_steps.json") {
   CAPTURE(name);
-  MethodCase replay(name);
+  MethodCase replay(name, file);
   const auto adapter = adapters::make_adapter(replay.model(), replay.spec(), {.seed = 5});
   set_leaves(*adapter, replay.values().at("start"));
   replay.train(*adapter);
