@@ -28,6 +28,9 @@ void validate(const AdapterSpec& spec);
 /// the base or chain blocks export more than they train. @throws core::ConfigError  as validate
 std::int64_t export_rank(const AdapterSpec& spec);
 
+/// The same with every option of the method. @throws as validate
+AdapterSpec completed(const AdapterSpec& spec);
+
 /// Names and shapes of what the method collects beside its factors. @throws as validate
 std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,
                                                                const AdapterSpec& spec);

@@ -13,6 +13,7 @@
 
 #include "adapters/registry.h"
 #include "client/held_out.h"
+#include "client/observation.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -292,6 +293,7 @@ std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHoo
   core::require(!input.examples.dataset.empty(),
                 "train: client " + core::quote(input.client) + " has no examples");
   const at::AutoGradMode with_gradients(true);
+  if (!adapters::find_method(input.training.method).trains) return observe_locally(input, hooks);
   return LocalTraining(input, hooks).run();
 }
 
