@@ -91,6 +91,12 @@ struct UpperContext {
   std::function<void(Data)> backward;
 };
 
+/// A batch of a method that does not train.
+struct Observation {
+  const models::Batch& batch;             ///< labelled
+  std::span<const std::size_t> examples;  ///< the rows' numbers in the client's data
+};
+
 using TensorMap = std::map<std::string, at::Tensor>;
 
 /// A method instance on a model. The model must outlive it; the destructor leaves the model plain.
@@ -130,6 +136,9 @@ class Adapter {
   /// was made; every scale is in B. Detached, contiguous, fp32, CPU, own storage.
   virtual std::map<std::string, tensors::Factors> export_delta() const = 0;
 
+  /// Of a method that does not train, in place of steps: every example once, without dropout.
+  /// @return  the task loss, summed over the batch's targets
+  virtual double observe(const Observation&) { return 0.0; }
   /// What the method collected beside the factors, as Method::statistics declares it: fp32, on the
   /// CPU. The server adds the clients' weighted mean to what was published.
   virtual TensorMap statistics() const { return {}; }
@@ -171,6 +180,8 @@ struct Method {
   /// The largest rank that export_delta gives a module; nullptr: the specification's rank.
   std::int64_t (*export_rank)(const AdapterSpec&) = nullptr;
   bool continues = false;  ///< can start from AdapterStart::factors
+  /// false: clients pass over their data once (Adapter::observe) and send statistics alone.
+  bool trains = true;
   /// Names and shapes of Adapter::statistics; nullptr: none.
   std::map<std::string, std::vector<std::int64_t>> (*statistics)(models::Model&,
                                                                  const AdapterSpec&) = nullptr;

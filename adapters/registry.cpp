@@ -9,6 +9,7 @@
 #include "adapters/clora.h"
 #include "adapters/flat_lora.h"
 #include "adapters/kasa.h"
+#include "adapters/laplace_lora.h"
 #include "adapters/lora.h"
 #include "adapters/lora_pro.h"
 #include "adapters/lora_rite.h"
@@ -25,9 +26,10 @@ namespace {
 
 /// The one table: a new method adds its line here, in the contract's order.
 const std::array kMethods = {
-    lora_method(),     rslora_method(),   pissa_method(),     ba_lora_method(),   kasa_method(),
-    bilora_method(),   sbora_fa_method(), sbora_fb_method(),  sora_method(),      clora_method(),
-    rac_lora_method(), lora_pro_method(), lora_rite_method(), flat_lora_method(),
+    lora_method(),      rslora_method(),    pissa_method(),        ba_lora_method(),
+    kasa_method(),      bilora_method(),    sbora_fa_method(),     sbora_fb_method(),
+    sora_method(),      clora_method(),     rac_lora_method(),     lora_pro_method(),
+    lora_rite_method(), flat_lora_method(), laplace_lora_method(),
 };
 
 template <typename Items>
@@ -150,6 +152,10 @@ std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& mo
   const Method& method = find_method(spec.method);
   if (method.statistics == nullptr) return {};
   return method.statistics(model, complete_spec(method, spec));
+}
+
+AdapterSpec completed(const AdapterSpec& spec) {
+  return complete_spec(find_method(spec.method), spec);
 }
 
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,

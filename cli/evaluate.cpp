@@ -9,6 +9,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 
+#include "cli/evaluate_predictives.h"
 #include "cli/evaluated_model.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -46,8 +47,9 @@ Measure find_task(const std::string& task) {
 // --labels, else what the run that made the adapter wrote beside it, else what the data holds.
 std::vector<std::string> class_names(const EvaluateOptions& options) {
   if (!options.labels.empty()) return options.labels;
-  const fs::path beside = options.adapter / "labels.json";
-  if (options.adapter.empty() || !fs::exists(beside)) {
+  const fs::path& run = options.posterior.empty() ? options.adapter : options.posterior;
+  const fs::path beside = run / "labels.json";
+  if (run.empty() || !fs::exists(beside)) {
     core::DataConfig data;
     data.train = options.data;
     data.text_field = options.text_field;
@@ -145,6 +147,14 @@ Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& 
                              classifies ? models::Task::Classification : models::Task::Regression,
                              classes ? classes->size() : 1);
   const data::Dataset dataset = labelled(options, model.tokenizer(), classes ? &*classes : nullptr);
+  if (const bool compares = !options.posterior.empty() || options.mc_dropout > 0; compares) {
+    if (!classes) throw core::ConfigError("--posterior, --mc-dropout: only with classification");
+    EvaluateOptions other = options;
+    other.data = options.validation;
+    data::Dataset validation;
+    if (!other.data.empty()) validation = labelled(other, model.tokenizer(), &*classes);
+    return evaluate_predictives(options, hooks, model, dataset, validation);
+  }
   std::vector<Json> predictions(dataset.size());
   std::vector<at::Tensor> all_logits;
   std::vector<at::Tensor> all_labels;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <stop_token>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -35,13 +36,21 @@ struct EvaluateOptions {
   std::int64_t max_examples = 0;      ///< 0: all; else the first ones
   std::int64_t max_new_tokens = 256;  ///< exact-match
   std::string device = "auto";
+  // classification:
+  std::filesystem::path posterior;  ///< RUN/global of "laplace-lora", in place of `adapter`
+  std::int64_t samples = 10000;     ///< draws of the posterior's logits
+  std::string prior = "evidence";   ///< evidence | validation | λ
+  std::filesystem::path validation;  ///< data for the prior's choice and for a temperature
+  std::int64_t mc_dropout = 0;       ///< passes with the model's own dropout on; 0: none
 };
 
 struct Measurement {
   std::int64_t num_examples = 0;
   client::Metrics metrics;
+  /// Where one model predicts in several ways: each one's metrics.
+  std::vector<std::pair<std::string, client::Metrics>> predictives = {};
   /// One object an example, in the file's order: what the metrics can be computed from.
-  std::vector<nlohmann::ordered_json> predictions;
+  std::vector<nlohmann::ordered_json> predictions = {};
 };
 
 struct MeasureHooks {

@@ -27,10 +27,21 @@ struct Options {
   bool json = false;
 };
 
+void print_predictives(const Measurement& measurement) {
+  std::printf("\n%-20s %9s %9s %9s %9s\n", "predictive", "accuracy", "nll", "ece", "brier");
+  for (const auto& [name, metrics] : measurement.predictives) {
+    std::printf("%-20s %9.4f %9.4f %9.4f %9.4f\n", name.c_str(), metrics.at("accuracy"),
+                metrics.at("nll"), metrics.at("ece"), metrics.at("brier"));
+  }
+}
+
 void print(const Measurement& measurement, double seconds, bool as_json) {
   if (as_json) {
     nlohmann::ordered_json object = {{"examples", measurement.num_examples}};
     for (const auto& [name, value] : measurement.metrics) object[name] = value;
+    for (const auto& [name, metrics] : measurement.predictives) {
+      object["predictives"][name] = metrics;
+    }
     object["seconds"] = seconds;
     std::printf("%s\n", object.dump(2).c_str());
     return;
@@ -38,6 +49,7 @@ void print(const Measurement& measurement, double seconds, bool as_json) {
   std::printf("%-15s %lld\n", "examples", static_cast<long long>(measurement.num_examples));
   for (const auto& [name, value] : measurement.metrics)
     std::printf("%-15s %.6f\n", name.c_str(), value);
+  if (!measurement.predictives.empty()) print_predictives(measurement);
 }
 
 void write_predictions(const Measurement& measurement, const fs::path& file) {
@@ -97,6 +109,23 @@ void add_data_options(CLI::App& app, EvaluateOptions& options) {
       ->capture_default_str();
 }
 
+void add_uncertainty_options(CLI::App& app, EvaluateOptions& options) {
+  app.add_option("--posterior", options.posterior,
+                 "classification: RUN/global of a run with method laplace-lora; compares MAP, "
+                 "Laplace and last-layer predictions");
+  app.add_option("--samples", options.samples, "Draws of the posterior's logits")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--prior", options.prior,
+                 "Precision of the posterior's prior: evidence, validation or a number")
+      ->capture_default_str();
+  app.add_option("--validation", options.validation,
+                 "Data like --data: fits a temperature, and the prior with --prior validation");
+  app.add_option("--mc-dropout", options.mc_dropout,
+                 "classification: also average so many passes with the model's dropout on")
+      ->check(CLI::NonNegativeNumber);
+}
+
 }  // namespace
 
 Command add_evaluate(CLI::App& app) {
@@ -105,6 +134,7 @@ Command add_evaluate(CLI::App& app) {
   app.add_option("--model", evaluated.model, "Base model: a Hugging Face folder")->required();
   app.add_option("--adapter", evaluated.adapter, "PEFT folder, e.g. RUN/global");
   add_data_options(app, evaluated);
+  add_uncertainty_options(app, evaluated);
   app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")->capture_default_str();
   app.add_option("--max-length", evaluated.max_length,
                  "Tokens, special ones included; 0: 128, for language models what they have, at "

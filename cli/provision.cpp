@@ -2,6 +2,7 @@
 
 #include "adapters/registry.h"
 #include "client/federated_data.h"
+#include "client/initial_version.h"
 #include "client/workbench.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -146,7 +147,7 @@ void Provisioner::write_coordinator(const client::Workbench& workbench) {
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   aggregation::write_layout(folder / "layout.json", workbench.layout(trainings));
   tensors::write_factor_set(folder / "initial.safetensors",
-                            {.modules = {}, .dense = workbench.pristine()->dense()});
+                            client::initial_version(config_, workbench));
   core::Config config = config_;
   config.federation.layout = "layout.json";
   config.federation.initial = "initial.safetensors";

@@ -76,6 +76,35 @@ Records load_files(const core::Config& config) {
   return all;
 }
 
+/// Whether two clients collect the same sums.
+bool same_sums(const core::TrainingConfig& one, const core::TrainingConfig& other) {
+  return one.method == other.method && one.rank == other.rank &&
+         one.target_modules == other.target_modules && one.options == other.options;
+}
+
+/// What methods need that do not train: all clients' sums over one state of the model, added up.
+void check_observers(const core::Config& config, const std::vector<core::ListedClient>& clients,
+                     bool averages) {
+  const std::string method = core::quote(clients.front().training.method);
+  const auto fail = [&](const char* key, const std::string& problem) {
+    throw core::config_error(config, key, problem);
+  };
+  for (const core::ListedClient& listed : clients) {
+    if (same_sums(listed.training, clients.front().training)) continue;
+    fail("training.method", listed.name + " and " + clients.front().name +
+                                " differ in method, rank, target_modules or options; a method "
+                                "that does not train needs them equal in all clients");
+  }
+  if (config.federation.rounds != 1) {
+    fail("federation.rounds", method + " passes over the data once; set it to 1");
+  }
+  if (averages) fail("aggregation.rule", method + " sends sums; use rule = \"flora\"");
+  if (config.aggregation.weights != "examples") {
+    fail("aggregation.weights",
+         method + " needs every example to count once; set it to \"examples\"");
+  }
+}
+
 }  // namespace
 
 data::RecordFields record_fields(const core::Config& config) {
@@ -96,9 +125,11 @@ WorkbenchConfig workbench_config(const core::Config& config, const std::string& 
 void check_methods(const core::Config& config) {
   const bool averages =
       aggregation::make_rule(config.aggregation)->publish() == aggregation::Publish::Replace;
-  for (const core::ListedClient& listed : core::list_clients(config)) {
+  const std::vector<core::ListedClient> clients = core::list_clients(config);
+  for (const core::ListedClient& listed : clients) {
     const adapters::AdapterSpec spec = adapters::spec_of(listed.training);
     adapters::validate(spec);
+    if (!adapters::find_method(spec.method).trains) check_observers(config, clients, averages);
     if (!averages || adapters::can_continue(spec)) continue;
     throw core::config_error(config, "aggregation.rule",
                              core::quote(config.aggregation.rule) +

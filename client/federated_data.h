@@ -23,7 +23,8 @@ data::RecordFields record_fields(const core::Config& config);
 WorkbenchConfig workbench_config(const core::Config& config, const std::string& device);
 
 /// Checks that every client's method fits its options and the rule: what averages factors needs
-/// methods that continue from them. @throws core::ConfigError
+/// methods that continue from them; one that does not train runs alone, for one round, with every
+/// example counting once. @throws core::ConfigError
 void check_methods(const core::Config& config);
 
 /// data.train. @throws core::ConfigError, core::IoError  with file and line

@@ -14,6 +14,7 @@
 #include "adapters/registry.h"
 #include "client/held_out.h"
 #include "client/memory_plan.h"
+#include "client/observation.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -342,6 +343,7 @@ std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHoo
   core::require(!input.examples.dataset.empty(),
                 "train: client " + core::quote(input.client) + " has no examples");
   const at::AutoGradMode with_gradients(true);
+  if (!adapters::find_method(input.training.method).trains) return observe_locally(input, hooks);
   return LocalTraining(input, hooks).run();
 }
 

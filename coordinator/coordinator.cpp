@@ -43,6 +43,14 @@ std::string start_of(const core::AggregationConfig& config) {
   return averages ? std::string(wire::kCommonStart) : config.start;
 }
 
+/// Version 0's factors (model.adapter) go into the base, except where they would be lost with the
+/// next average, or where everybody needs the factors themselves.
+wire::PublishMode initial_mode(const core::Config& config) {
+  const bool averages = start_of(config.aggregation) == wire::kCommonStart;
+  return averages || core::collects_posterior(config) ? wire::PublishMode::Replace
+                                                      : wire::PublishMode::Add;
+}
+
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster) {
   MachineSettings settings{.federation = federation_id(config),
                            .seed = config.seed,
@@ -185,7 +193,7 @@ void Coordinator::Impl::publish_initial() {
       store.blobs().put(core::read_file(setup.initial, std::numeric_limits<std::int64_t>::max()));
   wire::VersionManifest manifest{.version = 0,
                                  .round = 0,
-                                 .mode = wire::PublishMode::Add,
+                                 .mode = initial_mode(setup.config),
                                  .payload = payload,
                                  .payload_bytes = store.blobs().size(payload),
                                  .previous_head = {},

@@ -22,7 +22,9 @@ struct CoordinatorSetup {
   core::Config config;
   crypto::Roster roster;
   aggregation::AdapterLayout layout;  ///< what an update may contain
-  std::filesystem::path initial;      ///< safetensors with the dense parts of version 0
+  /// Factor set of version 0: the head, and the factors of model.adapter. Those are added to the
+  /// base; rules that average and "laplace-lora" publish them as what adapters continue from.
+  std::filesystem::path initial;
   std::filesystem::path state_dir;
 };
 

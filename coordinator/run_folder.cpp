@@ -8,6 +8,7 @@
 #include "coordinator/report_html.h"
 #include "coordinator/version_record.h"
 #include "core/check.h"
+#include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "tensors/factor_set_io.h"
@@ -165,6 +166,49 @@ void write_global(const RunFolder& folder, std::uint64_t newest) {
   }
 }
 
+std::uint64_t examples_of(const RunFolder& folder, std::uint64_t version) {
+  const fs::path file = version_dir(folder.dir, version) / "version.json";
+  std::uint64_t examples = 0;
+  for (const RecordedUpdate& update :
+       record_from_json(core::read_text_file(file, 1 << 30)).updates) {
+    const auto claim = wire::decode_update(update.manifest.bytes);
+    core::ensure(claim.has_value(), "run folder: unreadable update");
+    examples += claim->num_examples;
+  }
+  return examples;
+}
+
+nlohmann::ordered_json options_json(const core::Options& options) {
+  auto json = nlohmann::ordered_json::object();
+  for (const auto& [name, value] : options) {
+    std::visit([&, &key = name](const auto& v) { json[key] = v; }, value);
+  }
+  return json;
+}
+
+/// The factors that the posterior is over, as the clients had them, and the sums of their
+/// curvature; what a reader needs to know of them is in posterior.json.
+void write_posterior(const RunFolder& folder, std::uint64_t newest) {
+  const fs::path dir = folder.dir / "global";
+  const auto payload = [&](std::uint64_t version) {
+    return tensors::read_factor_set(version_dir(folder.dir, version) / "factors.safetensors");
+  };
+  tensors::FactorSet posterior = payload(newest);
+  posterior.modules = payload(0).modules;
+  std::erase_if(posterior.dense,
+                [](const auto& part) { return !part.first.starts_with(tensors::kStatistics); });
+  tensors::write_factor_set(dir / "posterior.safetensors", posterior);
+  const core::TrainingConfig training = core::list_clients(folder.config).front().training;
+  const nlohmann::ordered_json json = {{"format", "drystone-posterior-1"},
+                                       {"method", training.method},
+                                       {"examples", examples_of(folder, newest)},
+                                       {"seed", folder.config.seed},
+                                       {"rank", training.rank},
+                                       {"target_modules", training.target_modules},
+                                       {"options", options_json(training.options)}};
+  core::write_file_atomic(dir / "posterior.json", core::as_bytes(json.dump(2) + "\n"));
+}
+
 }  // namespace
 
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
@@ -181,6 +225,7 @@ void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
     write_version(folder, coordinator.store(), version);
   }
   write_global(folder, newest);
+  if (newest > 0 && core::collects_posterior(folder.config)) write_posterior(folder, newest);
 }
 
 }  // namespace drystone::coordinator

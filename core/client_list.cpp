@@ -1,5 +1,7 @@
 #include "core/client_list.h"
 
+#include <algorithm>
+
 namespace drystone::core {
 
 std::vector<ListedClient> list_clients(const Config& config) {
@@ -17,6 +19,12 @@ std::vector<ListedClient> list_clients(const Config& config) {
     clients[i].name = "client-" + number;
   }
   return clients;
+}
+
+bool collects_posterior(const Config& config) {
+  const std::vector<ListedClient> clients = list_clients(config);
+  return std::ranges::any_of(
+      clients, [](const ListedClient& c) { return c.training.method == kPosteriorMethod; });
 }
 
 }  // namespace drystone::core

@@ -17,7 +17,13 @@ struct ListedClient {
 /// Name of the client that evaluates on data.test in a provisioned or simulated federation.
 inline constexpr const char* kEvaluatorName = "evaluator";
 
+/// The method whose clients send the sums of a posterior over trained factors instead of training.
+inline constexpr const char* kPosteriorMethod = "laplace-lora";
+
 /// [[clients]] spelled out, `count` times each; without any, one client with [training]'s values.
 std::vector<ListedClient> list_clients(const Config& config);
+
+/// Whether a client has kPosteriorMethod.
+bool collects_posterior(const Config& config);
 
 }  // namespace drystone::core

@@ -7,6 +7,7 @@
 
 #include "adapters/registry.h"
 #include "client/federated_data.h"
+#include "client/initial_version.h"
 #include "client/job.h"
 #include "client/session.h"
 #include "coordinator/run_folder.h"
@@ -214,7 +215,7 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   const std::filesystem::path initial = state / "initial.safetensors";
   std::filesystem::create_directories(state);
   const client::Workbench& workbench = bench(config_.model.quantization).workbench;
-  tensors::write_factor_set(initial, {.modules = {}, .dense = workbench.pristine()->dense()});
+  tensors::write_factor_set(initial, client::initial_version(config_, workbench));
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   return {.config = config_,

@@ -79,6 +79,7 @@ TEST_CASE("methods: one federation of all of them, ranks 1 to 8, is exact in eve
   std::string clients;
   int count = 0;
   for (const adapters::Method& method : adapters::methods()) {
+    if (!method.trains) continue;
     clients += entry(std::string(method.name), 1 + (3 * count) % 8);
     ++count;
   }

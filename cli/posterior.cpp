@@ -1,0 +1,112 @@
+#include "cli/posterior.h"
+
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "adapters/registry.h"
+#include "client/global_model.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "tensors/factor_set_io.h"
+#include "tensors/peft_io.h"
+
+namespace drystone::cli {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+constexpr std::uint64_t kMaxBytes = 1 << 24;
+
+core::Options options_from(const Json& json) {
+  core::Options options;
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_boolean()) options[name] = value.get<bool>();
+    if (value.is_number_integer()) options[name] = value.get<std::int64_t>();
+    if (value.is_number_float()) options[name] = value.get<double>();
+    if (value.is_string()) options[name] = value.get<std::string>();
+  }
+  return options;
+}
+
+void read_about(const fs::path& file, PosteriorFolder& folder) {
+  try {
+    const Json json = Json::parse(core::read_text_file(file, kMaxBytes));
+    if (json.at("format") != "drystone-posterior-1") {
+      throw core::ConfigError(file.string() + ": not a posterior that this program reads");
+    }
+    folder.spec = adapters::completed(
+        {.method = json.at("method").get<std::string>(),
+         .rank = json.at("rank").get<std::int64_t>(),
+         .target_modules = json.at("target_modules").get<std::vector<std::string>>(),
+         .options = options_from(json.at("options"))});
+    folder.curvature.num_examples = json.at("examples").get<double>();
+    folder.curvature.plan =
+        adapters::sketch_plan(folder.spec, json.at("seed").get<std::uint64_t>());
+  } catch (const nlohmann::json::exception& error) {
+    throw core::IoError(file.string() + ": not a posterior's description: " + error.what());
+  }
+}
+
+}  // namespace
+
+PosteriorFolder read_posterior(const fs::path& folder) {
+  if (!fs::exists(folder / "posterior.json")) {
+    throw core::IoError(folder.string() +
+                        ": no posterior.json; give the folder global/ of a run with "
+                        "training.method = \"laplace-lora\"");
+  }
+  PosteriorFolder result;
+  read_about(folder / "posterior.json", result);
+  tensors::FactorSet set = tensors::read_factor_set(folder / "posterior.safetensors");
+  result.factors = std::move(set.modules);
+  for (auto& [name, tensor] : set.dense) {
+    result.curvature.statistics[name.substr(tensors::kStatistics.size())] = std::move(tensor);
+  }
+  result.head = tensors::read_peft(folder).dense;
+  return result;
+}
+
+PosteriorModel::PosteriorModel(models::Model& model, const PosteriorFolder& folder) {
+  const client::GlobalStatePtr pristine = client::GlobalState::pristine(model);
+  tensors::FactorSet version{.modules = {}, .dense = pristine->dense()};
+  for (const auto& [name, tensor] : folder.head) version.dense[name] = tensor;
+  pristine->apply(0, wire::PublishMode::Add, version)->install_for_evaluation(model);
+  linearised_ = std::make_unique<adapters::Linearisation>(
+      model, folder.spec, adapters::AdapterStart{.factors = &folder.factors});
+  const std::vector<std::pair<const char*, adapters::Uncertain>> kinds = {
+      {"laplace", adapters::Uncertain::Factors},
+      {"last-layer", adapters::Uncertain::Head},
+      {"laplace+head", adapters::Uncertain::All}};
+  for (const auto& [name, which] : kinds) {
+    adapters::KroneckerPosterior posterior = linearised_->posterior(folder.curvature, which);
+    const double precision = adapters::precision_by_evidence(posterior);
+    posteriors_.push_back(
+        {.name = name, .posterior = std::move(posterior), .precision = precision});
+  }
+}
+
+PosteriorModel::~PosteriorModel() = default;
+
+PosteriorModel::Prediction PosteriorModel::predict(const models::Batch& batch,
+                                                   const std::vector<double>& precisions) {
+  std::vector<adapters::Linearisation::Query> queries;
+  for (const FittedPosterior& fitted : posteriors_) {
+    queries.push_back({.posterior = &fitted.posterior,
+                       .precisions = precisions.empty() ? std::vector<double>{fitted.precision}
+                                                        : precisions});
+  }
+  const auto answer = linearised_->predict(batch, queries);
+  Prediction prediction{.mean = answer.mean, .each = {}};
+  for (const at::Tensor& covariances : answer.covariances) {
+    auto& logits = prediction.each.emplace_back();
+    for (std::int64_t i = 0; i < covariances.size(0); ++i) {
+      logits.push_back({.mean = answer.mean, .covariance = covariances[i]});
+    }
+  }
+  return prediction;
+}
+
+}  // namespace drystone::cli

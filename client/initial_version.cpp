@@ -1,0 +1,68 @@
+#include "client/initial_version.h"
+
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "adapters/registry.h"
+#include "aggregation/compaction.h"
+#include "core/client_list.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/text.h"
+#include "tensors/peft_io.h"
+
+namespace drystone::client {
+
+namespace {
+
+constexpr std::uint64_t kMaxLabelBytes = 1 << 24;
+
+/// Runs write their classes beside the adapter: the same ones in the same order are needed here.
+void check_labels(const core::Config& config) {
+  const std::filesystem::path file = config.model.adapter / "labels.json";
+  if (config.model.task != "classification" || !std::filesystem::exists(file)) return;
+  const auto json = nlohmann::json::parse(core::read_text_file(file, kMaxLabelBytes), nullptr,
+                                          /*allow_exceptions=*/false);
+  if (json == nlohmann::json(config.data.labels)) return;
+  throw core::config_error(config, "model.adapter",
+                           file.string() + " lists other classes than this federation: " +
+                               core::join(config.data.labels) + "; set data.labels to its list");
+}
+
+void check_trains(const core::Config& config) {
+  for (const core::ListedClient& listed : core::list_clients(config)) {
+    if (adapters::find_method(listed.training.method).trains) continue;
+    throw core::config_error(config, "model.adapter",
+                             core::quote(listed.training.method) +
+                                 " needs a trained adapter; set it to the folder global/ of a "
+                                 "finished run");
+  }
+}
+
+}  // namespace
+
+tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench) {
+  const GlobalStatePtr pristine = workbench.pristine();
+  tensors::FactorSet version{.modules = {}, .dense = pristine->dense()};
+  if (config.model.adapter.empty()) {
+    check_trains(config);
+    return version;
+  }
+  check_labels(config);
+  const tensors::FactorSet adapter = tensors::read_peft(config.model.adapter);
+  for (const auto& [name, factors] : adapter.modules) {
+    version.modules[name] = aggregation::compact(factors, {}).factors;
+  }
+  for (const auto& [name, tensor] : adapter.dense) version.dense[name] = tensor;
+  try {
+    pristine->apply(0, wire::PublishMode::Add, version);
+  } catch (const core::InvalidArgument& error) {
+    throw core::config_error(
+        config, "model.adapter",
+        config.model.adapter.string() + " does not fit the model: " + error.what());
+  }
+  return version;
+}
+
+}  // namespace drystone::client

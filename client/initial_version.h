@@ -1,0 +1,19 @@
+#pragma once
+// What a federation publishes as version 0.
+
+#include "client/workbench.h"
+#include "core/config.h"
+#include "tensors/factors.h"
+
+namespace drystone::client {
+
+/// The head that everybody starts from and, with model.adapter, that adapter: its head in place of
+/// the model's, and its factors in balanced form, B = U·√Σ and A = √Σ·Vᵀ with the largest singular
+/// values first, so that they do not depend on how the adapter came about. Whether the base takes
+/// them in or methods continue from them is the coordinator's to say (coordinator/coordinator.h).
+/// @param config  with data.labels filled in for classification
+/// @throws core::ConfigError  model.adapter does not fit the model or has other classes
+/// @throws core::IoError      it cannot be read
+tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench);
+
+}  // namespace drystone::client

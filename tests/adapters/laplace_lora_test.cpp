@@ -1,0 +1,335 @@
+#include "adapters/laplace_lora.h"
+
+#include <cmath>
+#include <filesystem>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <doctest/doctest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "adapters/linearisation.h"
+#include "adapters/predictive.h"
+#include "adapters/registry.h"
+#include "core/error.h"
+#include "models/load.h"
+#include "toy_model.h"
+
+namespace drystone::adapters {
+namespace {
+
+using FactorMap = std::map<std::string, tensors::Factors>;
+
+AdapterSpec laplace_spec(core::Options options = {}) {
+  return {.method = "laplace-lora", .rank = 3, .options = std::move(options)};
+}
+
+FactorMap trained_factors(models::Model& model, std::int64_t rank = 3) {
+  FactorMap factors;
+  std::uint64_t seed = 70;
+  for (const models::Linear* linear : model.linears()) {
+    factors[linear->name] = {.b = test::keyed_normal(seed++, {linear->out_features(), rank}, 0.3),
+                             .a = test::keyed_normal(seed++, {rank, linear->in_features()}, 0.3)};
+  }
+  return factors;
+}
+
+std::vector<std::size_t> numbers(std::size_t first, std::int64_t count) {
+  std::vector<std::size_t> all;
+  for (std::int64_t i = 0; i < count; ++i) all.push_back(first + static_cast<std::size_t>(i));
+  return all;
+}
+
+models::Batch rows_of(const models::Batch& batch, std::int64_t first, std::int64_t count) {
+  models::Batch part;
+  part.input_ids = batch.input_ids.narrow(0, first, count);
+  part.pad_mask = batch.pad_mask.narrow(0, first, count);
+  part.labels = batch.labels.narrow(0, first, count);
+  return part;
+}
+
+/// The statistics of rows [first, first + count), `batch_size` at a time.
+TensorMap observe(models::Model& model, const AdapterSpec& spec, const FactorMap& factors,
+                  const models::Batch& data, std::int64_t first, std::int64_t count,
+                  std::int64_t batch_size) {
+  const auto adapter =
+      make_adapter(model, spec, {.seed = 3, .round = 1, .client = "c", .factors = &factors});
+  for (std::int64_t at = 0; at < count; at += batch_size) {
+    const std::int64_t rows = std::min(batch_size, count - at);
+    const models::Batch batch = rows_of(data, first + at, rows);
+    const auto examples = numbers(static_cast<std::size_t>(first + at), rows);
+    adapter->observe({.batch = batch, .examples = examples});
+  }
+  CHECK(adapter->parameters().empty());
+  CHECK(adapter->export_delta().empty());
+  return adapter->statistics();
+}
+
+void check_close(const TensorMap& actual, const TensorMap& expected, double tolerance) {
+  REQUIRE(actual.size() == expected.size());
+  for (const auto& [name, tensor] : expected) {
+    CAPTURE(name);
+    const double size = tensor.norm().item<double>();
+    CHECK((actual.at(name) - tensor).norm().item<double>() <= tolerance * size);
+  }
+}
+
+ObservedLayer& layer_of(const models::Linear& linear) {
+  return dynamic_cast<ObservedLayer&>(*linear.adapter);
+}
+
+/// The tiny BERT of the models' tests, with three classes and rows of unequal length.
+struct TinyBert {
+  std::unique_ptr<models::Model> model = models::load_model(
+      {.folder = std::filesystem::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/bert_tiny",
+       .task = models::Task::Classification,
+       .num_labels = 3});
+  models::Batch batch;
+
+  TinyBert() {
+    batch.input_ids = at::zeros({4, 6}, at::kLong);
+    batch.pad_mask = at::zeros({4, 6}, at::kBool);
+    core::SplitMix64 random(1);
+    for (std::int64_t row = 0; row < 4; ++row) {
+      for (std::int64_t t = 0; t < 3 + row; ++t) {
+        batch.input_ids[row][t].fill_(static_cast<std::int64_t>(random.below(20)));
+        batch.pad_mask[row][t].fill_(true);
+      }
+    }
+    batch.labels = at::tensor({0, 1, 2, 1}, at::kLong);
+  }
+};
+
+TEST_CASE("laplace-lora: the function is the trained one, whatever part of the rank is observed") {
+  test::ToyModel model;
+  const models::Batch batch = test::toy_batch(2);
+  const FactorMap factors = trained_factors(model, 5);
+  for (models::Linear* linear : model.linears()) {
+    linear->weight = linear->weight + factors.at(linear->name).product();
+  }
+  const at::Tensor expected = model.logits(batch);
+  for (models::Linear* linear : model.linears()) {
+    linear->weight = linear->weight - factors.at(linear->name).product();
+  }
+  for (const std::int64_t rank : {1, 3, 5, 7}) {
+    AdapterSpec spec = laplace_spec();
+    spec.rank = rank;
+    const auto adapter = make_adapter(model, spec, {.factors = &factors});
+    CHECK(at::allclose(model.logits(batch), expected, 1e-4, 1e-5));
+    const ObservedLayer& layer = layer_of(*model.linears()[0]);
+    CHECK(layer.a().size(0) == rank);
+    const std::int64_t kept = std::min<std::int64_t>(rank, 5);
+    CHECK(at::equal(layer.b().narrow(1, 0, kept),
+                    factors.begin()->second.b.narrow(1, 0, kept)));
+  }
+  AdapterSpec one = laplace_spec();  // modules that are not targets stay part of the function
+  one.target_modules = {"dense"};
+  const auto adapter = make_adapter(model, one, {.factors = &factors});
+  CHECK(at::allclose(model.logits(batch), expected, 1e-4, 1e-5));
+}
+
+// b of one example from the gradient by A, which is b·xᵀ: no code in common with the observer.
+TEST_CASE("laplace-lora: sums are those of examples one by one, labels in exact expectation") {
+  test::ToyModel model;
+  const models::Batch data = test::toy_batch(3, /*rows=*/7);
+  const FactorMap factors = trained_factors(model);
+  const TensorMap statistics = observe(model, laplace_spec(), factors, data, 0, 7, 3);
+  const std::string module = model.linears()[0]->name;
+
+  const auto adapter = make_adapter(model, laplace_spec(), {.factors = &factors});
+  ObservedLayer& layer = layer_of(*model.linears()[0]);
+  at::Tensor inputs = at::zeros({12, 12}, at::kDouble);
+  at::Tensor gradients = at::zeros({3, 3}, at::kDouble);
+  double log_likelihood = 0.0;
+  for (std::int64_t row = 0; row < 7; ++row) {
+    const models::Batch one = rows_of(data, row, 1);
+    layer.start_pass();
+    const at::Tensor log_p = at::log_softmax(model.logits(one), -1)[0];
+    const at::Tensor x = layer.input()[0].to(at::kDouble);
+    inputs += at::outer(x, x);
+    log_likelihood += log_p[one.labels[0].item<std::int64_t>()].item<double>();
+    for (std::int64_t y = 0; y < 3; ++y) {
+      const at::Tensor g =
+          torch::autograd::grad({log_p[y]}, {layer.a()}, {}, /*retain_graph=*/true)[0];
+      const at::Tensor b = at::mv(g.to(at::kDouble), x) / x.square().sum();
+      gradients += at::outer(b, b) * std::exp(log_p[y].item<double>());
+    }
+  }
+  const auto close = [&](const char* name, const at::Tensor& sum) {
+    CAPTURE(name);
+    const at::Tensor actual = statistics.at(module + name).to(at::kDouble) * 7.0;
+    CHECK(((actual - sum).norm() / sum.norm()).item<double>() < 1e-5);
+  };
+  close(".input", inputs);
+  close(".hidden_gradient", gradients);
+  const at::Tensor a = layer.a().detach().to(at::kDouble);
+  close(".hidden", at::mm(a, at::mm(inputs, a.t())));
+  CHECK(statistics.at(module + ".tokens").item<double>() == 1.0);
+  CHECK(statistics.at("log_likelihood").item<double>() * 7.0 ==
+        doctest::Approx(log_likelihood).epsilon(1e-5));
+}
+
+TEST_CASE("laplace-lora: neither batch size nor padding matters; parts sum to the union") {
+  TinyBert tiny;
+  const FactorMap factors = trained_factors(*tiny.model);
+  const AdapterSpec spec = laplace_spec();
+  const TensorMap all = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
+  check_close(observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 1), all, 1e-5);
+  TensorMap sum = observe(*tiny.model, spec, factors, tiny.batch, 0, 3, 2);
+  for (auto& [name, tensor] : observe(*tiny.model, spec, factors, tiny.batch, 3, 1, 1)) {
+    sum[name] = sum.at(name) * 0.75 + tensor * 0.25;  // as the server weights them
+  }
+  check_close(sum, all, 1e-5);
+  // 3 + 4 + 5 + 6 tokens; the pooler sees the first of each row.
+  for (const auto& [name, tensor] : all) {
+    if (!name.ends_with(".tokens")) continue;
+    const double tokens = tensor.item<double>() * 4.0;
+    CHECK((tokens == doctest::Approx(18.0) || tokens == doctest::Approx(4.0)));
+  }
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& [name, tensor] : all) shapes[name] = tensor.sizes().vec();
+  CHECK(shapes == statistics_of(*tiny.model, spec));
+}
+
+TEST_CASE("laplace-lora: sampled labels are keyed by example and tend to the expectation") {
+  test::ToyModel model;
+  const models::Batch data = test::toy_batch(3, /*rows=*/6);
+  const FactorMap factors = trained_factors(model);
+  const AdapterSpec sampled =
+      laplace_spec({{"labels", std::string("sampled")}, {"samples", std::int64_t{400}}});
+  const TensorMap once = observe(model, sampled, factors, data, 0, 6, 6);
+  check_close(observe(model, sampled, factors, data, 0, 6, 2), once, 1e-5);
+  check_close(once, observe(model, laplace_spec(), factors, data, 0, 6, 6), 0.15);
+}
+
+TEST_CASE("laplace-lora: sketches stand for large factors") {
+  test::ToyModel model;
+  const models::Batch data = test::toy_batch(3, /*rows=*/4);
+  const FactorMap factors = trained_factors(model);
+  const AdapterSpec dense = completed(laplace_spec());
+  const AdapterSpec sketched =
+      completed(laplace_spec({{"dense_up_to", std::int64_t{4}}, {"kfac_rank", std::int64_t{2}}}));
+  const TensorMap small = observe(model, sketched, factors, data, 0, 4, 4);
+  const std::string module = model.linears()[0]->name;
+  CHECK(small.at(module + ".output_gradient").sizes() == at::IntArrayRef({16, 14}));
+  CHECK(small.at(module + ".hidden").sizes() == at::IntArrayRef({3, 3}));
+  const SketchPlan plan = sketch_plan(sketched, 3);
+  const at::Tensor whole =
+      observe(model, dense, factors, data, 0, 4, 4).at(module + ".output_gradient");
+  const at::Tensor expected = at::mm(whole, plan.omega(module + ".output_gradient", 16));
+  CHECK(at::allclose(small.at(module + ".output_gradient"), expected, 1e-3, 1e-5));
+}
+
+TEST_CASE("laplace-lora: what cannot be observed is refused with the remedy") {
+  test::ToyModel model;
+  const FactorMap factors = trained_factors(model);
+  CHECK_THROWS_WITH_AS(make_adapter(model, laplace_spec(), {}), doctest::Contains("model.adapter"),
+                       core::ConfigError);
+  FactorMap fewer = factors;
+  fewer.erase(model.linears()[1]->name);
+  CHECK_THROWS_WITH_AS(make_adapter(model, laplace_spec(), {.factors = &fewer}),
+                       doctest::Contains("target_modules"), core::ConfigError);
+  const auto adapter = make_adapter(model, laplace_spec(), {.factors = &factors});
+  models::Batch batch = test::toy_batch(1);
+  batch.labels = batch.labels.to(at::kFloat);
+  CHECK_THROWS_WITH_AS(adapter->observe({.batch = batch, .examples = numbers(0, 8)}),
+                       doctest::Contains("regression"), core::ConfigError);
+}
+
+/// JJᵀ of every row by ordinary autograd on the factors [rows, classes, classes].
+at::Tensor autograd_gram(models::Model& model, const models::Batch& batch) {
+  const at::Tensor logits = model.logits(batch);
+  std::vector<at::Tensor> leaves;
+  for (const models::Linear* linear : model.linears()) {
+    leaves.push_back(layer_of(*linear).a());
+    leaves.push_back(layer_of(*linear).b());
+  }
+  std::vector<at::Tensor> rows;
+  for (std::int64_t row = 0; row < logits.size(0); ++row) {
+    std::vector<at::Tensor> classes;
+    for (std::int64_t c = 0; c < logits.size(1); ++c) {
+      std::vector<at::Tensor> flat;
+      for (const at::Tensor& g :
+           torch::autograd::grad({logits[row][c]}, leaves, {}, /*retain_graph=*/true)) {
+        flat.push_back(g.flatten());
+      }
+      classes.push_back(at::cat(flat));
+    }
+    const at::Tensor j = at::stack(classes).to(at::kDouble);
+    rows.push_back(at::mm(j, j.t()));
+  }
+  return at::stack(rows);
+}
+
+Curvature curvature_of(const TensorMap& statistics, const AdapterSpec& spec, double examples) {
+  return {.statistics = statistics,
+          .num_examples = examples,
+          .plan = sketch_plan(completed(spec), /*seed=*/3)};
+}
+
+TEST_CASE("linearisation: Jacobians are autograd's, row by row, with padding and packed tokens") {
+  TinyBert tiny;
+  const FactorMap factors = trained_factors(*tiny.model);
+  const AdapterSpec spec = laplace_spec();
+  const TensorMap statistics = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
+  Linearisation linearised(*tiny.model, spec, {.factors = &factors});
+  const auto posterior =
+      linearised.posterior(curvature_of(statistics, spec, 4.0), Uncertain::Factors);
+  const double precision = 1e10;  // the prior alone: covariance = JJᵀ / λ
+  const Linearisation::Query query{.posterior = &posterior, .precisions = {precision, 1.0}};
+  const auto answer = linearised.predict(tiny.batch, {{query}});
+  const at::Tensor expected = autograd_gram(*tiny.model, tiny.batch);
+  CHECK(at::allclose(answer.covariances[0][0] * precision, expected, 1e-3,
+                     1e-5 * expected.abs().max().item<double>()));
+  // Data narrow the posterior.
+  const at::Tensor prior = expected.diagonal(0, 1, 2);
+  CHECK((answer.covariances[0][1].diagonal(0, 1, 2) < prior).all().item<bool>());
+}
+
+TEST_CASE("linearisation: a strong prior predicts the MAP; the last layer alone is a posterior") {
+  TinyBert tiny;
+  const FactorMap factors = trained_factors(*tiny.model);
+  const AdapterSpec spec = laplace_spec();
+  const TensorMap statistics = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
+  Linearisation linearised(*tiny.model, spec, {.factors = &factors});
+  const Curvature curvature = curvature_of(statistics, spec, 4.0);
+  const auto all = linearised.posterior(curvature, Uncertain::All);
+  const auto head = linearised.posterior(curvature, Uncertain::Head);
+  const auto some = linearised.posterior(curvature, Uncertain::Factors);
+  CHECK(head.blocks().size() == 1);
+  CHECK(all.num_parameters() == head.num_parameters() + some.num_parameters());
+  CHECK(all.log_determinant(2.0) ==
+        doctest::Approx(head.log_determinant(2.0) + some.log_determinant(2.0)));
+  const std::vector<Linearisation::Query> queries = {
+      {.posterior = &all, .precisions = {1.0, 1e14}}, {.posterior = &head, .precisions = {1.0}}};
+  const auto answer = linearised.predict(tiny.batch, queries);
+  const at::Tensor map = at::log_softmax(tiny.model->logits(tiny.batch).to(at::kDouble), -1);
+  CHECK(at::allclose(at::log_softmax(answer.mean, -1), map, 1e-5, 1e-6));
+  const GaussianLogits sure{.mean = answer.mean, .covariance = answer.covariances[0][1]};
+  CHECK(at::allclose(monte_carlo(sure, 100, {.seed = 1}), map, 1e-4, 1e-4));
+  CHECK(at::allclose(probit(sure), map, 1e-4, 1e-4));
+  const at::Tensor spread = (answer.covariances[0][0] - answer.covariances[1][0]).diagonal(0, 1, 2);
+  CHECK((spread > 0.0).all().item<bool>());
+}
+
+// Of the head with one example and λI alone, every number is known in closed form.
+TEST_CASE("linearisation: the head's covariance is (|h|² + 1) / λ on the diagonal") {
+  test::ToyModel model;
+  const FactorMap factors = trained_factors(model);
+  const models::Batch batch = test::toy_batch(5, 2);
+  const AdapterSpec spec = laplace_spec();
+  TensorMap statistics = observe(model, spec, factors, batch, 0, 2, 2);
+  statistics["head.output_gradient"] = at::zeros({3, 3});
+  Linearisation linearised(model, spec, {.factors = &factors});
+  const auto head = linearised.posterior(curvature_of(statistics, spec, 2.0), Uncertain::Head);
+  const auto answer =
+      linearised.predict(batch, {{Linearisation::Query{.posterior = &head, .precisions = {4.0}}}});
+  const at::Tensor covariance = answer.covariances[0][0];
+  CHECK(covariance.diagonal(0, 1, 2).std(1).abs().max().item<double>() < 1e-6);
+  CHECK(covariance[0][0][1].item<double>() == doctest::Approx(0.0));
+  CHECK(covariance[0][0][0].item<double>() > 0.25);
+}
+
+}  // namespace
+}  // namespace drystone::adapters
