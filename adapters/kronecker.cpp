@@ -29,7 +29,9 @@ at::Tensor as_double(const at::Tensor& tensor) {
   return tensor.detach().to(at::kCPU, at::kDouble).contiguous();
 }
 
-double frobenius(const at::Tensor& matrix) { return std::sqrt(matrix.square().sum().item<double>()); }
+double frobenius(const at::Tensor& matrix) {
+  return std::sqrt(matrix.square().sum().item<double>());
+}
 
 void check_block(const KroneckerBlock& block) {
   core::require(block.mean.dim() == 2 && block.mean.size(0) == block.gradient.dimension() &&
@@ -70,8 +72,8 @@ Spectrum spectrum_of_sketch(const at::Tensor& sketch, const at::Tensor& omega, s
             .vectors = test.narrow(1, 0, columns).contiguous()};
   }
   // The sums travel in fp32: a shift of that rounding makes the core positive definite.
-  const double shift = size * std::numeric_limits<float>::epsilon() *
-                       std::sqrt(static_cast<double>(y.size(0)));
+  const double shift =
+      size * std::numeric_limits<float>::epsilon() * std::sqrt(static_cast<double>(y.size(0)));
   y = y + test * shift;
   const at::Tensor core = at::matmul(test.t(), y);
   const at::Tensor lower = at::linalg_cholesky((core + core.t()) * 0.5);
@@ -138,8 +140,8 @@ at::Tensor KroneckerPosterior::covariance(std::size_t block, const at::Tensor& j
   }
   const std::int64_t rows = j.size(0);
   const std::int64_t outputs = j.size(1);
-  at::Tensor result =
-      at::empty({static_cast<std::int64_t>(precisions.size()), rows, outputs, outputs}, at::kDouble);
+  at::Tensor result = at::empty(
+      {static_cast<std::int64_t>(precisions.size()), rows, outputs, outputs}, at::kDouble);
   for (std::size_t i = 0; i < precisions.size(); ++i) {
     const at::Tensor scale = (curvature_[block] + precisions[i]).rsqrt().to(j.scalar_type());
     at::Tensor part = gram((inner * scale).flatten(2));

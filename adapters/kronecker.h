@@ -80,13 +80,14 @@ class KroneckerPosterior {
 };
 
 struct EvidenceSearch {
-  double start = 1.0;           ///< λ
-  double learning_rate = 0.1;   ///< of Adam on log λ
-  std::int64_t steps = 1000;    ///< most
-  double tolerance = 1e-6;      ///< stops when |d log Z / d log λ| is below this share of D
+  double start = 1.0;          ///< λ
+  double learning_rate = 0.1;  ///< of Adam on log λ
+  std::int64_t steps = 1000;   ///< most
+  double tolerance = 1e-6;     ///< stops when |d log Z / d log λ| is below this share of D
 };
 
 /// The λ of largest evidence: Adam on log λ, as in the paper's code, and the best λ that it met.
-double precision_by_evidence(const KroneckerPosterior& posterior, const EvidenceSearch& search = {});
+double precision_by_evidence(const KroneckerPosterior& posterior,
+                             const EvidenceSearch& search = {});
 
 }  // namespace drystone::adapters

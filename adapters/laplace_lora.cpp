@@ -35,7 +35,8 @@ class OuterSum {
   OuterSum(const SketchPlan& plan, const std::string& name, std::int64_t dimension,
            at::Device device) {
     if (!plan.is_dense(dimension)) omega_ = plan.omega(name, dimension).to(device);
-    sum_ = at::zeros({dimension, plan.columns(dimension)}, at::TensorOptions(device).dtype(at::kDouble));
+    sum_ = at::zeros({dimension, plan.columns(dimension)},
+                     at::TensorOptions(device).dtype(at::kDouble));
   }
 
   void add(const at::Tensor& rows) {
@@ -206,8 +207,8 @@ class LaplaceLora final : public ObservedModel {
     std::map<std::size_t, core::SplitMix64> streams;
     std::vector<float> uniforms;
     for (const std::size_t owner : labels.owner) {
-      const std::string purpose = "laplace-label/" + std::to_string(seen.examples[owner]) + "/" +
-                                  std::to_string(sample);
+      const std::string purpose =
+          "laplace-label/" + std::to_string(seen.examples[owner]) + "/" + std::to_string(sample);
       const core::StreamKey key{key_.seed, key_.round, client_, purpose};
       auto& stream = streams.try_emplace(owner, key).first->second;
       uniforms.push_back(static_cast<float>(stream.uniform()));
@@ -282,15 +283,19 @@ SketchPlan sketch_plan(const AdapterSpec& spec, std::uint64_t seed) {
 Method laplace_lora_method() {
   return {
       .name = core::kPosteriorMethod,
-      .summary = "a posterior over trained factors, in one pass (Yang et al., 2024, "
-                 "arXiv:2308.13111)",
+      .summary =
+          "a posterior over trained factors, in one pass (Yang et al., 2024, "
+          "arXiv:2308.13111)",
       .options =
-          {{"labels", std::string("exact"),
+          {{"labels",
+            std::string("exact"),
             "what the curvature expects labels from: exact (a backward pass a class) or sampled",
-            0, 0, {"exact", "sampled"}},
+            0,
+            0,
+            {"exact", "sampled"}},
            {"samples", std::int64_t{1}, "sampled labels of each example", 1, 1000},
-           {"dense_up_to", std::int64_t{1024},
-            "dimension up to which a Kronecker factor is exact", 1, 65536},
+           {"dense_up_to", std::int64_t{1024}, "dimension up to which a Kronecker factor is exact",
+            1, 65536},
            {"kfac_rank", std::int64_t{32}, "eigenpairs of a factor above dense_up_to", 1, 4096}},
       .make = make_laplace,
       .continues = true,

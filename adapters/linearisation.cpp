@@ -29,9 +29,8 @@ Spectrum spectrum_in(const Curvature& curvature, const std::string& name, std::i
                             " is missing or does not fit the model");
   }
   const at::Tensor sum = found->second.to(at::kDouble) * scale;
-  return plan.is_dense(dimension)
-             ? spectrum_of(sum)
-             : spectrum_of_sketch(sum, plan.omega(name, dimension), plan.rank);
+  return plan.is_dense(dimension) ? spectrum_of(sum)
+                                  : spectrum_of_sketch(sum, plan.omega(name, dimension), plan.rank);
 }
 
 double scalar_in(const Curvature& curvature, const std::string& name) {

@@ -86,10 +86,9 @@ at::Tensor ObservedLayer::forward(const models::Linear& base, const at::Tensor& 
 
 const at::Tensor& ObservedLayer::input() const {
   if (calls_ == 1) return input_;
-  throw core::ConfigError(
-      "training.target_modules: the model goes through " + module_ + " " +
-      (calls_ == 0 ? std::string("never") : "several times") +
-      " in one pass, which a Laplace posterior does not cover; leave it out");
+  throw core::ConfigError("training.target_modules: the model goes through " + module_ + " " +
+                          (calls_ == 0 ? std::string("never") : "several times") +
+                          " in one pass, which a Laplace posterior does not cover; leave it out");
 }
 
 at::Tensor ObservedLayer::flat_hidden() const { return flat(hidden_.detach()); }

@@ -38,8 +38,7 @@ at::Tensor variances(const at::Tensor& covariance) {
 
 /// R with R·Rᵀ = covariance, also where it is singular: no jitter changes the distribution.
 at::Tensor square_root(const at::Tensor& covariance) {
-  const auto [values, vectors] =
-      at::linalg_eigh((covariance + covariance.transpose(-1, -2)) * 0.5);
+  const auto [values, vectors] = at::linalg_eigh((covariance + covariance.transpose(-1, -2)) * 0.5);
   return vectors * values.clamp_min(0.0).sqrt().unsqueeze(-2);
 }
 

@@ -37,9 +37,9 @@ struct EvaluateOptions {
   std::int64_t max_new_tokens = 256;  ///< exact-match
   std::string device = "auto";
   // classification:
-  std::filesystem::path posterior;  ///< RUN/global of "laplace-lora", in place of `adapter`
-  std::int64_t samples = 10000;     ///< draws of the posterior's logits
-  std::string prior = "evidence";   ///< evidence | validation | λ
+  std::filesystem::path posterior;   ///< RUN/global of "laplace-lora", in place of `adapter`
+  std::int64_t samples = 10000;      ///< draws of the posterior's logits
+  std::string prior = "evidence";    ///< evidence | validation | λ
   std::filesystem::path validation;  ///< data for the prior's choice and for a temperature
   std::int64_t mc_dropout = 0;       ///< passes with the model's own dropout on; 0: none
 };

@@ -110,9 +110,9 @@ class Comparison {
           predictives.add("map", encoded.examples, at::log_softmax(prediction.mean, -1));
           for (std::size_t i = 0; i < prediction.each.size(); ++i) {
             for (std::size_t j = 0; j < grid.size(); ++j) {
-              predictives.add(name(i, j), encoded.examples,
-                              adapters::monte_carlo(prediction.each[i][j], validation_samples(),
-                                                    kDraws));
+              predictives.add(
+                  name(i, j), encoded.examples,
+                  adapters::monte_carlo(prediction.each[i][j], validation_samples(), kDraws));
             }
           }
         });

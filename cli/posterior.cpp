@@ -94,9 +94,9 @@ PosteriorModel::Prediction PosteriorModel::predict(const models::Batch& batch,
                                                    const std::vector<double>& precisions) {
   std::vector<adapters::Linearisation::Query> queries;
   for (const FittedPosterior& fitted : posteriors_) {
-    queries.push_back({.posterior = &fitted.posterior,
-                       .precisions = precisions.empty() ? std::vector<double>{fitted.precision}
-                                                        : precisions});
+    queries.push_back(
+        {.posterior = &fitted.posterior,
+         .precisions = precisions.empty() ? std::vector<double>{fitted.precision} : precisions});
   }
   const auto answer = linearised_->predict(batch, queries);
   Prediction prediction{.mean = answer.mean, .each = {}};

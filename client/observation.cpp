@@ -72,8 +72,7 @@ std::optional<LocalResult> observe_locally(const TrainInput& input, const TrainH
   }
   result.update = update_of(input, *adapter);
   result.train_loss = loss_sum / static_cast<double>(targets);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;
 }
 

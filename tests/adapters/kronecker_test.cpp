@@ -99,16 +99,15 @@ struct LinearGaussian {
   at::Tensor y = at::mv(x, normal(22, {4})) + normal(23, {kRows});
 
   double exact_log_evidence(double precision) const {
-    const at::Tensor covariance =
-        at::mm(x, x.t()) / precision + at::eye(kRows, at::kDouble);
+    const at::Tensor covariance = at::mm(x, x.t()) / precision + at::eye(kRows, at::kDouble);
     const double fit = at::dot(y, at::mv(at::inverse(covariance), y)).item<double>();
-    return -0.5 * (fit + at::logdet(covariance).item<double>() +
-                   kRows * std::log(2.0 * std::numbers::pi));
+    return -0.5 *
+           (fit + at::logdet(covariance).item<double>() + kRows * std::log(2.0 * std::numbers::pi));
   }
   KroneckerPosterior laplace(double precision) const {
     const at::Tensor hessian = at::mm(x.t(), x);
-    const at::Tensor map = at::mv(
-        at::inverse(hessian + at::eye(4, at::kDouble) * precision), at::mv(x.t(), y));
+    const at::Tensor map =
+        at::mv(at::inverse(hessian + at::eye(4, at::kDouble) * precision), at::mv(x.t(), y));
     const double residual = (y - at::mv(x, map)).square().sum().item<double>();
     const double log_likelihood = -0.5 * (residual + kRows * std::log(2.0 * std::numbers::pi));
     return {{{.name = "w",
@@ -157,7 +156,8 @@ TEST_CASE("kronecker: a sketch of a matrix of its rank is exact; parts add up") 
   CHECK(at::equal(omega, sketch_matrix(key, 40, 18)));
   const at::Tensor first = random_psd(41, 40, 3);
   const at::Tensor second = random_psd(42, 40, 4);
-  const at::Tensor sum = at::mm(first, omega.to(at::kDouble)) + at::mm(second, omega.to(at::kDouble));
+  const at::Tensor sum =
+      at::mm(first, omega.to(at::kDouble)) + at::mm(second, omega.to(at::kDouble));
   const Spectrum found = spectrum_of_sketch(sum, omega, 7);
   CHECK(found.rank() == 7);
   const at::Tensor expected = first + second;
@@ -186,8 +186,7 @@ TEST_CASE("kronecker: shapes that do not fit are refused") {
   CHECK_THROWS_AS(KroneckerPosterior(wrong, 0.0), core::InvalidArgument);
   CHECK_THROWS_AS(KroneckerPosterior({}, 0.0), core::InvalidArgument);
   const KroneckerPosterior posterior(blocks(), 0.0);
-  CHECK_THROWS_AS(posterior.covariance(0, normal(1, {1, 1, 5, 3}), {{1.0}}),
-                  core::InvalidArgument);
+  CHECK_THROWS_AS(posterior.covariance(0, normal(1, {1, 1, 5, 3}), {{1.0}}), core::InvalidArgument);
 }
 
 }  // namespace

@@ -120,8 +120,7 @@ TEST_CASE("laplace-lora: the function is the trained one, whatever part of the r
     const ObservedLayer& layer = layer_of(*model.linears()[0]);
     CHECK(layer.a().size(0) == rank);
     const std::int64_t kept = std::min<std::int64_t>(rank, 5);
-    CHECK(at::equal(layer.b().narrow(1, 0, kept),
-                    factors.begin()->second.b.narrow(1, 0, kept)));
+    CHECK(at::equal(layer.b().narrow(1, 0, kept), factors.begin()->second.b.narrow(1, 0, kept)));
   }
   AdapterSpec one = laplace_spec();  // modules that are not targets stay part of the function
   one.target_modules = {"dense"};
@@ -301,8 +300,8 @@ TEST_CASE("linearisation: a strong prior predicts the MAP; the last layer alone 
   CHECK(all.num_parameters() == head.num_parameters() + some.num_parameters());
   CHECK(all.log_determinant(2.0) ==
         doctest::Approx(head.log_determinant(2.0) + some.log_determinant(2.0)));
-  const std::vector<Linearisation::Query> queries = {
-      {.posterior = &all, .precisions = {1.0, 1e14}}, {.posterior = &head, .precisions = {1.0}}};
+  const std::vector<Linearisation::Query> queries = {{.posterior = &all, .precisions = {1.0, 1e14}},
+                                                     {.posterior = &head, .precisions = {1.0}}};
   const auto answer = linearised.predict(tiny.batch, queries);
   const at::Tensor map = at::log_softmax(tiny.model->logits(tiny.batch).to(at::kDouble), -1);
   CHECK(at::allclose(at::log_softmax(answer.mean, -1), map, 1e-5, 1e-6));

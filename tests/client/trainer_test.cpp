@@ -151,6 +151,7 @@ TEST_CASE("train: a bi-level method trains on what is not held out, with four pa
 
 TEST_CASE("train: every method, with the model's own dropout, gives the same bits twice") {
   for (const adapters::Method& method : adapters::methods()) {
+    if (!method.trains) continue;
     CAPTURE(method.name);
     Setup setup;
     setup.training.method = method.name;

@@ -41,16 +41,16 @@ struct Trained {
   fs::path adapter = tiny.path() / "trained/global";
 };
 
-std::string observers(int count) {
-  return "[[clients]]\ncount = " + std::to_string(count) + "\n";
-}
+std::string observers(int count) { return "[[clients]]\ncount = " + std::to_string(count) + "\n"; }
 
 std::vector<std::string> posterior_overrides(const fs::path& adapter) {
   return {"model.adapter=" + adapter.string(), "training.method=laplace-lora", "training.rank=4",
           "federation.rounds=1", "data.partition=iid"};
 }
 
-nlohmann::json read_json(const fs::path& file) { return nlohmann::json::parse(std::ifstream(file)); }
+nlohmann::json read_json(const fs::path& file) {
+  return nlohmann::json::parse(std::ifstream(file));
+}
 
 cli::EvaluateOptions evaluation(const TinyFederation& tiny, const fs::path& global) {
   cli::EvaluateOptions options{.model = tiny.path() / "model",
@@ -94,12 +94,12 @@ TEST_CASE("posterior: ten clients that never trained collect what one with all d
   CHECK(cli::verify_run(ten.path() / "run").is_sound());
   // The model stays the one that was trained, before and after.
   const auto& before = trained.outcome.report.after;
-  CHECK(federated.report.before.at("loss") == doctest::Approx(before.at("loss")).epsilon(1e-4));
-  CHECK(federated.report.after.at("loss") == doctest::Approx(before.at("loss")).epsilon(1e-4));
+  CHECK(federated.report.before->at("loss") == doctest::Approx(before->at("loss")).epsilon(1e-4));
+  CHECK(federated.report.after->at("loss") == doctest::Approx(before->at("loss")).epsilon(1e-4));
 
   const auto predicted = cli::evaluate(evaluation(ten, ten.path() / "run/global"), {});
   const auto centrally = cli::evaluate(evaluation(one, one.path() / "run/global"), {});
-  CHECK(predicted.metrics.at("nll") == doctest::Approx(before.at("nll")).epsilon(1e-4));
+  CHECK(predicted.metrics.at("nll") == doctest::Approx(before->at("nll")).epsilon(1e-4));
   REQUIRE(predicted.predictives.size() == 10);
   for (std::size_t i = 0; i < 10; ++i) {
     const auto& [name, metrics] = predicted.predictives[i];
@@ -159,16 +159,16 @@ TEST_CASE("posterior: federations that cannot collect one are refused") {
 
 TEST_CASE("model.adapter: a federation goes on where another one ended") {
   const Trained trained;
-  const double loss = trained.outcome.report.after.at("loss");
+  const double loss = trained.outcome.report.after->at("loss");
   for (const char* rule : {"flora", "zero-pad"}) {
     CAPTURE(rule);
     const TinyFederation tiny;
-    const auto outcome =
-        run(tiny, "run", {"model.adapter=" + trained.adapter.string(),
-                          "aggregation.rule=" + std::string(rule), "training.method=lora"});
+    const auto outcome = run(tiny, "run",
+                             {"model.adapter=" + trained.adapter.string(),
+                              "aggregation.rule=" + std::string(rule), "training.method=lora"});
     REQUIRE_FALSE(outcome.failure.has_value());
-    CHECK(outcome.report.before.at("loss") == doctest::Approx(loss).epsilon(1e-4));
-    CHECK(outcome.report.after.at("loss") < 1.1 * loss);
+    CHECK(outcome.report.before->at("loss") == doctest::Approx(loss).epsilon(1e-4));
+    CHECK(outcome.report.after->at("loss") < 1.1 * loss);
     CHECK(cli::verify_run(tiny.path() / "run").is_sound());
     const auto version = read_json(tiny.path() / "run/versions/0000/version.json");
     CHECK(version.dump().find(std::string(rule) == "flora" ? "\"add\"" : "\"replace\"") !=
