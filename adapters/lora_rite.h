@@ -29,7 +29,7 @@ struct LoraRiteOptions {
 ///     Ū = gAᵀ·R_B⁻¹ = s·GᵀQ_B,   T = Q_Bᵀ·Q_B,old
 ///     V ← β₂·T·V·Tᵀ + (1 − β₂)·ŪᵀŪ / in,   M ← β₁·M·Tᵀ + (1 − β₁)·Ū·(V + ρ·I)^(−½)
 ///     A ← A − η·(M·R_B⁻ᵀ)ᵀ
-/// Its effect on B·A is the same for (R⁻¹A, BR), R ∈ GL(rank), whenever the factors are replaced so:
+/// Its effect on B·A is the same for (R⁻¹A, BR), R ∈ GL(rank), whenever they are replaced so:
 /// moments live in orthonormal bases and follow through T. The head's parts have AdamW.
 /// @param others  AdamW's settings for what is no factor
 /// @param step    the step under way; outlives the optimiser

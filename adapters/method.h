@@ -143,8 +143,8 @@ class Adapter {
   /// CPU. The server adds the clients' weighted mean to what was published.
   virtual TensorMap statistics() const { return {}; }
 
-  /// What the client keeps to itself for its next round: detached, CPU, own storage. Asked for after
-  /// the last step, while the optimiser still lives.
+  /// What the client keeps to itself for its next round: detached, CPU, own storage. Asked for
+  /// after the last step, while the optimiser lives.
   virtual TensorMap memory() const { return {}; }
 
   /// Everything that a bit-exact resume needs beside the optimiser's state; default: parameters().

@@ -8,6 +8,7 @@
 
 #include "adapters/ba_lora.h"
 #include "adapters/clora.h"
+#include "adapters/flat_lora.h"
 #include "adapters/lora.h"
 #include "adapters/pissa.h"
 #include "adapters/registry.h"
@@ -24,13 +25,14 @@ struct Parameterisation {
   double (*scale)(const AdapterSpec&);
 };
 
-const std::array<Parameterisation, 5>& parameterisations() {
-  static const std::array<Parameterisation, 5> known = {{
+const std::array<Parameterisation, 6>& parameterisations() {
+  static const std::array<Parameterisation, 6> known = {{
       {lora_method(), lora_scale},
       {rslora_method(), rslora_scale},
       {pissa_method(), lora_scale},
       {ba_lora_method(), lora_scale},
       {clora_method(), lora_scale},
+      {flat_lora_method(), lora_scale},
   }};
   return known;
 }
@@ -108,9 +110,10 @@ AdapterSpec inner_spec(const AdapterSpec& spec) {
 }  // namespace
 
 std::vector<MethodOption> pair_options(std::vector<MethodOption> own) {
-  own.push_back({.name = "parameterisation",
-                 .default_value = std::string("lora"),
-                 .help = "what trains the factors: lora, rslora, pissa, ba-lora or clora"});
+  own.push_back(
+      {.name = "parameterisation",
+       .default_value = std::string("lora"),
+       .help = "what trains the factors: lora, rslora, pissa, ba-lora, clora or flat-lora"});
   for (MethodOption& option : joined_options()) own.push_back(std::move(option));
   return own;
 }

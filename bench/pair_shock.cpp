@@ -1,6 +1,7 @@
-// How far A moves in a step when every round starts from B = 0: LoRA-Pro and LoRA-RITE as published,
-// and with their remedies. Four clients learn a low-rank change of a 256 x 256 linear from data of
-// their own, rank 8; three rounds of 20 steps, merged by their mean; two learning rates.
+// How far A moves in a step when every round starts from B = 0: LoRA-Pro and LoRA-RITE as
+// published, and with their remedies. Four clients learn a low-rank change of a 256 x 256 linear
+// from data of their own, rank 8; three rounds of 20 steps, merged by their mean; two learning
+// rates.
 // Run: build/bin/pair_shock | .venv/bin/python bench/pair_shock.py docs/methods/pair-shock.svg
 
 #include <algorithm>

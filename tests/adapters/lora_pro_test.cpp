@@ -261,7 +261,7 @@ TEST_CASE("lora-pro: a gradient that is not finite is refused with its module an
 
 TEST_CASE("lora-pro, lora-rite: any parameterisation of plain pairs; others with the reason") {
   for (const char* method : {"lora-pro", "lora-rite"}) {
-    for (const char* inner : {"lora", "rslora", "pissa", "ba-lora", "clora"}) {
+    for (const char* inner : {"lora", "rslora", "pissa", "ba-lora", "clora", "flat-lora"}) {
       CAPTURE(inner);
       test::ToyModel model;
       const AdapterSpec spec{

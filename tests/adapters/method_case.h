@@ -1,6 +1,6 @@
 #pragma once
-// Replays a case of tests/oracles/method_oracle.py or pair_optimizer_oracle.py: five steps in double
-// precision.
+// Replays a case of tests/oracles/method_oracle.py or pair_optimizer_oracle.py: five steps in
+// double precision.
 
 #include <map>
 #include <memory>
