@@ -19,6 +19,11 @@ std::span<const Method> methods();
 /// @throws core::ConfigError  no such method, or one that does not work yet: lists those that do
 const Method& find_method(std::string_view name);
 
+/// The specification with the defaults of all options that it lacks. A method with an option "of"
+/// is made of the method that it names, whose options stand beside its own.
+/// @throws core::ConfigError  as validate, but for what the method itself refuses
+AdapterSpec completed(const AdapterSpec& spec);
+
 /// Checks a specification without a model.
 /// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known
 ///                            one)
