@@ -1,5 +1,6 @@
 #pragma once
-// Several low-rank side paths in one pass over a shared weight: what an ensemble's prediction needs.
+// Several low-rank side paths in one pass over a shared weight: what an ensemble's prediction
+// needs.
 
 #include <cstdint>
 #include <deque>
@@ -39,8 +40,8 @@ class MemberLinear final : public models::LinearAdapter {
   core::SplitMix64 masks_;
 };
 
-/// MemberLinears for every linear that one of the members adapts. The model must outlive it and must
-/// treat the rows of a batch alike: not DeBERTa, which sends tables of positions through its
+/// MemberLinears for every linear that one of the members adapts. The model must outlive it and
+/// must treat the rows of a batch alike: not DeBERTa, which sends tables of positions through its
 /// linears (with one member any model will do).
 class MemberAdapters {
  public:

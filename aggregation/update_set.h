@@ -29,7 +29,8 @@ class UpdateSet {
 
   /// Every module that one of the clients adapts.
   const std::map<std::string, ModuleLayout>& modules() const { return modules_; }
-  /// The model's own parts are in every update but those of members alone; statistics and members' parts may be in some.
+  /// The model's own parts are in every update but those of members alone; statistics and members'
+  /// parts may be in some.
   const std::map<std::string, std::vector<int64_t>>& dense() const { return dense_; }
   /// Σ of the ranks of one module over the clients that have a share.
   int64_t stack_rank(const std::string& module) const;
