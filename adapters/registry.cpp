@@ -179,10 +179,6 @@ std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& mo
   return method.statistics(model, complete_spec(method, spec));
 }
 
-AdapterSpec completed(const AdapterSpec& spec) {
-  return complete_spec(find_method(spec.method), spec);
-}
-
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
                                       const AdapterStart& start) {
   return make_adapter(find_method(spec.method), model, spec, start);

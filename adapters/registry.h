@@ -36,9 +36,6 @@ std::int64_t export_rank(const AdapterSpec& spec);
 /// Whether adapters of this specification can start from AdapterStart::factors.
 bool can_continue(const AdapterSpec& spec);
 
-/// The specification with every option of the method. @throws as validate
-AdapterSpec completed(const AdapterSpec& spec);
-
 /// Names and shapes of what the method collects beside its factors. @throws as validate
 std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,
                                                                const AdapterSpec& spec);
