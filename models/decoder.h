@@ -76,6 +76,7 @@ class Decoder final : public Model {
   at::Tensor logits(const Batch& batch) override;
   at::Tensor loss(const at::Tensor& logits, const Batch& batch) const override;
   at::Tensor batch_loss(const Batch& batch) override;
+  std::int64_t num_kv_heads() const override { return config_.num_kv_heads; }
   std::vector<Linear*> linears() override;
   std::map<std::string, at::Tensor*> dense() override;
   void set_training(bool on, std::uint64_t seed) override;

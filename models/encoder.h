@@ -85,6 +85,7 @@ class Encoder : public Model {
  public:
   at::Tensor logits(const Batch& batch) final;
   at::Tensor loss(const at::Tensor& logits, const Batch& batch) const final;
+  std::int64_t num_kv_heads() const final { return config_.num_heads; }
   std::vector<Linear*> linears() final;
   std::map<std::string, at::Tensor*> dense() final;
   void set_training(bool on, std::uint64_t seed) final;

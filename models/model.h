@@ -64,6 +64,8 @@ class Model {
   /// loss(logits(batch), batch) for who does not need the logits: a language model then never holds
   /// all of them.
   virtual at::Tensor batch_loss(const Batch& batch) { return loss(logits(batch), batch); }
+  /// Key-value heads of each layer's attention; 0: not a transformer.
+  virtual std::int64_t num_kv_heads() const { return 0; }
   /// Every linear layer that may carry an adapter, in forward order; heads are not among them.
   virtual std::vector<Linear*> linears() = 0;
   /// The head's tensors by checkpoint name ("classifier.weight"). The trainer replaces the handles
