@@ -12,6 +12,7 @@
 #include "adapters/laplace_lora.h"
 #include "adapters/lora.h"
 #include "adapters/lora_pro.h"
+#include "adapters/lora_prune.h"
 #include "adapters/lora_rite.h"
 #include "adapters/pissa.h"
 #include "adapters/rac_lora.h"
@@ -29,7 +30,7 @@ const std::array kMethods = {
     lora_method(),     rslora_method(),    pissa_method(),        ba_lora_method(),
     kasa_method(),     bilora_method(),    sbora_fa_method(),     sbora_fb_method(),
     sora_method(),     lora_pro_method(),  lora_rite_method(),    clora_method(),
-    rac_lora_method(), flat_lora_method(), laplace_lora_method(),
+    rac_lora_method(), flat_lora_method(), lora_prune_method(), laplace_lora_method(),
 };
 
 template <typename Items>

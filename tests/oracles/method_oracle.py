@@ -291,6 +291,7 @@ class UpperAdam:
 
 
 case("lora", "lora", {"lora_A": A, "lora_B": B}, lora)
+case("loraprune", "loraprune", {"lora_A": A, "lora_B": B}, lora)  # its scores do not enter the step
 case("pissa", "pissa", *pissa(), options={"svd": "exact"})
 case("ba-lora 2026", "ba-lora", *pissa(), ba_lora_2026, options={"svd": "exact"})
 case("ba-lora 2024", "ba-lora", *pissa(), ba_lora_2024,
