@@ -8,6 +8,7 @@
 #include "aggregation/compaction.h"
 #include "aggregation/stacking.h"
 #include "core/check.h"
+#include "models/prunable.h"
 
 namespace drystone::client {
 
@@ -76,6 +77,7 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
     next->add_modules(published.modules);
   }
   next->set_or_add_dense(published.dense);
+  next->kept_ = tensors::next_mask(kept_, version, next->statistics_);
   return next;
 }
 
@@ -93,7 +95,7 @@ void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& mod
 void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dense) {
   for (const auto& [name, published] : dense) {
     if (name.starts_with(tensors::kStatistics)) {
-      add_statistic(name.substr(tensors::kStatistics.size()), published);
+      tensors::add_statistic(statistics_, name.substr(tensors::kStatistics.size()), published);
       continue;
     }
     const at::Tensor& current = find(dense_, name, "dense part");
@@ -102,14 +104,6 @@ void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dens
     const at::Tensor moved = published.to(current.device(), at::kFloat);
     dense_[name] = version_ == 0 ? moved.clone() : current.to(at::kFloat).add(moved);
   }
-}
-
-void GlobalState::add_statistic(const std::string& name, const at::Tensor& published) {
-  const auto [sum, is_new] = statistics_.try_emplace(name, published);
-  if (is_new) return;
-  core::require(sum->second.sizes() == published.sizes(),
-                "GlobalState: the published statistic " + name + " has another shape");
-  sum->second = sum->second.add(published);
 }
 
 const at::Tensor& GlobalState::weight(const std::string& module) const {
@@ -136,6 +130,7 @@ void GlobalState::install(models::Model& model, bool with_start_factors) const {
     linear->weight = (folds ? fold(base, start->second) : base).to(dtype);
   }
   for (const auto& [name, tensor] : model.dense()) *tensor = find(dense_, name, "dense part");
+  models::set_masks(model, kept_);
 }
 
 }  // namespace drystone::client

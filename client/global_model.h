@@ -10,6 +10,7 @@
 
 #include "models/model.h"
 #include "tensors/factors.h"
+#include "tensors/pruning.h"
 #include "wire/messages.h"
 
 namespace drystone::client {
@@ -29,6 +30,8 @@ namespace drystone::client {
 ///                      what was published.
 /// Dense parts:         version 0 sets them, later versions add their differences, in fp32.
 /// Statistics:          added, in fp32; what was not published counts as zero.
+/// Pruning:             where version 0 holds a plan, each version's masks follow from the scores
+///                      among the statistics (tensors/pruning.h): the same for everybody.
 class GlobalState {
  public:
   /// The state before version 0: the model's own weights and dense parts (handles are shared).
@@ -52,14 +55,16 @@ class GlobalState {
   const std::map<std::string, at::Tensor>& pristine_weights() const { return pristine_; }
   /// What methods collected beside the model, by name without "statistics/": sums since version 0.
   const std::map<std::string, at::Tensor>& statistics() const { return statistics_; }
+  /// Which heads and channels are kept, by block; empty: nothing is pruned.
+  const tensors::KeptGroups& kept_groups() const { return kept_; }
   /// Current values by checkpoint name.
   const std::map<std::string, at::Tensor>& dense() const { return dense_; }
   /// W that training starts from: [out, in], not to be written to; undefined if quantised.
   /// @throws core::InvalidArgument
   const at::Tensor& weight(const std::string& module) const;
 
-  /// Sets the model's weights and dense parts to what training starts from (start factors left
-  /// out). The handles are shared: replace a dense handle before changing its numbers.
+  /// Sets the model's weights, masks and dense parts to what training starts from (start factors
+  /// left out). The handles are shared: replace a dense handle before changing its numbers.
   void install_for_training(models::Model& model) const;
   /// Sets them to the whole published function: W + B·A where start factors exist.
   void install_for_evaluation(models::Model& model) const;
@@ -68,7 +73,6 @@ class GlobalState {
   GlobalState() = default;
   void add_modules(const std::map<std::string, tensors::Factors>& modules);
   void set_or_add_dense(const std::map<std::string, at::Tensor>& dense);
-  void add_statistic(const std::string& name, const at::Tensor& published);
   void install(models::Model& model, bool with_start_factors) const;
 
   std::int64_t version_ = -1;
@@ -84,6 +88,7 @@ class GlobalState {
   std::map<std::string, tensors::Factors> start_;
   std::map<std::string, at::Tensor> dense_;
   std::map<std::string, at::Tensor> statistics_;
+  tensors::KeptGroups kept_;
 };
 
 using GlobalStatePtr = std::shared_ptr<const GlobalState>;

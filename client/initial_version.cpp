@@ -1,9 +1,12 @@
 #include "client/initial_version.h"
 
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
 
+#include "adapters/lora_prune.h"
 #include "adapters/registry.h"
 #include "aggregation/compaction.h"
 #include "core/client_list.h"
@@ -11,6 +14,7 @@
 #include "core/files.h"
 #include "core/text.h"
 #include "tensors/peft_io.h"
+#include "tensors/pruning.h"
 
 namespace drystone::client {
 
@@ -40,16 +44,44 @@ void check_trains(const core::Config& config) {
   }
 }
 
+/// The plan that a federation with clients of "loraprune" follows, all of them the same one.
+void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
+  std::optional<core::TrainingConfig> first;
+  for (const core::ListedClient& client : core::list_clients(config)) {
+    if (client.training.method != "loraprune") continue;
+    if (first && first->options != client.training.options) {
+      throw core::config_error(config, "clients",
+                               "clients of \"loraprune\" have different options, but all follow "
+                               "one mask; give them in [training.options] alone");
+    }
+    first = client.training;
+  }
+  if (!first) return;
+  version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
+      tensors::to_tensor(
+          adapters::pruning_plan(adapters::spec_of(*first), config.federation.rounds));
+}
+
+/// An adapter has no room for what was pruned beside it.
+void refuse_pruned(const core::Config& config) {
+  if (!std::filesystem::exists(config.model.adapter / tensors::kMaskFile)) return;
+  throw core::config_error(config, "model.adapter",
+                           config.model.adapter.string() +
+                               " is of a pruned model; run drystone merge and start from its result");
+}
+
 }  // namespace
 
 tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench) {
   const GlobalStatePtr pristine = workbench.pristine();
   tensors::FactorSet version{.modules = {}, .dense = pristine->dense()};
+  add_pruning_plan(config, version);
   if (config.model.adapter.empty()) {
     check_trains(config);
     return version;
   }
   check_labels(config);
+  refuse_pruned(config);
   const tensors::FactorSet adapter = tensors::read_peft(config.model.adapter);
   for (const auto& [name, factors] : adapter.modules) {
     version.modules[name] = aggregation::compact(factors, {}).factors;

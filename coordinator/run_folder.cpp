@@ -13,6 +13,7 @@
 #include "core/files.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
+#include "tensors/pruning.h"
 #include "tensors/safetensors_writer.h"
 
 namespace drystone::coordinator {
@@ -137,23 +138,44 @@ std::map<std::string, at::Tensor> take_statistics(tensors::FactorSet& global) {
   return statistics;
 }
 
+/// The masks that follow from all versions so far, as clients find them.
+class Pruning {
+ public:
+  void apply(std::uint64_t version, const tensors::FactorSet& published) {
+    for (const auto& [name, tensor] : published.dense) {
+      if (!name.starts_with(tensors::kStatistics)) continue;
+      tensors::add_statistic(statistics_, name.substr(tensors::kStatistics.size()), tensor);
+    }
+    kept_ = tensors::next_mask(kept_, version, statistics_);
+  }
+  const tensors::KeptGroups& kept() const { return kept_; }
+
+ private:
+  std::map<std::string, at::Tensor> statistics_;
+  tensors::KeptGroups kept_;
+};
+
 void write_global(const RunFolder& folder, std::uint64_t newest) {
   aggregation::Accumulator total;
+  Pruning pruning;
   for (std::uint64_t version = 0; version <= newest; ++version) {
     const fs::path dir = version_dir(folder.dir, version);
     const VersionRecord record =
         record_from_json(core::read_text_file(dir / "version.json", 1 << 30));
     const auto manifest = wire::decode_version(record.manifest.bytes);
     core::ensure(manifest.has_value(), "run folder: unreadable manifest");
-    total.apply(tensors::read_factor_set(dir / "factors.safetensors"),
-                manifest->mode == wire::PublishMode::Add ? aggregation::Publish::Add
-                                                         : aggregation::Publish::Replace);
+    const tensors::FactorSet published = tensors::read_factor_set(dir / "factors.safetensors");
+    pruning.apply(version, published);
+    total.apply(published, manifest->mode == wire::PublishMode::Add
+                               ? aggregation::Publish::Add
+                               : aggregation::Publish::Replace);
   }
   tensors::FactorSet global = total.total();
   const fs::path dir = folder.dir / "global";
   fs::create_directories(dir);
   const auto statistics = take_statistics(global);
   if (!statistics.empty()) tensors::write_safetensors(dir / "statistics.safetensors", statistics);
+  if (!pruning.kept().empty()) tensors::write_mask(dir / tensors::kMaskFile, pruning.kept());
   if (!global.modules.empty()) {
     const bool is_lm = folder.config.model.task == "causal-lm";
     tensors::write_peft(
