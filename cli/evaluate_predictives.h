@@ -8,10 +8,11 @@
 namespace drystone::cli {
 
 /// "map", then "temperature" (with validation data), "mc-dropout" (mean probabilities of passes
-/// with the model's own dropout) and, for each posterior of the folder, ".mc", ".probit" and
-/// ".bridge"; also the posteriors' "NAME.precision" and "NAME.log_evidence" among the metrics.
-/// @param validation  may be empty, unless options.prior is "validation" @return            no
-/// examples: stopped @throws core::ConfigError, core::IoError
+/// with the model's own dropout on) and, for each posterior of the folder, ".mc", ".probit" and
+/// ".bridge"; also "NAME.precision" and "NAME.log_evidence" of each among the metrics.
+/// @param validation  may be empty, unless options.prior is "validation"
+/// @return            no examples: stopped
+/// @throws core::ConfigError, core::IoError
 Measurement evaluate_predictives(const EvaluateOptions& options, const MeasureHooks& hooks,
                                  const EvaluatedModel& model, const data::Dataset& test,
                                  const data::Dataset& validation);
