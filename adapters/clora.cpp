@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "adapters/lora.h"
 #include "adapters/side_path.h"
@@ -32,6 +35,48 @@ std::int64_t directions_of(const models::Linear& linear, const AdapterSpec& spec
                           ", as a full set would be plain weight decay");
 }
 
+/// Half of a module's penalty: ½‖A·V‖², or of the transposed leaf ½‖Bᵀ·U‖².
+struct Pull {
+  at::Tensor leaf;
+  at::Tensor directions;  // orthonormal columns
+  bool is_transposed = false;
+
+  at::Tensor overlap() const {
+    return at::mm(is_transposed ? leaf.t() : leaf, directions);  // [rank, k]
+  }
+  at::Tensor penalty() const { return overlap().square().sum() * 0.5; }
+  /// gradient += weight · overlap · directionsᵀ
+  void add_gradient(double weight) const {
+    const at::NoGradGuard no_grad;
+    at::Tensor& gradient = leaf.mutable_grad();
+    if (!gradient.defined()) gradient = at::zeros_like(leaf);
+    at::Tensor rows = is_transposed ? gradient.t() : gradient;
+    rows.addmm_(overlap(), directions.t(), /*beta=*/1.0, weight);
+  }
+};
+
+/// AdamW that adds the penalty's gradient itself, behind whatever was done to the task's: at the
+/// start it is far larger, and a clip of the sum would leave nothing of the task.
+class PenalisedAdamW final : public Optimizer {
+ public:
+  PenalisedAdamW(std::vector<Parameter> parameters, const AdamWOptions& options,
+                 std::vector<Pull> pulls, double weight)
+      : adamw_(std::move(parameters), options), pulls_(std::move(pulls)), weight_(weight) {}
+
+  void step(double learning_rate) override {
+    for (const Pull& pull : pulls_) pull.add_gradient(weight_);
+    adamw_.step(learning_rate);
+  }
+  void zero_grad() override { adamw_.zero_grad(); }
+  TensorMap state() const override { return adamw_.state(); }
+  void load_state(const TensorMap& state) override { adamw_.load_state(state); }
+
+ private:
+  AdamW adamw_;
+  std::vector<Pull> pulls_;
+  double weight_;
+};
+
 class CloraLayer final : public LoraLayer {
  public:
   CloraLayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start)
@@ -44,12 +89,8 @@ class CloraLayer final : public LoraLayer {
     outputs_ = draw("output", linear.out_features());
   }
 
-  /// ½‖A·V‖² + ½‖Bᵀ·U‖²
-  at::Tensor penalty() const {
-    const at::Tensor sum =
-        at::mm(a_, inputs_).square().sum() + at::mm(b_.t(), outputs_).square().sum();
-    return sum * 0.5;
-  }
+  Pull pull_on_a() const { return {.leaf = a_, .directions = inputs_}; }
+  Pull pull_on_b() const { return {.leaf = b_, .directions = outputs_, .is_transposed = true}; }
 
  private:
   at::Tensor inputs_;   // V [in, k]
@@ -59,16 +100,29 @@ class CloraLayer final : public LoraLayer {
 class Clora final : public SideAdapter<CloraLayer> {
  public:
   Clora(models::Model& model, const AdapterSpec& spec, const AdapterStart& start)
-      : SideAdapter(model, spec, start), lambda_(number(spec, "lambda")) {}
+      : SideAdapter(model, spec, start), lambda_(number(spec, "lambda")) {
+    for (const CloraLayer& layer : layers_) {
+      pulls_.push_back(layer.pull_on_a());
+      pulls_.push_back(layer.pull_on_b());
+    }
+  }
 
+  std::unique_ptr<Optimizer> make_optimizer(std::vector<Parameter> parameters,
+                                            const AdamWOptions& options) override {
+    return std::make_unique<PenalisedAdamW>(std::move(parameters), options, pulls_, lambda_);
+  }
+
+  /// The penalty's value, for the reports; its gradient is the optimiser's.
   at::Tensor extra_loss(const LossContext&) override {
+    const at::NoGradGuard no_grad;
     at::Tensor sum;
-    for (const CloraLayer& layer : layers_) add_term(sum, layer.penalty());
+    for (const Pull& pull : pulls_) add_term(sum, pull.penalty());
     return sum * lambda_;
   }
 
  private:
   double lambda_;
+  std::vector<Pull> pulls_;
 };
 
 std::unique_ptr<Adapter> make_clora(models::Model& model, const AdapterSpec& spec,

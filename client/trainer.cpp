@@ -177,8 +177,9 @@ class LocalTraining {
     input_.model.set_training(true, dropout_seed_);
     adapter_->before_step(step);
     optimizer_->zero_grad();
-    const double loss =
+    const auto [loss, extra_loss] =
         accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
+    extra_sum_ += extra_loss;
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
     adapter_->on_gradients(step);
     if (input_.training.max_grad_norm > 0.0) {
@@ -227,20 +228,27 @@ class LocalTraining {
     std::optional<std::uint64_t> dropout_seed;
   };
 
-  /// Adds the gradients of the mean over all targets. @return the mean task loss
-  double accumulate_gradients(const MicroBatches& micro_batches, const adapters::Step& step,
+  struct Losses {
+    double task = 0.0;
+    double extra = 0.0;  ///< the method's own terms
+  };
+
+  /// Adds the gradients of the mean over all targets. @return the means
+  Losses accumulate_gradients(const MicroBatches& micro_batches, const adapters::Step& step,
                               const Pass& pass) {
     const auto targets = static_cast<double>(targets_of(micro_batches));
-    double loss = 0.0;
+    Losses sum;
     for (const data::EncodedBatch& micro_batch : micro_batches) {
       const auto own = static_cast<double>(num_targets(micro_batch, input_.examples.task));
-      loss += own / targets * accumulate_gradients(micro_batch, own / targets, step, pass);
+      const Losses losses = accumulate_gradients(micro_batch, own / targets, step, pass);
+      sum.task += own / targets * losses.task;
+      sum.extra += own / targets * losses.extra;
     }
-    return loss;
+    return sum;
   }
 
-  /// @return the micro-batch's task loss
-  double accumulate_gradients(const data::EncodedBatch& encoded, double share,
+  /// @return the micro-batch's own
+  Losses accumulate_gradients(const data::EncodedBatch& encoded, double share,
                               const adapters::Step& step, const Pass& pass) {
     const at::Device device = parameters_.front().tensor.device();
     const models::Batch batch = to_tensors(encoded, input_.examples.task, device);
@@ -259,7 +267,8 @@ class LocalTraining {
     const at::Tensor loss = extra.defined() ? task_loss + extra : task_loss;
     (share == 1.0 ? loss : loss * share).backward();
     ++num_passes_;
-    return task_loss.item<double>();
+    return {.task = task_loss.item<double>(),
+            .extra = extra.defined() ? extra.item<double>() : 0.0};
   }
 
   void report(std::int64_t index, double loss, std::int64_t targets) {
@@ -288,6 +297,10 @@ class LocalTraining {
       result.update.dense[std::string(tensors::kStatistics) + name] = tensor;
     }
     check_finite(result.update);
+    core::log_debug("local training", {{"client", std::string_view(input_.client)},
+                                       {"round", static_cast<std::int64_t>(input_.round)},
+                                       {"task_loss", result.train_loss},
+                                       {"extra_loss", extra_sum_ / static_cast<double>(total_)}});
     return result;
   }
 
@@ -325,6 +338,7 @@ class LocalTraining {
   std::unique_ptr<adapters::Optimizer> optimizer_;
   std::uint64_t dropout_seed_ = 0;  // of the step
   double loss_sum_ = 0.0;
+  double extra_sum_ = 0.0;  // over steps
   std::int64_t num_targets_ = 0;
   std::int64_t num_tokens_ = 0;
   std::int64_t num_passes_ = 0;
