@@ -32,9 +32,8 @@ const AdapterStart kStart{.seed = 3, .round = 1, .client = "c"};
 
 /// An adapter and its optimiser in the middle of a local training.
 struct Training {
-  Training(test::ToyModel& toy, const AdapterSpec& spec)
-      : model(toy), adapter(make_adapter(toy, spec, kStart)) {
-    std::vector<Parameter> parameters = adapter->parameters();
+  Training(test::ToyModel& toy, const AdapterSpec& spec, const AdapterStart& start = kStart)
+      : model(toy), adapter(make_adapter(toy, spec, start)), parameters(adapter->parameters()) {
     optimizer = adapter->make_optimizer(parameters, {.weight_decay = 0.01});
   }
   void run(std::int64_t first, std::int64_t last) {
@@ -42,23 +41,43 @@ struct Training {
     for (Step step{.index = first, .total = kSteps}; step.index < last; ++step.index) {
       adapter->before_step(step);
       optimizer->zero_grad();
-      const at::Tensor logits = model.logits(batch);
-      at::Tensor loss = model.loss(logits, batch);
-      task_loss = loss.item<double>();
-      const at::Tensor seen = adapter->needs_logits() ? logits : at::Tensor();
-      const at::Tensor extra =
-          adapter->extra_loss({.model = model, .batch = batch, .logits = seen, .step = step});
-      if (extra.defined()) loss = loss + extra;
-      loss.backward();
-      optimizer->step(1e-2);
+      backward(batch, step, /*with_extra=*/true);
+      optimizer->step(kRate);
       adapter->after_step(step);
+      if (adapter->held_out_share() > 0.0) upper_step(batch, step);
     }
   }
 
   test::ToyModel& model;
   std::unique_ptr<Adapter> adapter;
+  std::vector<Parameter> parameters;
   std::unique_ptr<Optimizer> optimizer;
   double task_loss = 0.0;
+
+ private:
+  static constexpr double kRate = 1e-2;
+
+  void backward(const models::Batch& batch, const Step& step, bool with_extra) {
+    const at::Tensor logits = model.logits(batch);
+    at::Tensor loss = model.loss(logits, batch);
+    if (with_extra) {
+      task_loss = loss.item<double>();
+      const at::Tensor seen = adapter->needs_logits() ? logits : at::Tensor();
+      const at::Tensor extra =
+          adapter->extra_loss({.model = model, .batch = batch, .logits = seen, .step = step});
+      if (extra.defined()) loss = loss + extra;
+    }
+    loss.backward();
+  }
+  void upper_step(const models::Batch& last, const Step& step) {
+    const models::Batch held_out = test::toy_batch(2, /*rows=*/8);
+    const auto pass = [&](UpperContext::Data which) {
+      const bool is_last = which == UpperContext::Data::LastBatch;
+      backward(is_last ? last : held_out, step, is_last);
+    };
+    adapter->upper_step(
+        {.step = step, .learning_rate = kRate, .parameters = parameters, .backward = pass});
+  }
 };
 
 bool same(const TensorMap& one, const TensorMap& other) {
@@ -136,9 +155,41 @@ TEST_CASE("every method: a resumed training has the bits of one that went throug
     resumed.optimizer->load_state(optimizer_state);
     resumed.run(4, kSteps);
     CHECK(same(resumed.adapter->state(), whole.adapter->state()));
+    CHECK(same(resumed.optimizer->state(), whole.optimizer->state()));
+    const auto resumed_delta = resumed.adapter->export_delta();
+    for (const auto& [name, factors] : whole.adapter->export_delta()) {
+      CHECK(at::equal(resumed_delta.at(name).product(), factors.product()));
+    }
     TensorMap foreign = state;
     foreign.begin()->second = at::zeros({1, 1, 1});
     CHECK_THROWS_AS(resumed.adapter->load_state(foreign), core::InvalidArgument);
+  }
+}
+
+TEST_CASE("every method: a later round continues from what was published, and adds to it") {
+  for (const Method& method : trained_methods()) {
+    CAPTURE(method.name);
+    test::ToyModel model;
+    const models::Batch batch = test::toy_batch(4);
+    std::map<std::string, at::Tensor> pristine;
+    for (const models::Linear* linear : model.linears()) pristine[linear->name] = linear->weight;
+    AdapterStart start = kStart;
+    start.pristine = &pristine;
+    for (start.round = 1; start.round <= 3; ++start.round) {
+      CAPTURE(start.round);
+      const at::Tensor published = model.logits(batch).detach();
+      Training training(model, spec_for(method), start);
+      if (start.round > 1) CHECK(at::allclose(model.logits(batch), published, 1e-4, 1e-5));
+      training.run(0, kSteps);
+      const at::Tensor adapted = model.logits(batch).detach();
+      const auto delta = training.adapter->export_delta();
+      training.adapter.reset();
+      for (models::Linear* linear : model.linears()) {
+        linear->weight = linear->weight + delta.at(linear->name).product();
+      }
+      CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+      CHECK_FALSE(at::allclose(adapted, published, 1e-3, 1e-3));
+    }
   }
 }
 

@@ -1,5 +1,7 @@
 #include "adapters/rac_lora.h"
 
+#include <cmath>
+
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
@@ -54,6 +56,71 @@ TEST_CASE("rac-lora: a gradient step with the sketch's Gram inverted is projecte
   const at::Tensor b = at::linalg_solve(gram, gb.t()).t() * (-rate / (scale * scale));
   const at::Tensor projector = at::mm(a.t(), at::linalg_solve(gram, a));
   CHECK(at::allclose(at::mm(b, a) * scale, at::mm(gradient, projector) * -rate, 1e-10, 1e-12));
+}
+
+/// ½·tr((W − W*)·diag(10, 1, …, 1)·(W − W*)ᵀ): L = 10, µ = 1.
+class Quadratic {
+ public:
+  static constexpr double kLargest = 10.0;
+
+  at::Tensor operator()(const at::Tensor& weight) const {
+    return ((weight - optimum_).square() * curvature_).sum() * 0.5;
+  }
+
+ private:
+  static at::Tensor make_curvature() {
+    at::Tensor values = at::ones({8}, at::kDouble);
+    values[0] = kLargest;
+    return values;
+  }
+  at::Tensor optimum_ = keyed_normal(3, {6, 8}).to(at::kDouble);
+  at::Tensor curvature_ = make_curvature();
+};
+
+/// What the layer multiplies by.
+at::Tensor effective(const models::Linear& linear) {
+  return linear.forward(at::eye(linear.in_features(), at::kDouble)).t();
+}
+
+TEST_CASE("rac-lora: the analysed step of 1/L converges on a quadratic, round by round") {
+  const Quadratic f;
+  const std::int64_t rank = 3;
+  const AdapterSpec spec{.method = "rac-lora", .rank = rank, .alpha = 12.0};
+  const double scale = 4.0;
+  const double rate = 1.0 / Quadratic::kLargest;
+  at::Tensor weight = at::zeros({6, 8}, at::kDouble);
+  const double start = f(weight).item<double>();
+  constexpr int kRounds = 200;
+  for (int round = 1; round <= kRounds; ++round) {
+    test::LinearModel model(weight, at::eye(8, at::kDouble));
+    const AdapterStart where{.seed = 1, .round = static_cast<std::uint64_t>(round)};
+    const auto adapter = make_adapter(model, spec, where);
+    const at::Tensor b = adapter->parameters().front().tensor;
+    f(effective(model.linear())).backward();
+    const at::Tensor a = draw_sketch(where, "query", 0, rank, 8, Sketch::Gaussian).to(at::kDouble);
+    const at::NoGradGuard no_grad;
+    b.copy_(at::linalg_solve(at::mm(a, a.t()), b.grad().t()).t() * (-rate / (scale * scale)));
+    weight = effective(model.linear()).clone();
+  }
+  const double bound = std::pow(1.0 - rate * static_cast<double>(rank) / 8.0, kRounds);
+  CHECK(f(weight).item<double>() / start < bound);  // µ = 1
+}
+
+TEST_CASE("rac-lora: where plain LoRA with steps of 1/L diverges") {
+  const Quadratic f;
+  test::LinearModel model(at::zeros({6, 8}, at::kDouble), at::eye(8, at::kDouble));
+  const auto adapter =
+      make_adapter(model, {.method = "lora", .rank = 3, .alpha = 12.0}, {.seed = 1, .round = 1});
+  const double start = f(effective(model.linear())).item<double>();
+  for (int step = 0; step < 50; ++step) {
+    f(effective(model.linear())).backward();
+    const at::NoGradGuard no_grad;
+    for (const Parameter& parameter : adapter->parameters()) {
+      parameter.tensor.sub_(parameter.tensor.grad() / Quadratic::kLargest);
+      parameter.tensor.mutable_grad().reset();
+    }
+  }
+  CHECK_FALSE(f(effective(model.linear())).item<double>() < 1e3 * start);  // nor NaN
 }
 
 TEST_CASE("rac-lora: a merge keeps the function, zeroes the block and draws a new sketch") {
