@@ -30,7 +30,8 @@ struct LoraRiteOptions {
 ///     V ← β₂·T·V·Tᵀ + (1 − β₂)·ŪᵀŪ / in,   M ← β₁·M·Tᵀ + (1 − β₁)·Ū·(V + ρ·I)^(−½)
 ///     A ← A − η·(M·R_B⁻ᵀ)ᵀ
 /// Its effect on B·A is the same for (R⁻¹A, BR), R ∈ GL(rank), whenever they are replaced so:
-/// moments live in orthonormal bases and follow through T. The head's parts have AdamW.
+/// moments live in orthonormal bases and follow through T (damping alone depends on it). The head's
+/// parts have AdamW.
 /// @param others  AdamW's settings for what is no factor
 /// @param step    the step under way; outlives the optimiser
 /// @throws core::InvalidArgument  as sort_pairs

@@ -89,7 +89,8 @@ at::Tensor train(Regression& model, const Remedy& remedy, const adapters::Adapte
   return adapter->export_delta().at("dense").product();
 }
 
-void run(const Remedy& remedy, double rate) {
+/// @param noise  deviation of the targets' noise; without any, gradients have the change's rank
+void run(const Remedy& remedy, double rate, double noise) {
   const double scale = 1.0 / 16.0;  // 1 / √side
   const at::Tensor start = normal(1, {kSide, kSide}, scale);
   const at::Tensor change = at::mm(normal(2, {kSide, 4}, 0.5), normal(3, {4, kSide}, 0.5 * scale));
@@ -100,7 +101,8 @@ void run(const Remedy& remedy, double rate) {
     for (int client = 0; client < kClients; ++client) {
       const auto seed = static_cast<std::uint64_t>(10 + client);
       const at::Tensor x = normal(seed, {kExamples, kSide}, 1.0);
-      model.set_data(x, at::linear(x, start + change));
+      model.set_data(
+          x, at::linear(x, start + change) + normal(seed + 50, {kExamples, kSide}, 1.0) * noise);
       const at::Tensor delta =
           train(model, remedy, {.seed = 5, .round = round, .client = std::to_string(client)}, rate,
                 worst);
@@ -110,9 +112,9 @@ void run(const Remedy& remedy, double rate) {
     const at::Tensor left = model.linear().weight - start - change;
     const double error = (left.norm() / change.norm()).item<double>();
     for (std::int64_t step = 0; step < kSteps; ++step) {
-      std::printf("%s,%s,%g,%d,%d,%.4f,%.4f\n", remedy.method, remedy.name, rate,
-                  static_cast<int>(round), static_cast<int>(step + 1),
-                  worst[static_cast<std::size_t>(step)], error);
+      std::printf("%s,%s,%g,%s,%d,%d,%.4f,%.4f\n", remedy.method, remedy.name, rate,
+                  noise > 0.0 ? "noisy" : "exact", static_cast<int>(round),
+                  static_cast<int>(step + 1), worst[static_cast<std::size_t>(step)], error);
     }
   }
 }
@@ -133,14 +135,16 @@ int main() {
        "warmup 10",
        {{"mode", std::string("full")}, {"damping", 0.0}, {"warmup", std::int64_t{10}}}},
       {"lora-pro", "default", {{"mode", std::string("full")}}},
-      {"lora-rite", "as published", {{"warmup", none}}},
+      {"lora-rite", "as published", {{"damping", 0.0}, {"warmup", none}}},
       {"lora-rite", "damping 0.01", {{"warmup", none}, {"damping", 0.01}}},
-      {"lora-rite", "warmup 10", {{"warmup", std::int64_t{10}}}},
+      {"lora-rite", "warmup 10", {{"damping", 0.0}, {"warmup", std::int64_t{10}}}},
       {"lora-rite", "default", {}},
   };
-  std::printf("method,remedy,rate,round,step,shock,error\n");
+  std::printf("method,remedy,rate,targets,round,step,shock,error\n");
   for (const Remedy& remedy : remedies) {
-    for (const double rate : {2e-3, 2e-4}) run(remedy, rate);
+    run(remedy, 2e-3, 0.3);
+    run(remedy, 2e-4, 0.3);
+    run(remedy, 2e-3, 0.0);
   }
   return 0;
 }

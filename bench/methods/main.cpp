@@ -71,7 +71,7 @@ std::vector<const adapters::Method*> chosen_methods(const Options& options) {
   for (const adapters::Method& method : adapters::methods()) {
     const bool is_named = std::find(options.methods.begin(), options.methods.end(), method.name) !=
                           options.methods.end();
-    if (options.methods.empty() || is_named) chosen.push_back(&method);
+    if (method.trains && (options.methods.empty() || is_named)) chosen.push_back(&method);
   }
   return chosen;
 }

@@ -171,14 +171,14 @@ a0, b0 = pissa_start(ALPHA / RANK)
 case("lora-pro full, pissa", "lora-pro", (a0, b0), lora_pro("full", "sylvester", 0, 0),
      paper | {"mode": "full", "parameterisation": "pissa", "svd": "exact"},
      offset=ALPHA / RANK * b0 @ a0)
-plain = {"clip": 0.0, "warmup": 0}
+plain = {"clip": 0.0, "damping": 0.0, "warmup": 0}
 case("lora-rite", "lora-rite", (A, B), lora_rite("code", False, 0, 0, 0), plain)
 case("lora-rite, escape, clip", "lora-rite", (A, B), lora_rite("code", True, 0.5, 0, 0),
-     {"clip": 0.5, "warmup": 0, "escape": "on"})
+     plain | {"clip": 0.5, "escape": "on"})
 case("lora-rite, paper, fresh", "lora-rite", FRESH, lora_rite("paper", True, 0, 0, 3),
-     {"clip": 0.0, "warmup": 3, "moments": "paper"})
+     plain | {"warmup": 3, "moments": "paper"})
 case("lora-rite, damping, fresh", "lora-rite", FRESH, lora_rite("code", False, 0, 0.02, 0),
-     {"clip": 0.0, "warmup": 0, "damping": 0.02})
+     plain | {"damping": 0.02})
 case("lora-rite, balance", "lora-rite", (A, 3 * B), lora_rite("code", False, 0, 0, 0, True),
      plain | {"balance": True})
 OUT.write_text(json.dumps(

@@ -1,0 +1,52 @@
+#include "client/client_memory.h"
+
+#include <ATen/Functions.h>
+#include <doctest/doctest.h>
+
+#include "tests/temporary_folder.h"
+
+namespace drystone::client {
+namespace {
+
+ClientMemory::Tensors one(double value) { return {{"m.mean", at::full({2, 3}, value)}}; }
+
+double kept(const ClientMemory& memory, std::uint64_t round) {
+  const auto found = memory.before(round);
+  return found.empty() ? 0.0 : found.at("m.mean").sum().item<double>() / 6.0;
+}
+
+TEST_CASE("client memory: a round that is trained again finds what it found") {
+  const test::TemporaryFolder folder;
+  const ClientMemory memory(folder.path() / "memory", "f");
+  CHECK(memory.before(1).empty());
+  memory.keep(1, one(1.0));
+  CHECK(memory.before(1).empty());  // a crash after it was kept
+  CHECK(kept(memory, 2) == 1.0);
+  memory.keep(2, one(2.0));
+  memory.keep(2, one(2.0));
+  CHECK(kept(memory, 2) == 1.0);
+  CHECK(kept(memory, 5) == 2.0);  // rounds that it was not asked in
+  memory.keep(5, one(5.0));
+  CHECK(kept(memory, 5) == 2.0);
+  CHECK(kept(memory, 6) == 5.0);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "memory/1.safetensors"));
+}
+
+TEST_CASE("client memory: another federation's files count as absent and go") {
+  const test::TemporaryFolder folder;
+  ClientMemory(folder.path(), "old").keep(3, one(3.0));
+  const ClientMemory memory(folder.path(), "new");
+  CHECK(memory.before(9).empty());
+  memory.keep(1, one(1.0));
+  CHECK(kept(memory, 9) == 1.0);
+  CHECK_FALSE(std::filesystem::exists(folder.path() / "3.safetensors"));
+}
+
+TEST_CASE("client memory: without a folder nothing is kept") {
+  const ClientMemory memory("", "f");
+  memory.keep(1, one(1.0));
+  CHECK(memory.before(2).empty());
+}
+
+}  // namespace
+}  // namespace drystone::client
