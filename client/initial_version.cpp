@@ -67,7 +67,8 @@ void refuse_pruned(const core::Config& config) {
   if (!std::filesystem::exists(config.model.adapter / tensors::kMaskFile)) return;
   throw core::config_error(config, "model.adapter",
                            config.model.adapter.string() +
-                               " is of a pruned model; run drystone merge and start from its result");
+                               " is of a pruned model; run drystone merge "
+                               "and start from its result");
 }
 
 }  // namespace
