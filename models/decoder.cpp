@@ -55,7 +55,8 @@ at::Tensor Decoder::logits(const Batch& batch) {
   const Packing packing = pack(batch);
   if (task_ != Task::CausalLm) {
     core::require(!batch.segments.defined(), "decoder: a classifier takes one sample a row");
-    return score_.forward(encode(packing, {.index = packing.last, .last_only = true}));
+    const at::Tensor last = encode(packing, {.index = packing.last, .last_only = true});
+    return score_.forward(last.to(score_.weight.scalar_type()));  // fp32 behind 16-bit layers
   }
   if (!batch.labels.defined()) {
     return packing.restore(lm_logits(encode(packing, {})), batch.input_ids.sizes());

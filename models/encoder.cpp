@@ -69,9 +69,15 @@ at::Tensor Encoder::hidden_states(const Batch& batch) {
 }
 
 at::Tensor Encoder::head(const at::Tensor& first_tokens) {
+  // What trains here is fp32, also behind 16-bit layers.
+  const auto fitting = [](const at::Tensor& x, const Linear& linear) {
+    return linear.weight.defined() ? x.to(linear.weight.scalar_type()) : x;
+  };
   const at::Tensor in = apply_dropout(first_tokens, next_dropout(head_.input_dropout));
-  const at::Tensor pooled = activate(head_.dense.forward(in), head_.activation);
-  return head_.out.forward(apply_dropout(pooled, next_dropout(head_.output_dropout)));
+  const at::Tensor pooled =
+      activate(head_.dense.forward(fitting(in, head_.dense)), head_.activation);
+  const at::Tensor out = apply_dropout(pooled, next_dropout(head_.output_dropout));
+  return head_.out.forward(fitting(out, head_.out));
 }
 
 at::Tensor Encoder::loss(const at::Tensor& logits, const Batch& batch) const {

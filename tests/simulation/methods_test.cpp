@@ -8,7 +8,9 @@
 #include <sstream>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/zeros_like.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"
@@ -147,6 +149,42 @@ TEST_CASE("methods: shared indices and sketches keep the published rank at the l
       CHECK(round.stack_rank == 13);
       CHECK(round.compact_rank == 4);
       CHECK(round.exactness == "exact");
+    }
+  }
+}
+
+TEST_CASE("methods: with a shared factor, averaging the trained one is the same as stacking") {
+  for (const char* method : {"sbora-fa", "sbora-fb", "rac-lora"}) {
+    CAPTURE(method);
+    const bool shares_a = std::string(method) != "sbora-fb";
+    const TinyFederation tiny(entry(method, 2) + entry(method, 4) + entry(method, 3));
+    run(tiny, {"federation.rounds=1", "data.partition=\"iid\""});
+    const std::vector<double> weights = shares(tiny, 1, 3);
+    const tensors::FactorSet largest = update_of(tiny, 1, "client-2");
+    const auto published =
+        tensors::read_factor_set(version_folder(tiny, 1) / "factors.safetensors");
+    for (const auto& [name, shared] : largest.modules) {
+      CAPTURE(name);
+      at::Tensor mean = at::zeros_like(shares_a ? shared.b : shared.a, at::kDouble);
+      for (int client = 1; client <= 3; ++client) {
+        const tensors::Factors own = update_of(tiny, 1, client_name(client)).modules.at(name);
+        const double weight = weights[static_cast<std::size_t>(client - 1)];
+        const std::int64_t rank = own.rank();
+        if (shares_a) {
+          CHECK(at::equal(own.a, shared.a.narrow(0, 0, rank)));
+          mean.narrow(1, 0, rank).add_(own.b, weight);
+        } else {
+          const at::Tensor indices = shared.b.narrow(1, 0, rank);
+          const double scale = (own.b.max() / shared.b.max()).item<double>();  // alpha / rank
+          CHECK(at::equal(own.b, indices * scale));
+          mean.narrow(0, 0, rank).add_(own.a, weight * scale);
+        }
+      }
+      const at::Tensor central = shares_a ? at::mm(mean, shared.a.to(at::kDouble))
+                                          : at::mm(shared.b.to(at::kDouble), mean);
+      const at::Tensor actual = published.modules.at(name).product().to(at::kDouble);
+      CHECK(published.modules.at(name).rank() == 4);
+      CHECK(((actual - central).norm() / central.norm()).item<double>() < 1e-6);
     }
   }
 }
