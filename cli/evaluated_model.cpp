@@ -4,6 +4,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "cli/pruned_checkpoint.h"
 #include "client/examples.h"
 #include "client/global_model.h"
 #include "core/error.h"
@@ -17,7 +18,7 @@ namespace drystone::cli {
 
 namespace {
 
-/// Sets the model's weights to the base with the adapter added.
+/// Sets the model's weights to the base with the adapter added, and its masks to those beside it.
 void adapt(models::Model& model, const std::filesystem::path& adapter_folder) {
   const client::GlobalStatePtr pristine = client::GlobalState::pristine(model);
   tensors::FactorSet published{.modules = {}, .dense = pristine->dense()};
@@ -29,6 +30,7 @@ void adapt(models::Model& model, const std::filesystem::path& adapter_folder) {
   } catch (const core::InvalidArgument& error) {
     throw core::ConfigError(adapter_folder.string() + ": does not fit the model: " + error.what());
   }
+  apply_masks_beside(model, adapter_folder);
 }
 
 data::SequenceOptions sequence_options(const EvaluateOptions& options) {

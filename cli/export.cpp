@@ -11,6 +11,7 @@
 #include "models/hf_config.h"
 #include "tensors/gguf_writer.h"
 #include "tensors/peft_io.h"
+#include "tensors/pruning.h"
 
 namespace drystone::cli {
 
@@ -49,6 +50,9 @@ class GgufExport {
         adapter_(tensors::read_peft(options.adapter)),
         config_(models::HfConfig::load(base_folder())),
         family_(known_family()) {
+    if (std::filesystem::exists(options.adapter / tensors::kMaskFile)) {
+      fail("is of a pruned model, which a GGUF adapter cannot say; use drystone merge");
+    }
     if (!adapter_.dense.empty()) {
       fail("has a trained head (" + adapter_.dense.begin()->first +
            "), which a GGUF adapter cannot hold; use drystone merge");
@@ -120,6 +124,8 @@ std::size_t export_peft(const ExportOptions& options) {
   tensors::write_peft(options.out, adapter, about);
   const fs::path labels = options.adapter / "labels.json";
   if (fs::exists(labels)) fs::copy_file(labels, options.out / "labels.json");
+  const fs::path masks = options.adapter / tensors::kMaskFile;
+  if (fs::exists(masks)) fs::copy_file(masks, options.out / tensors::kMaskFile);
   return adapter.modules.size();
 }
 

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/pruned_checkpoint.h"
 #include "client/global_model.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -125,6 +126,7 @@ std::unique_ptr<models::Model> load(const Options& options, const core::CommonOp
   client::GlobalState::pristine(*model)
       ->apply(0, wire::PublishMode::Add, adapter)
       ->install_for_evaluation(*model);
+  apply_masks_beside(*model, options.adapter);
   return model;
 }
 

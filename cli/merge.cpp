@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/families.h"
+#include "cli/pruned_checkpoint.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
@@ -50,6 +52,7 @@ class Merger {
     for (const std::string& name : checkpoint_.names()) stored_[name] = name;
     add_missing_prefix();
     check_modules();
+    pruned_.emplace(masks_beside(options.adapter), linear_shapes(), config_);
   }
 
   MergeReport run() const;
@@ -57,9 +60,11 @@ class Merger {
  private:
   void add_missing_prefix();
   void check_modules() const;
+  std::map<std::string, models::LinearShape> linear_shapes() const;
   bool is_transposed() const { return family_ != nullptr && family_->stores_transposed; }
   std::vector<tensors::PlannedTensor> plan() const;
   at::Tensor tensor(const std::string& name) const;
+  at::Tensor merged(const std::string& name) const;
   Json with_head(Json config, std::int64_t num_labels) const;
   void write_config() const;
   void copy_the_rest() const;
@@ -73,6 +78,7 @@ class Merger {
   Json config_;
   const ExportFamily* family_;                 ///< nullptr: unknown, so names are taken as they are
   std::map<std::string, std::string> stored_;  ///< name in the full model → name in the checkpoint
+  std::optional<PrunedCheckpoint> pruned_;
 };
 
 // A bare model's checkpoint says "encoder.layer.0…" where the adapter says "bert.encoder.layer.0…".
@@ -105,7 +111,7 @@ std::vector<tensors::PlannedTensor> Merger::plan() const {
   std::map<std::string, std::uint64_t> sizes;
   for (const auto& [name, stored] : stored_) {
     const tensors::TensorInfo& info = checkpoint_.info(stored);
-    sizes[name] = info.end - info.begin;
+    sizes[name] = pruned_->cut_bytes(name, info.end - info.begin);
   }
   for (const auto& [name, tensor] : adapter_.dense) sizes[name] = tensor.nbytes();
   std::vector<tensors::PlannedTensor> plan;
@@ -113,7 +119,22 @@ std::vector<tensors::PlannedTensor> Merger::plan() const {
   return plan;
 }
 
+std::map<std::string, models::LinearShape> Merger::linear_shapes() const {
+  constexpr std::string_view kWeight = ".weight";
+  std::map<std::string, models::LinearShape> shapes;
+  for (const auto& [name, stored] : stored_) {
+    const std::vector<std::int64_t>& shape = checkpoint_.info(stored).shape;
+    if (!name.ends_with(kWeight) || shape.size() != 2) continue;
+    shapes[name.substr(0, name.size() - kWeight.size())] = {.out = shape[0], .in = shape[1]};
+  }
+  return shapes;
+}
+
 at::Tensor Merger::tensor(const std::string& name) const {
+  return pruned_->cut(name, merged(name));
+}
+
+at::Tensor Merger::merged(const std::string& name) const {
   if (const auto head = adapter_.dense.find(name); head != adapter_.dense.end()) {
     return head->second;
   }
@@ -178,7 +199,8 @@ MergeReport Merger::run() const {
   copy_the_rest();
   return {.merged_modules = adapter_.modules.size(),
           .replaced_tensors = adapter_.dense.size(),
-          .weight_files = files};
+          .weight_files = files,
+          .notes = pruned_->notes()};
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 namespace drystone::cli {
 
@@ -17,13 +19,15 @@ struct MergeReport {
   std::size_t merged_modules = 0;
   std::size_t replaced_tensors = 0;  ///< heads
   std::size_t weight_files = 0;
+  std::vector<std::string> notes;  ///< what pruning has done to the checkpoint
 };
 
 /// Writes OUT with W + B·A in place of each adapted W, the adapter's head, and everything else of
 /// the model's folder as it is; tied weights stay tied, as the checkpoint has them once. The sum is
 /// formed in float32 and rounded once to the checkpoint's dtype. With a head the base becomes the
 /// sequence-classification model that transformers loads; class names come from
-/// ADAPTER/labels.json. Memory holds one tensor at a time.
+/// ADAPTER/labels.json. What ADAPTER/pruning.json says is pruned is left out, and config.json says
+/// so. Memory holds one tensor at a time.
 /// @throws core::ConfigError  OUT holds files, or the adapter does not fit the model (names the
 ///                            module)
 /// @throws core::IoError

@@ -24,6 +24,7 @@ Command add_merge(CLI::App& app) {
     std::printf("%s: %zu modules merged, %zu head tensors set, %zu weight files\n",
                 options->out.c_str(), report.merged_modules, report.replaced_tensors,
                 report.weight_files);
+    for (const std::string& note : report.notes) std::printf("%s\n", note.c_str());
     return core::kDone;
   };
 }
