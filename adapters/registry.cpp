@@ -27,9 +27,9 @@ namespace {
 
 /// The one table: a new method adds its line here, in the contract's order.
 const std::array kMethods = {
-    lora_method(),     rslora_method(),    pissa_method(),        ba_lora_method(),
-    kasa_method(),     bilora_method(),    sbora_fa_method(),     sbora_fb_method(),
-    sora_method(),     lora_pro_method(),  lora_rite_method(),    clora_method(),
+    lora_method(),     rslora_method(),    pissa_method(),      ba_lora_method(),
+    kasa_method(),     bilora_method(),    sbora_fa_method(),   sbora_fb_method(),
+    sora_method(),     lora_pro_method(),  lora_rite_method(),  clora_method(),
     rac_lora_method(), flat_lora_method(), lora_prune_method(), laplace_lora_method(),
 };
 
