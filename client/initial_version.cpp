@@ -65,10 +65,9 @@ void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
 /// An adapter has no room for what was pruned beside it.
 void refuse_pruned(const core::Config& config) {
   if (!std::filesystem::exists(config.model.adapter / tensors::kMaskFile)) return;
-  throw core::config_error(
-      config, "model.adapter",
-      config.model.adapter.string() +
-          " is of a pruned model; run drystone merge and start from its result");
+  throw core::config_error(config, "model.adapter",
+                           config.model.adapter.string() +
+                               " is of a pruned model; start from what drystone merge makes of it");
 }
 
 }  // namespace
