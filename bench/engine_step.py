@@ -3,9 +3,12 @@
     ./dev bench && .venv/bin/python bench/engine_step.py [--shapes 15m,110m,roberta] [--turns 3]
 
 float32, one thread, LoRA with AdamW, no dropout; processor time of a step (median of --steps) and the
-peak of resident memory of the whole process. The two take turns in processes of their own, so that
-both meet the same machine; medians over the turns. "fixed": rows of 128 tokens; "spread": lengths
-as instruction data has them, which transformers pads to the longest.
+peak of resident memory of the whole process, and what of it is anonymous: the rest are pages of
+files, libraries and the checkpoint, which the system may take back. The two take turns in processes
+of their own, so that both meet the same machine; medians over the turns. "fixed": rows of 128
+tokens; "spread": lengths as instruction data has them, which transformers pads to the longest.
+"of peak": floating-point operations that the step cannot do without (see `operations`), by its time
+and by the speed of large float32 products just before it.
 """
 import argparse
 import json
@@ -22,6 +25,7 @@ DECODERS = {  # hidden, layers, heads, key-value heads, feed-forward, vocabulary
     "110m": (768, 12, 12, 12, 2048, 32000, True),
     "1.1b": (2048, 22, 32, 4, 5632, 32000, False),
 }
+ROBERTA = (768, 12, 12, 12, 3072, 50265, False)
 QV = {"llama": ["q_proj", "v_proj"], "roberta": ["query", "value"]}
 ALL = {"llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
        "roberta": ["query", "key", "value", "dense"]}
@@ -34,6 +38,39 @@ def family(shape):
 
 def vocabulary(shape):
     return 50265 if shape == "roberta" else DECODERS[shape][5]
+
+
+def operations(row):
+    """Of one step: the linear layers' products on real tokens, forward and for the gradient of their
+    input where a trained parameter lies below; the adapters' thin products; attention over the pairs
+    that see each other; the head at labelled positions."""
+    encoder = row["family"] == "roberta"
+    hidden, layers, _, _, wide, vocab, _ = ROBERTA if encoder else DECODERS[row["shape"]]
+    heads, kv = (ROBERTA if encoder else DECODERS[row["shape"]])[2:4]
+    kv_width = hidden // heads * kv
+    tokens, rows, rank = sum(row["lengths"]), len(row["lengths"]), row["rank"]
+    qv = len(row["modules"]) == 2
+    attention = [(hidden, hidden, True), (kv_width, hidden, not qv), (kv_width, hidden, True)]
+    after = [(hidden, hidden, not qv)]
+    after += [(wide, hidden, not qv), (hidden, wide, not qv)]
+    after += [] if encoder else [(wide, hidden, not qv)]
+    total = 0
+    for layer in range(layers):
+        last = layer == layers - 1
+        behind = (rows if encoder else tokens - rows) if last else tokens
+        for index, (out, inner, adapted) in enumerate(attention + after):
+            count = tokens if index < 3 else behind
+            if last and encoder and index == 0:
+                count = rows  # the query of one token
+            below = layer > 0 or index >= 3
+            total += 2 * count * out * inner * (2 if below else 1)
+            if adapted:
+                total += 2 * count * rank * (out + inner) * (3 if below else 2.5)
+        pairs = sum(n * n if encoder else n * (n + 1) / 2 for n in row["lengths"])
+        if last and encoder:
+            pairs = sum(row["lengths"])
+        total += 3 * 2 * 2 * pairs * hidden  # two products forward, four backward
+    return total + (0 if encoder else 2 * 2 * (tokens - rows) * hidden * vocab)
 
 
 def make_checkpoint(shape, folder):
@@ -87,8 +124,10 @@ def peft_turn(row):
         cpu.append(1e3 * (time.process_time() - cpu_begin))
         wall.append(1e3 * (time.perf_counter() - wall_begin))
     with open("/proc/self/status") as file:
-        peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024 / 1e6
-    return dict(cpu_ms=statistics.median(cpu[2:]), wall_ms=statistics.median(wall[2:]), peak_mb=peak)
+        status = dict(line.split(":", 1) for line in file)
+    megabytes = lambda key: int(status[key].split()[0]) * 1024 / 1e6
+    return dict(cpu_ms=statistics.median(cpu[2:]), wall_ms=statistics.median(wall[2:]),
+                peak_mb=megabytes("VmHWM"), file_mb=megabytes("RssFile"))
 
 
 def run(command):
@@ -137,19 +176,25 @@ def main():
     if arguments.peft_turn:
         print(json.dumps(peft_turn(json.loads(arguments.peft_turn))))
         return
-    print("| shape | rows | lengths | adapters | rank | PEFT ms | Drystone ms | speed | PEFT MB "
-          "| Drystone MB | memory |\n|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|")
+    print("| shape | rows | lengths | adapters | rank | PEFT ms | Drystone ms | speed | of peak "
+          "| PEFT MB | Drystone MB | memory | PEFT anon. | Drystone anon. | anon. |\n"
+          "|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
         for row in rows_of(arguments, folder):
-            peft, ours = [], []
+            peft, ours, gflops = [], [], []
             for _ in range(arguments.turns):
+                gflops.append(run([arguments.program, "--peak"])["gflops"])
                 peft.append(run([sys.executable, __file__, "--peft-turn", json.dumps(row)]))
                 ours.append(drystone_turn(arguments.program, row))
             ms = [statistics.median(t["cpu_ms"] for t in side) for side in (peft, ours)]
             mb = [statistics.median(t["peak_mb"] for t in side) for side in (peft, ours)]
+            anon = [statistics.median(t["peak_mb"] - t["file_mb"] for t in side)
+                    for side in (peft, ours)]
+            share = operations(row) / (ms[1] * 1e6 * statistics.median(gflops))
             print(f"| {row['shape']} | {row['batch']} | {row['kind']} | {row['targets']} "
-                  f"| {row['rank']} | {ms[0]:.0f} | {ms[1]:.0f} | {ms[0] / ms[1]:.2f} | {mb[0]:.0f} "
-                  f"| {mb[1]:.0f} | {mb[1] / mb[0]:.2f} |", flush=True)
+                  f"| {row['rank']} | {ms[0]:.0f} | {ms[1]:.0f} | {ms[0] / ms[1]:.2f} "
+                  f"| {100 * share:.0f} % | {mb[0]:.0f} | {mb[1]:.0f} | {mb[1] / mb[0]:.2f} "
+                  f"| {anon[0]:.0f} | {anon[1]:.0f} | {anon[1] / anon[0]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

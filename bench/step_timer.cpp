@@ -16,6 +16,7 @@
 #include "adapters/registry.h"
 #include "core/metrics.h"
 #include "core/seed.h"
+#include "models/gemm.h"
 #include "models/load.h"
 #include "tensors/process.h"
 #include "tensors/threads.h"
@@ -35,12 +36,30 @@ double wall_ms() {
   return std::chrono::duration<double, std::milli>(now).count();
 }
 
-double resident_mb() {
-  std::ifstream statm("/proc/self/statm");
-  double total = 0.0;
-  double resident = 0.0;
-  statm >> total >> resident;
-  return resident * 4096.0 / 1e6;
+/// A line of /proc/self/status in MB: "VmRSS:", "RssFile:" …
+double status_mb(const std::string& key) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(key)) return std::stod(line.substr(key.size())) * 1024.0 / 1e6;
+  }
+  return 0.0;
+}
+
+/// The fastest of a few large float32 products by the library that linear layers use, in GFLOP/s of
+/// processor time: what a step could reach at most.
+double peak_gflops() {
+  double best = 0.0;
+  for (const std::int64_t size : {768, 1024, 2048}) {
+    const at::Tensor x = at::full({1024, size}, 0.5, at::kFloat);
+    const at::Tensor weight = at::full({size, size}, 0.25, at::kFloat);
+    const double flops = 2.0 * 1024.0 * static_cast<double>(size * size);
+    for (int i = 0; i < 12; ++i) {
+      const double begin = cpu_ms();
+      models::linear_forward(x, weight, {});
+      best = std::max(best, flops / (cpu_ms() - begin) / 1e6);
+    }
+  }
+  return best;
 }
 
 double median(std::vector<double> values) {
@@ -79,14 +98,19 @@ models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t 
 }
 
 int run(const std::vector<std::string>& arguments) {
+  tensors::use_threads(1);
+  if (arguments.size() == 1 && arguments[0] == "--peak") {
+    std::printf("{\"gflops\": %.2f}\n", peak_gflops());
+    return 0;
+  }
   if (arguments.size() != 9) {
     std::fputs(
         "usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4 "
-        "keep|recompute\n",
+        "keep|recompute\n"
+        "       step_timer --peak\n",
         stderr);
     return 2;
   }
-  tensors::use_threads(1);
   models::ModelSpec spec{.folder = arguments[0], .task = models::parse_task(arguments[1])};
   spec.quantization = models::parse_quantization(arguments[7]);
   std::vector<std::int64_t> lengths;
@@ -102,7 +126,7 @@ int run(const std::vector<std::string>& arguments) {
   model->set_checkpointing(arguments[8] == "recompute");
   const auto optimizer = adapter->make_optimizer(parameters, {});
   const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
-  const double before_mb = resident_mb();
+  const double before_mb = status_mb("VmRSS:");
   std::vector<double> cpu;
   std::vector<double> wall;
   double loss = 0.0;
@@ -124,9 +148,9 @@ int run(const std::vector<std::string>& arguments) {
   }
   std::printf(
       "{\"cpu_ms\": %.2f, \"wall_ms\": %.2f, \"loss\": %.6f, \"load_peak_mb\": %.1f, "
-      "\"before_mb\": %.1f, \"peak_mb\": %.1f}\n",
+      "\"before_mb\": %.1f, \"peak_mb\": %.1f, \"file_mb\": %.1f}\n",
       median(cpu), median(wall), loss, load_peak_mb, before_mb,
-      static_cast<double>(core::peak_rss_bytes()) / 1e6);
+      static_cast<double>(core::peak_rss_bytes()) / 1e6, status_mb("RssFile:"));
   return 0;
 }
 

@@ -124,7 +124,8 @@ class Encoder : public Model {
 
  private:
   at::Tensor encode(const Packing& packing, bool first_only);
-  LayerFootprint layer_footprint(const EncoderLayer& layer, const PassShape& shape) const;
+  LayerFootprint layer_footprint(const EncoderLayer& layer, const PassShape& shape,
+                                 bool is_last) const;
 
   Task task_;
   bool trains_ = false;

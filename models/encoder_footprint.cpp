@@ -26,7 +26,8 @@ AttentionFootprint Encoder::attention_footprint(const PassShape& shape) const {
                                     static_cast<std::int64_t>(weight.element_size()), shape);
 }
 
-LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassShape& shape) const {
+LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassShape& shape,
+                                        bool is_last) const {
   const std::int64_t hidden = config_.hidden_size;
   const std::int64_t wide = config_.intermediate_size;
   std::int64_t kept = 5 * hidden;  // q, k, v and what enters the two norms
@@ -38,6 +39,11 @@ LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassSha
   const std::int64_t each =
       shape.tokens * static_cast<std::int64_t>(layer.attention_norm.weight.element_size());
   const AttentionFootprint attention = attention_footprint(shape);
+  if (is_last) {  // keys and values of all tokens, everything else of the first ones
+    return {.input = hidden * each,
+            .kept = (2 * hidden + config_.num_heads) * each,
+            .passing = 4 * hidden * each};
+  }
   return {
       .input = hidden * each,
       .kept = kept * each + attention.kept,
@@ -51,7 +57,7 @@ std::int64_t Encoder::activation_bytes(const PassShape& shape) const {
   for (const EncoderLayer& layer : layers_) {
     const std::vector<const Linear*> linears = linears_of(layer);
     records = records || any_adapted(linears);
-    layers.push_back(layer_footprint(layer, shape));
+    layers.push_back(layer_footprint(layer, shape, &layer == &layers_.back()));
     layers.back().records = records;
     all.insert(all.end(), linears.begin(), linears.end());
   }

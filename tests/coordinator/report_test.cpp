@@ -23,9 +23,12 @@ TEST_CASE("report: a round survives its way through the database") {
                           .exactness = "exact",
                           .seconds = 1.5,
                           .client_steps = 96,
-                          .tokens = 12345};
+                          .tokens = 12345,
+                          .passes = 200,
+                          .bases = {{"nf4", 3}, {"none", 5}}};
   CHECK(to_json(round_from_json(to_json(round))) == to_json(round));
   CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
+  CHECK(round_from_json(to_json(round)).bases.at("nf4") == 3);
 }
 
 TEST_CASE("report: the contract's fields, NaN as null") {
@@ -37,7 +40,8 @@ TEST_CASE("report: the contract's fields, NaN as null") {
   for (const char* field :
        {"\"name\"", "\"seed\"", "\"config_hash\"", "\"head\"", "\"rounds\"", "\"before\"",
         "\"after\"", "\"totals\"", "\"peak_rss_bytes\"", "\"device\"", "\"stack_rank\"",
-        "\"client_steps\"", "\"exactness\"", "\"train_loss\": null", "\"accuracy\": 0.5"}) {
+        "\"client_steps\"", "\"passes\"", "\"bases\"", "\"exactness\"", "\"train_loss\": null",
+        "\"accuracy\": 0.5"}) {
     CAPTURE(field);
     CHECK(text.find(field) != std::string::npos);
   }

@@ -55,6 +55,34 @@ constexpr StreamKey kKey{7, 2, "client-3", "batches"};
 
 }  // namespace
 
+TEST_CASE("batches: a batch in parts holds the same rows, each part as wide as it must be") {
+  const Dataset dataset = skewed(60, 4);
+  for (const std::int64_t max_tokens : {0, 1, 300, 700, 5000, 1'000'000}) {
+    CAPTURE(max_tokens);
+    for (const EncodedBatch& whole : all({dataset, {.batch_size = 9}, kKey})) {
+      std::size_t row = 0;
+      for (const EncodedBatch& part : split_rows(whole, max_tokens)) {
+        CHECK(part.tokens == *std::ranges::max_element(part.lengths));
+        if (max_tokens > 0) CHECK((part.rows == 1 || part.rows * part.tokens <= max_tokens));
+        for (std::size_t i = 0; i < part.lengths.size(); ++i, ++row) {
+          REQUIRE(row < whole.lengths.size());
+          CHECK(part.lengths[i] == whole.lengths[row]);
+          CHECK(part.labels[i] == whole.labels[row]);
+          CHECK(part.targets[i] == whole.targets[row]);
+          CHECK(part.examples[i] == whole.examples[row]);
+          for (std::int64_t t = 0; t < part.tokens; ++t) {
+            CHECK(part.input_ids[i * static_cast<std::size_t>(part.tokens) +
+                                 static_cast<std::size_t>(t)] ==
+                  whole.input_ids[row * static_cast<std::size_t>(whole.tokens) +
+                                  static_cast<std::size_t>(t)]);
+          }
+        }
+      }
+      CHECK(row == whole.lengths.size());
+    }
+  }
+}
+
 TEST_CASE("batches: rows, padding and targets are those of the examples") {
   const Dataset dataset = skewed(10, 1);
   EncodedBatch batch;

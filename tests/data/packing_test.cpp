@@ -80,6 +80,28 @@ TEST_CASE("packing: what does not fit is refused") {
   CHECK_THROWS_AS(pack_rows(longer, 8), InvalidArgument);
 }
 
+TEST_CASE("packing: parts of a batch keep each row's samples") {
+  const Dataset dataset = sequences(40, 20, 5);
+  TrainingBatches batches(dataset, {.batch_size = 6, .pad = 999, .pack_to = 64},
+                          {7, 1, "c", "batches"});
+  for (EncodedBatch whole; batches.next(whole);) {
+    std::vector<std::size_t> examples;
+    std::vector<std::int64_t> tokens;
+    std::vector<std::int64_t> expected;
+    for (const EncodedBatch& part : split_rows(whole, 130)) {
+      CHECK(part.segments.size() == part.input_ids.size());
+      CHECK(part.token_labels.size() == part.input_ids.size());
+      examples.insert(examples.end(), part.examples.begin(), part.examples.end());
+      std::ranges::copy_if(part.input_ids, std::back_inserter(tokens),
+                           [](auto id) { return id != 999; });
+    }
+    std::ranges::copy_if(whole.input_ids, std::back_inserter(expected),
+                         [](auto id) { return id != 999; });
+    CHECK(examples == whole.examples);
+    CHECK(tokens == expected);
+  }
+}
+
 TEST_CASE("packing: each epoch's batches hold every example once, whole, in its own segment") {
   const Dataset dataset = sequences(300, 40, 3);
   TrainingBatches batches(dataset, {.batch_size = 4, .epochs = 2, .pad = 999, .pack_to = 64},

@@ -148,10 +148,21 @@ TEST_CASE("language model: examples in a mapped file give the run that examples 
   CHECK_FALSE(fs::is_empty(letters.path("cache")));
 }
 
-TEST_CASE("language model: 4-bit bases beside full precision") {
+TEST_CASE("language model: 4-bit bases beside full precision, and the report says so") {
   const TinyLanguageModel letters;
   const auto outcome = letters.run("run", {"clients.1.quantization=nf4"});
   CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss"));
+  const std::map<std::string, std::uint64_t> bases = {{"nf4", 2}, {"none", 1}};
+  for (const auto& round : outcome.report.rounds) {
+    CHECK(round.bases == bases);
+    CHECK(round.exactness == "exact, each relative to its own base");
+    CHECK(round.passes == round.client_steps);
+  }
+  std::ifstream file(letters.path("run") / "report.json");
+  std::stringstream report;
+  report << file.rdbuf();
+  CHECK(report.str().find("\"nf4\": 2") != std::string::npos);
+  CHECK(cli::verify_run(letters.path("run")).is_sound());
 }
 
 TEST_CASE("language model: stories260K on three of Shakespeare's roles") {

@@ -130,7 +130,10 @@ TEST_CASE("encode: the bytes are frozen; whoever changes them changes the protoc
                                 .train_loss = 0.5,
                                 .method = "lora"};
   CHECK(core::to_hex(crypto::sha256(encode(manifest))) ==
-        "0bf24167aefff0e7cfaf2533d78173db37a688de1df26e1acdbcd5deec3ffb80");
+        "0bf24167aefff0e7cfaf2533d78173db37a688de1df26e1acdbcd5deec3ffb80");  // as in version 1
+  manifest.num_passes = 12;
+  CHECK(core::to_hex(crypto::sha256(encode(manifest))) ==
+        "126e0c233204459c8bb436051881d1654b7a04b5f60ca0e1684160004ea0fdc5");
   const wire::RoundPlan plan{.federation = "f",
                              .round = 1,
                              .base_version = 0,
