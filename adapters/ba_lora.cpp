@@ -194,7 +194,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
     const at::Tensor place = at::arange(row.size(0), row.options()) - firsts.index_select(0, row);
     const at::Tensor padded =
         at::zeros({rows * most, context.logits.size(1)}, context.logits.options())
-            .index_copy(0, row * most + place, context.logits);
+            .index_copy(0, (row * most + place).to(context.logits.device()), context.logits);
     return padded.view({rows, -1});
   }
 

@@ -119,7 +119,7 @@ class LaplaceLora final : public ObservedModel {
   }
 
   double observe(const Observation& seen) override {
-    const Labels labels = labels_of(seen.batch);
+    Labels labels = labels_of(seen.batch);
     if (!head() && samples_ == 0) {
       throw core::ConfigError(
           "training.options.labels: the exact expectation takes a backward pass for each entry of "
@@ -127,6 +127,7 @@ class LaplaceLora final : public ObservedModel {
     }
     const Pass pass = forward(seen.batch);
     const at::Tensor log_p = at::log_softmax(pass.logits.detach(), -1);
+    labels.values = labels.values.to(log_p.device());
     const double log_likelihood =
         log_p.gather(1, labels.values.unsqueeze(1)).to(at::kDouble).sum().item<double>();
     log_likelihood_ += log_likelihood;

@@ -11,27 +11,33 @@
 #include "adapters/side_path.h"
 #include "models/dropout.h"
 #include "models/linear.h"
+#include "models/product_form.h"
 
 namespace drystone::adapters {
 
 /// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once
-/// with respect to x, a and b; never with respect to weight and bias. Keeps x and the thin
-/// drop(x)·Aᵀ.
+/// with respect to x, a and b; never with respect to weight and bias. Keeps x and, on the side
+/// path, the thin drop(x)·Aᵀ; a rounded weight keeps x in bfloat16.
 /// @param x       [..., in]
 /// @param weight  [out, in], frozen, dense or quantised
 /// @param bias    [out], frozen, or undefined
 /// @param a       [rank, in]
 /// @param b       [out, rank]
 /// @param dropout on x in the side path; backward draws the mask again instead of keeping it
+/// @param form    the effective weight takes memory of W's size for the time of a product (not on a
+///                quantised base); with dropout, or where 16 bits would swallow B·A, it is always
+///                the side path
 /// @return        [..., out]
 at::Tensor lora_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
                        const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
-                       double scale, const models::Dropout& dropout = {});
+                       double scale, const models::Dropout& dropout = {},
+                       models::ProductForm form = models::ProductForm::Automatic);
 inline at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                               const at::Tensor& a, const at::Tensor& b, double scale,
-                              const models::Dropout& dropout = {}) {
+                              const models::Dropout& dropout = {},
+                              models::ProductForm form = models::ProductForm::Automatic) {
   return lora_linear(x, c10::make_intrusive<models::FrozenWeight>(weight), bias, a, b, scale,
-                     dropout);
+                     dropout, form);
 }
 
 /// A's start of one module: U(±1/√in) [rank, in] (kaiming_uniform, a = √5). The rows of a smaller

@@ -1,9 +1,9 @@
-// The LoRA layer's own autograd function: thin intermediates, products accumulated in place.
+// The LoRA layer's own autograd function: thin intermediates, products accumulated in place, by way
+// of the side path or of the effective weight.
 
 #include <optional>
 #include <tuple>
 
-#include <ATen/ops/addmm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "adapters/lora.h"
@@ -13,74 +13,132 @@ namespace drystone::adapters {
 
 namespace {
 
+using models::add_product_;
+using models::linear_backward_input;
+using models::linear_forward;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+/// What backward needs beside tensors.
+struct Path {
+  double scale = 1.0;
+  models::Dropout dropout;
+  bool folds = false;  ///< W + scale · B·A in one product
+};
+
+void save(AutogradContext* context, const models::FrozenWeightPtr& weight, const Path& path) {
+  context->saved_data["weight"] = c10::IValue::make_capsule(weight);
+  context->saved_data["scale"] = path.scale;
+  context->saved_data["probability"] = path.dropout.probability;
+  context->saved_data["seed"] = static_cast<std::int64_t>(path.dropout.seed);
+  context->saved_data["folds"] = path.folds;
+}
+
+Path saved_path(AutogradContext* context) {
+  return {.scale = context->saved_data["scale"].toDouble(),
+          .dropout = {.probability = context->saved_data["probability"].toDouble(),
+                      .seed = static_cast<std::uint64_t>(context->saved_data["seed"].toInt())},
+          .folds = context->saved_data["folds"].toBool()};
+}
+
+/// `rows` in the shape of `like` but for the last dimension.
+at::Tensor in_shape_of(const at::Tensor& like, const at::Tensor& rows) {
+  std::vector<std::int64_t> shape = like.sizes().vec();
+  shape.back() = rows.size(1);
+  return rows.view(shape);
+}
 
 struct LoraFunction : public torch::autograd::Function<LoraFunction> {
   // The differentiable inputs come first: needs_input_grad counts the defined tensors.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a,
                             const at::Tensor& b, const models::FrozenWeightPtr& weight,
-                            const std::optional<at::Tensor>& bias, double scale,
-                            const models::Dropout& dropout) {
-    const at::Tensor rows = x.reshape({-1, x.size(-1)});
-    const at::Tensor thin = models::linear_forward(models::apply_dropout(rows, dropout), a, {});
-    at::Tensor y = weight->forward(rows, bias.value_or(at::Tensor()));
-    y.addmm_(thin, b.t(), /*beta=*/1, /*alpha=*/scale);
+                            const std::optional<at::Tensor>& bias, const Path& path) {
+    const at::Tensor wide = x.reshape({-1, x.size(-1)});
+    const at::Tensor rows = weight->operand(wide);
+    at::Tensor thin;
+    at::Tensor y;
+    if (path.folds) {
+      y = weight->plus({.b = b, .a = a}, path.scale)->forward(wide, bias.value_or(at::Tensor()));
+    } else {
+      thin =
+          linear_forward(models::apply_dropout(rows, path.dropout), a.to(rows.scalar_type()), {});
+      y = weight->forward(rows, bias.value_or(at::Tensor()));
+      add_product_(y, thin, b, path.scale);
+    }
     context->save_for_backward({rows, a, b, thin});
-    context->saved_data["weight"] = c10::IValue::make_capsule(weight);
-    context->saved_data["scale"] = scale;
-    context->saved_data["probability"] = dropout.probability;
-    context->saved_data["seed"] = static_cast<std::int64_t>(dropout.seed);
-    std::vector<std::int64_t> shape = x.sizes().vec();
-    shape.back() = y.size(1);
-    return y.view(shape);
+    save(context, weight, path);
+    return in_shape_of(x, y);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const auto& [x, a, b, thin] = std::tie(saved[0], saved[1], saved[2], saved[3]);
+    const auto& [x, a, b, kept_thin] = std::tie(saved[0], saved[1], saved[2], saved[3]);
     const auto weight = c10::static_intrusive_pointer_cast<models::FrozenWeight>(
         context->saved_data["weight"].toCapsule());
-    const double scale = context->saved_data["scale"].toDouble();
-    const models::Dropout dropout{
-        .probability = context->saved_data["probability"].toDouble(),
-        .seed = static_cast<std::uint64_t>(context->saved_data["seed"].toInt())};
-    const at::Tensor& gradient = gradients[0];
-    const at::Tensor rows = gradient.reshape({-1, gradient.size(-1)});
+    const Path path = saved_path(context);
+    const at::ScalarType dtype = x.scalar_type();
+    const at::Tensor wide = gradients[0].reshape({-1, gradients[0].size(-1)});
+    const at::Tensor rows = weight->operand(wide);
 
-    variable_list result(7);
-    const at::Tensor thin_gradient = models::linear_backward_input(rows, b).mul_(scale);
-    const at::Tensor mask = dropout.active() ? models::dropout_mask(x, dropout) : at::Tensor();
+    variable_list result(6);
+    const at::Tensor thin_gradient = linear_backward_input(rows, b.to(dtype)).mul_(path.scale);
+    const at::Tensor mask =
+        path.dropout.active() ? models::dropout_mask(x, path.dropout) : at::Tensor();
     if (context->needs_input_grad(0)) {
-      at::Tensor dx = weight->backward_input(rows);
-      if (mask.defined()) {
-        dx.addcmul_(models::linear_backward_input(thin_gradient, a), mask);
+      at::Tensor dx;
+      if (path.folds) {
+        dx = weight->plus({.b = b, .a = a}, path.scale)->backward_input(wide);
       } else {
-        dx.addmm_(thin_gradient, a);
+        dx = weight->backward_input(rows);
+        add_side_gradient_(dx, thin_gradient, a, mask);
       }
-      std::vector<std::int64_t> shape = gradient.sizes().vec();
-      shape.back() = dx.size(1);
-      result[0] = dx.view(shape);
+      result[0] = in_shape_of(gradients[0], dx);
     }
     if (context->needs_input_grad(1)) {
-      result[1] =
-          models::linear_backward_input(thin_gradient.t(), mask.defined() ? mask.mul(x) : x);
+      result[1] = linear_backward_input(thin_gradient.t(), mask.defined() ? mask.mul(x) : x)
+                      .to(a.scalar_type());
     }
     if (context->needs_input_grad(2)) {
+      const at::Tensor thin = kept_thin.defined() ? kept_thin : linear_forward(x, a, {});
       // (thinᵀ · rows)ᵀ: the libraries are slow where the inner or the last dimension is thin.
-      result[2] = models::linear_backward_input(thin.t(), rows).mul_(scale).t();
+      result[2] = linear_backward_input(thin.t(), rows).mul_(path.scale).t().to(b.scalar_type());
     }
     return result;
   }
+
+  static void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient,
+                                 const at::Tensor& a, const at::Tensor& mask) {
+    if (mask.defined()) {
+      const at::ScalarType dtype = thin_gradient.scalar_type();
+      dx.addcmul_(linear_backward_input(thin_gradient, a.to(dtype)).to(dx.scalar_type()),
+                  mask.to(dx.scalar_type()));
+    } else {
+      add_product_(dx, thin_gradient, a.t(), 1.0);
+    }
+  }
 };
+
+/// Dropout and 16 bits need the side path; other devices than the CPU were not measured.
+bool folds(const at::Tensor& x, const models::FrozenWeight& weight, const at::Tensor& a,
+           const at::Tensor& b, const models::Dropout& dropout, models::ProductForm form) {
+  if (dropout.active() || !weight.can_add() || x.element_size() < 4) return false;
+  if (form != models::ProductForm::Automatic) return form == models::ProductForm::EffectiveWeight;
+  return x.is_cpu() && models::prefers_effective_weight({.tokens = x.numel() / x.size(-1),
+                                                         .in = a.size(1),
+                                                         .out = b.size(0),
+                                                         .rank = a.size(0) + weight.side_rank(),
+                                                         .quantized = weight.is_quantized()});
+}
 
 }  // namespace
 
 at::Tensor lora_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
                        const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
-                       double scale, const models::Dropout& dropout) {
+                       double scale, const models::Dropout& dropout, models::ProductForm form) {
   const std::optional<at::Tensor> maybe_bias = bias.defined() ? std::optional(bias) : std::nullopt;
-  return LoraFunction::apply(x, a, b, weight, maybe_bias, scale, dropout);
+  const Path path{
+      .scale = scale, .dropout = dropout, .folds = folds(x, *weight, a, b, dropout, form)};
+  return LoraFunction::apply(x, a, b, weight, maybe_bias, path);
 }
 
 }  // namespace drystone::adapters

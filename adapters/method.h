@@ -19,6 +19,7 @@
 #include "adapters/optimizer.h"
 #include "core/config.h"
 #include "models/model.h"
+#include "models/product_form.h"
 #include "tensors/factors.h"
 
 namespace drystone::adapters {
@@ -31,6 +32,8 @@ struct AdapterSpec {
   std::vector<std::string> target_modules = {"all-linear"};  ///< suffixes, or {"all-linear"}
   double dropout = 0.0;        ///< on the side path's input while training
   core::Options options = {};  ///< the method's own; unknown ones are refused
+  /// How low-rank side paths are computed; not a setting of the configuration.
+  models::ProductForm form = models::ProductForm::Automatic;
 };
 AdapterSpec spec_of(const core::TrainingConfig& training);
 

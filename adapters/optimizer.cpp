@@ -10,6 +10,7 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sqrt.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "core/check.h"
@@ -89,7 +90,7 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& state) {
   moments_ = std::move(loaded);
 }
 
-double clip_gradients_(const std::vector<Parameter>& parameters, double max_norm) {
+at::Tensor clip_gradients_(const std::vector<Parameter>& parameters, double max_norm) {
   core::require(max_norm > 0.0, "clip_gradients_: max_norm must be > 0");
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> norms;
@@ -98,13 +99,13 @@ double clip_gradients_(const std::vector<Parameter>& parameters, double max_norm
       norms.push_back(at::linalg_vector_norm(parameter.tensor.grad()));
     }
   }
-  if (norms.empty()) return 0.0;
+  if (norms.empty()) return at::zeros({});
   const at::Tensor total = at::linalg_vector_norm(at::stack(norms));
   const at::Tensor factor = (max_norm / (total + 1e-6)).clamp_max_(1.0);
   for (const Parameter& parameter : parameters) {
     if (parameter.tensor.grad().defined()) parameter.tensor.grad().mul_(factor);
   }
-  return total.item<double>();
+  return total;
 }
 
 Schedule parse_schedule(std::string_view name) {

@@ -62,7 +62,7 @@ class AdamW final : public Optimizer {
 /// Scales the gradients so that their global 2-norm is at most `max_norm`, as
 /// torch.nn.utils.clip_grad_norm_ does. Parameters without a gradient are left out.
 /// @returns  the norm before scaling
-double clip_gradients_(const std::vector<Parameter>& parameters, double max_norm);
+at::Tensor clip_gradients_(const std::vector<Parameter>& parameters, double max_norm);
 
 enum class Schedule { Constant, Linear, Cosine };
 

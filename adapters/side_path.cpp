@@ -43,7 +43,7 @@ double rslora_scale(const AdapterSpec& spec) {
 
 SidePath::SidePath(const models::Linear& linear, double scale, const AdapterSpec& spec,
                    const AdapterStart& start)
-    : module_(linear.name), scale_(scale), masks_(0), before_last_(0) {
+    : module_(linear.name), scale_(scale), form_(spec.form), masks_(0), before_last_(0) {
   const std::string purpose = "lora-dropout/" + module_;
   dropout_ = {.probability = spec.dropout,
               .seed = core::stream_seed({start.seed, start.round, start.client, purpose})};
@@ -53,7 +53,7 @@ at::Tensor SidePath::forward(const models::Linear& base, const at::Tensor& x) {
   const Pair now = pair();
   const at::ScalarType dtype = x.scalar_type();  // a bf16 base computes in bf16, leaves stay fp32
   return lora_linear(x, base.frozen(), base.bias, now.a.to(dtype), now.b.to(dtype), scale_,
-                     next_dropout());
+                     next_dropout(), form_);
 }
 
 tensors::Factors SidePath::factors() const {

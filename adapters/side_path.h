@@ -71,6 +71,7 @@ class SidePath : public models::LinearAdapter {
  private:
   std::string module_;
   double scale_;
+  models::ProductForm form_;
   models::Dropout dropout_;
   bool drops_ = false;
   core::SplitMix64 masks_;

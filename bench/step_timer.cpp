@@ -74,6 +74,12 @@ std::vector<std::string> split(const std::string& text) {
   return parts;
 }
 
+models::ProductForm parse_form(const std::string& text) {
+  if (text == "side") return models::ProductForm::SidePath;
+  return text == "effective" ? models::ProductForm::EffectiveWeight
+                             : models::ProductForm::Automatic;
+}
+
 /// Random tokens in rows of the given lengths, padded on the right.
 models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t vocab,
                          models::Task task) {
@@ -103,10 +109,10 @@ int run(const std::vector<std::string>& arguments) {
     std::printf("{\"gflops\": %.2f}\n", peak_gflops());
     return 0;
   }
-  if (arguments.size() != 9) {
+  if (arguments.size() < 9 || arguments.size() > 11) {
     std::fputs(
-        "usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4 "
-        "keep|recompute\n"
+        "usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4|int8 "
+        "keep|recompute [auto|side|effective [float32|bfloat16]]\n"
         "       step_timer --peak\n",
         stderr);
     return 2;
@@ -118,12 +124,16 @@ int run(const std::vector<std::string>& arguments) {
   const models::Base base = models::load_base(spec);
   const double load_peak_mb = static_cast<double>(core::peak_rss_bytes()) / 1e6;
   const auto model = models::build(spec, base);
-  const auto adapter = adapters::make_adapter(
-      *model,
-      {.rank = std::stoll(arguments[4]), .alpha = 16.0, .target_modules = split(arguments[5])},
-      {.seed = 1, .client = "bench"});
+  const auto adapter =
+      adapters::make_adapter(*model,
+                             {.rank = std::stoll(arguments[4]),
+                              .alpha = 16.0,
+                              .target_modules = split(arguments[5]),
+                              .form = parse_form(arguments.size() > 9 ? arguments[9] : "auto")},
+                             {.seed = 1, .client = "bench"});
   const auto parameters = adapter->parameters();
   model->set_checkpointing(arguments[8] == "recompute");
+  model->set_bfloat16(arguments.size() > 10 && arguments[10] == "bfloat16");
   const auto optimizer = adapter->make_optimizer(parameters, {});
   const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
   const double before_mb = status_mb("VmRSS:");

@@ -65,14 +65,13 @@ data::SequenceEncoder EvaluatedModel::sequence_encoder() const {
 bool EvaluatedModel::for_each_batch(const data::Dataset& dataset, const MeasureHooks& hooks,
                                     const Body& body) const {
   const at::NoGradGuard no_grad;
-  const at::Device device = models::parse_device(options_.device);
   const auto total = static_cast<std::int64_t>(dataset.size());
   data::EvaluationBatches batches(dataset, options_.batch_size,
                                   tokenizer_->special().pad.value_or(0));
   std::int64_t done = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return false;
-    body(encoded, client::to_tensors(encoded, task_, device));
+    body(encoded, client::to_tensors(encoded, task_));
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);
   }

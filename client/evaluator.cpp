@@ -60,7 +60,6 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
   core::require(!examples.dataset.empty(), "evaluate: no examples");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const at::Device device = model.linears().front()->device();
   const auto total = static_cast<std::int64_t>(examples.dataset.size());
   model.set_training(false, 0);
   data::EvaluationBatches batches(examples.dataset, batch_size, examples.pad);
@@ -68,7 +67,7 @@ std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& e
   std::int64_t done = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
-    const models::Batch batch = to_tensors(encoded, examples.task, device);
+    const models::Batch batch = to_tensors(encoded, examples.task);
     scores.add(model, batch, num_targets(encoded, examples.task));
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);

@@ -54,18 +54,18 @@ std::int64_t num_targets(const data::EncodedBatch& batch, models::Task task) {
   return targets;
 }
 
-models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device) {
+models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task) {
   models::Batch result{
-      .input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong).to(device),
-      .pad_mask = pad_mask(batch).to(device),
+      .input_ids = to_tensor(batch.input_ids, {batch.rows, batch.tokens}, at::kLong),
+      .pad_mask = pad_mask(batch),
       .type_ids = {},
-      .labels = labels_of(batch, task).to(device),
+      .labels = labels_of(batch, task),
       .segments = {}};
   if (!batch.type_ids.empty()) {
-    result.type_ids = to_tensor(batch.type_ids, {batch.rows, batch.tokens}, at::kLong).to(device);
+    result.type_ids = to_tensor(batch.type_ids, {batch.rows, batch.tokens}, at::kLong);
   }
   if (!batch.segments.empty()) {
-    result.segments = to_tensor(batch.segments, {batch.rows, batch.tokens}, at::kLong).to(device);
+    result.segments = to_tensor(batch.segments, {batch.rows, batch.tokens}, at::kLong);
   }
   return result;
 }

@@ -22,7 +22,7 @@ struct Examples {
 /// What a loss is the mean over: rows; of causal LM the labels that are predicted.
 std::int64_t num_targets(const data::EncodedBatch& batch, models::Task task);
 
-/// The same batch as tensors on `device`.
-models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task, at::Device device);
+/// The same batch as tensors on the CPU: the model sends what it needs.
+models::Batch to_tensors(const data::EncodedBatch& batch, models::Task task);
 
 }  // namespace drystone::client

@@ -47,7 +47,6 @@ std::optional<LocalResult> observe_locally(const TrainInput& input, const TrainH
   input.state.install_for_training(input.model);
   input.model.set_training(false, 0);
   const std::unique_ptr<adapters::Adapter> adapter = make_observer(input);
-  const at::Device device = input.model.linears().front()->device();
   data::EvaluationBatches batches(input.examples.dataset, input.training.batch_size,
                                   input.examples.pad);
   LocalResult result{.update = {},
@@ -56,7 +55,7 @@ std::optional<LocalResult> observe_locally(const TrainInput& input, const TrainH
   std::int64_t targets = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
-    const models::Batch batch = to_tensors(encoded, input.examples.task, device);
+    const models::Batch batch = to_tensors(encoded, input.examples.task);
     const double loss = adapter->observe({.batch = batch, .examples = encoded.examples});
     const std::int64_t own = num_targets(encoded, input.examples.task);
     loss_sum += loss;

@@ -19,6 +19,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
+#include "models/device.h"
 
 namespace drystone::client {
 
@@ -69,6 +70,7 @@ class LocalTraining {
                                        .statistics = &input.state.statistics(),
                                        .memory = input.memory});
     parameters_ = adapter_->parameters();
+    use_precision();
     for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
       parameters_.push_back(std::move(leaf));
     }
@@ -83,6 +85,7 @@ class LocalTraining {
     adapter_.reset();
     input_.model.set_training(false, 0);
     input_.model.set_checkpointing(false);
+    input_.model.set_bfloat16(false);
     for (const auto& [name, tensor] : input_.model.dense()) *tensor = input_.state.dense().at(name);
   }
   LocalTraining(const LocalTraining&) = delete;
@@ -98,6 +101,17 @@ class LocalTraining {
 
  private:
   using MicroBatches = std::vector<data::EncodedBatch>;
+
+  /// After the adapter was made: methods read the exact weights.
+  void use_precision() {
+    const bool rounds = input_.training.precision == "bfloat16";
+    input_.model.set_bfloat16(rounds);
+    if (rounds && input_.round <= 1 &&
+        !models::has_fast_bfloat16(input_.model.linears().front()->device())) {
+      core::log_warning("this processor has no bfloat16 products: float32 would be faster",
+                        {{"client", input_.client}});
+    }
+  }
 
   /// The order of the examples; what a bi-level method sets apart comes in an order of its own.
   void prepare_batches() {
@@ -250,8 +264,7 @@ class LocalTraining {
   /// @return the micro-batch's own
   Losses accumulate_gradients(const data::EncodedBatch& encoded, double share,
                               const adapters::Step& step, const Pass& pass) {
-    const at::Device device = parameters_.front().tensor.device();
-    const models::Batch batch = to_tensors(encoded, input_.examples.task, device);
+    const models::Batch batch = to_tensors(encoded, input_.examples.task);
     const bool keeps_logits = pass.extra && adapter_->needs_logits();
     const at::Tensor logits = keeps_logits ? input_.model.logits(batch) : at::Tensor();
     const at::Tensor task_loss =

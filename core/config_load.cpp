@@ -33,7 +33,7 @@ void read_model(TableReader section, ModelConfig& model) {
   section.read("adapter", model.adapter);
   section.read_choice("task", model.task, {"classification", "regression", "causal-lm"});
   section.read_choice("dtype", model.dtype, {"float32", "bfloat16"});
-  section.read_choice("quantization", model.quantization, {"none", "nf4"});
+  section.read_choice("quantization", model.quantization, {"none", "nf4", "int8"});
   section.read("max_length", model.max_length, {3, 1'000'000});
   section.read("sha256", model.sha256);
   const bool is_hex = model.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -151,7 +151,7 @@ void read_clients(std::vector<TableReader> entries, Config& config) {
     ClientGroup group{
         .count = 1, .training = config.training, .quantization = config.model.quantization};
     entry.read("count", group.count, {1, 1'000'000});
-    entry.read_choice("quantization", group.quantization, {"none", "nf4"});
+    entry.read_choice("quantization", group.quantization, {"none", "nf4", "int8"});
     read_training(entry, group.training);
     config.clients.push_back(std::move(group));
   }

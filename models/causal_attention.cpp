@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "models/attention.h"
+#include "models/device.h"
 
 namespace drystone::models {
 namespace {
@@ -27,7 +28,7 @@ at::Tensor visible(const Packing& packing, const CausalSpec& spec, bool last_onl
     std::vector<std::int64_t> places;
     for (std::int64_t row = 0; row < packing.rows(); ++row)
       places.push_back(packing.length(row) - 1);
-    queries = at::tensor(places, at::TensorOptions(device).dtype(at::kLong)).unsqueeze(1);
+    queries = send(at::tensor(places, at::kLong), device).unsqueeze(1);
   }
   const at::Tensor ahead = queries.unsqueeze(-1) - keys;  // how far the key lies behind the query
   at::Tensor mask = ahead >= 0;

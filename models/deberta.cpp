@@ -7,6 +7,7 @@
 #include <ATen/ops/embedding.h>
 
 #include "models/attention.h"
+#include "models/device.h"
 #include "models/disentangled_attention.h"
 #include "models/footprint.h"
 
@@ -52,8 +53,8 @@ PositionTerms Deberta::position_terms(const EncoderLayer& layer, std::int64_t to
   const at::Tensor table =
       apply_dropout(relative_embeddings_, next_dropout(config_.hidden_dropout));
   const at::Tensor rows =
-      relative_rows(tokens, deberta_.span(), deberta_.buckets, deberta_.max_distance)
-          .to(table.device());
+      send(relative_rows(tokens, deberta_.span(), deberta_.buckets, deberta_.max_distance),
+           table.device());
   const bool shares = deberta_.shares_keys;
   PositionTerms terms;
   if (deberta_.content_to_position) {

@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "models/decoder_ops.h"
+#include "models/device.h"
 #include "models/gemm.h"
 #include "models/kv_cache.h"
 #include "models/lm_loss.h"
@@ -28,6 +29,11 @@ bool trains(const Linear& linear) {
 /// [tokens, heads · size] → [tokens, heads, size], a view.
 at::Tensor heads_of(const at::Tensor& x, std::int64_t size) {
   return x.view({x.size(0), x.size(1) / size, size});
+}
+
+/// Where the packing has the tokens that predict.
+at::Tensor places_of(const Packing& packing, const Targets& targets) {
+  return packing.find(send(targets.positions, packing.ids.device()));
 }
 
 }  // namespace
@@ -52,7 +58,7 @@ std::vector<Linear*> DecoderLayer::linears() {
 }
 
 at::Tensor Decoder::logits(const Batch& batch) {
-  const Packing packing = pack(batch);
+  const Packing packing = pack(batch, embedding_.device());
   if (task_ != Task::CausalLm) {
     core::require(!batch.segments.defined(), "decoder: a classifier takes one sample a row");
     return score_.forward(encode(packing, {.index = packing.last, .last_only = true}));
@@ -61,17 +67,19 @@ at::Tensor Decoder::logits(const Batch& batch) {
     return packing.restore(lm_logits(encode(packing, {})), batch.input_ids.sizes());
   }
   const Targets targets = find_targets(batch);
-  return lm_logits(encode(packing, {.index = packing.find(targets.positions)}));
+  return lm_logits(encode(packing, {.index = places_of(packing, targets)}));
 }
 
 at::Tensor Decoder::hidden_states(const Batch& batch) {
-  const Packing packing = pack(batch);
+  const Packing packing = pack(batch, embedding_.device());
   return packing.restore(encode(packing, {}), batch.input_ids.sizes());
 }
 
 at::Tensor Decoder::lm_logits(const at::Tensor& hidden) const {
   core::require(lm_head_.defined(), "decoder: this task has no language model's head");
-  const at::Tensor logits = linear(hidden, lm_head_, {});
+  const at::Tensor& head = product_head();
+  const at::Tensor logits =
+      linear(hidden.to(head.scalar_type()), head, {}).to(hidden.scalar_type());
   if (config_.logit_softcap == 0.0) return logits;
   return (logits / config_.logit_softcap).tanh() * config_.logit_softcap;
 }
@@ -83,10 +91,11 @@ at::Tensor Decoder::loss(const at::Tensor& logits, const Batch& batch) const {
 
 at::Tensor Decoder::batch_loss(const Batch& batch) {
   if (task_ != Task::CausalLm) return Model::batch_loss(batch);
-  const Packing packing = pack(batch);
+  const Packing packing = pack(batch, embedding_.device());
   const Targets targets = find_targets(batch);
-  const at::Tensor hidden = encode(packing, {.index = packing.find(targets.positions)});
-  return lm_head_loss(hidden, lm_head_, targets.labels, config_.logit_softcap);
+  const at::Tensor hidden = encode(packing, {.index = places_of(packing, targets)});
+  return lm_head_loss(hidden, product_head(), send(targets.labels, hidden.device()),
+                      config_.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {
@@ -105,6 +114,13 @@ std::map<std::string, at::Tensor*> Decoder::dense() {
 void Decoder::set_training(bool on, std::uint64_t seed) {
   trains_ = on;
   masks_ = core::SplitMix64(seed);
+}
+
+void Decoder::set_bfloat16(bool on) {
+  rounds_ = on && embedding_.scalar_type() == at::kFloat;
+  Model::set_bfloat16(rounds_);
+  rounded_head_ =
+      rounds_ && lm_head_.defined() ? lm_head_.detach().to(at::kBFloat16) : at::Tensor();
 }
 
 Dropout Decoder::next_dropout(double probability) {
@@ -191,13 +207,17 @@ CausalSpec Decoder::spec_of(const DecoderLayer& layer) const {
 
 at::Tensor Decoder::attend(const DecoderLayer& layer, const Heads& heads, const Packing& packing,
                            const Wanted& wanted) {
-  const at::Tensor context =
-      causal_attention({.q = wanted.last_only ? heads.q.index_select(0, wanted.index) : heads.q,
-                        .k = heads.k,
-                        .v = heads.v,
-                        .spec = spec_of(layer),
-                        .dropout = next_dropout(config_.attention_dropout)},
-                       packing);
+  // The fused kernels of GPUs that save the most take 16 bits; the CPU's are float32.
+  const at::ScalarType dtype = heads.q.scalar_type();
+  const at::ScalarType inside = rounds_ && !heads.q.is_cpu() ? at::kBFloat16 : dtype;
+  const at::Tensor q = wanted.last_only ? heads.q.index_select(0, wanted.index) : heads.q;
+  const at::Tensor context = causal_attention({.q = q.to(inside),
+                                               .k = heads.k.to(inside),
+                                               .v = heads.v.to(inside),
+                                               .spec = spec_of(layer),
+                                               .dropout = next_dropout(config_.attention_dropout)},
+                                              packing)
+                                 .to(dtype);
   const bool selects = wanted.index.defined() && !wanted.last_only;
   return selects ? context.index_select(0, wanted.index) : context;
 }

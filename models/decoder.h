@@ -82,6 +82,7 @@ class Decoder final : public Model {
   void set_training(bool on, std::uint64_t seed) override;
   void set_checkpointing(bool on) override { checkpoints_ = on; }
   std::int64_t activation_bytes(const PassShape& shape) const override;
+  void set_bfloat16(bool on) override;
 
   /// The final norm's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -115,6 +116,10 @@ class Decoder final : public Model {
   at::Tensor feed_forward(const DecoderLayer& layer, const at::Tensor& x) const;
   LayerFootprint layer_footprint(const DecoderLayer& layer, const PassShape& shape) const;
   AttentionFootprint attention_footprint(const DecoderLayer& layer, const PassShape& shape) const;
+  /// The head that the products take.
+  const at::Tensor& product_head() const {
+    return rounded_head_.defined() ? rounded_head_ : lm_head_;
+  }
   /// The next dropout of this forward pass; none when the model does not train.
   Dropout next_dropout(double probability);
 
@@ -124,10 +129,12 @@ class Decoder final : public Model {
   at::Tensor position_embedding_;  ///< undefined with rotary positions
   std::vector<DecoderLayer> layers_;
   DecoderNormLayer final_norm_;
-  at::Tensor lm_head_;  ///< [vocab, hidden]; causal LM
-  Linear score_;        ///< classification and regression
+  at::Tensor lm_head_;       ///< [vocab, hidden]; causal LM
+  at::Tensor rounded_head_;  ///< the same in bfloat16 (set_bfloat16), else undefined
+  Linear score_;             ///< classification and regression
   bool trains_ = false;
   bool checkpoints_ = false;
+  bool rounds_ = false;  ///< set_bfloat16
   core::SplitMix64 masks_{0};
 };
 

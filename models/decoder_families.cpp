@@ -134,9 +134,15 @@ DecoderConfig gemma_common(const HfConfig& config, const Defaults& defaults) {
   return decoder;
 }
 
+constexpr Defaults kGemmaSandwich{.num_kv_heads = 4,
+                                  .head_size = 256,
+                                  .ties_embeddings = true,
+                                  .activation_key = "hidden_activation",
+                                  .activation = "gelu_pytorch_tanh"};
+
 /// What Gemma 2 and 3 share.
-DecoderConfig gemma_sandwich(const HfConfig& config, const Defaults& defaults) {
-  DecoderConfig decoder = gemma_common(config, defaults);
+DecoderConfig gemma_sandwich(const HfConfig& config) {
+  DecoderConfig decoder = gemma_common(config, kGemmaSandwich);
   decoder.names.attention_output_norm = "post_attention_layernorm";
   decoder.names.mlp_norm = "pre_feedforward_layernorm";
   decoder.names.mlp_output_norm = "post_feedforward_layernorm";
@@ -196,13 +202,8 @@ DecoderConfig gemma_config(const HfConfig& config) {
 }
 
 DecoderConfig gemma2_config(const HfConfig& config) {
-  const Defaults defaults{.num_kv_heads = 4,
-                          .head_size = 256,
-                          .ties_embeddings = true,
-                          .activation_key = "hidden_activation",
-                          .activation = "gelu_pytorch_tanh"};
-  DecoderConfig decoder = gemma_sandwich(config, defaults);
-  use_one_rope(config, defaults, decoder);
+  DecoderConfig decoder = gemma_sandwich(config);
+  use_one_rope(config, kGemmaSandwich, decoder);
   use_window(config, config.size_or("sliding_window", 4096), decoder,
              [](std::size_t layer) { return layer % 2 == 0; });
   decoder.attention_softcap = softcap_of(config, "attn_logit_softcapping", 50.0);
@@ -211,12 +212,7 @@ DecoderConfig gemma2_config(const HfConfig& config) {
 }
 
 DecoderConfig gemma3_config(const HfConfig& config) {
-  const Defaults defaults{.num_kv_heads = 4,
-                          .head_size = 256,
-                          .ties_embeddings = true,
-                          .activation_key = "hidden_activation",
-                          .activation = "gelu_pytorch_tanh"};
-  DecoderConfig decoder = gemma_sandwich(config, defaults);
+  DecoderConfig decoder = gemma_sandwich(config);
   decoder.names.query_norm = "self_attn.q_norm";
   decoder.names.key_norm = "self_attn.k_norm";
   const std::int64_t head_size = decoder.head_size;

@@ -13,7 +13,7 @@ namespace drystone::models {
 namespace {
 
 /// Padded on the right; `pack` takes the padding away.
-Batch batch_of(const std::vector<std::vector<std::int64_t>>& texts, at::Device device) {
+Batch batch_of(const std::vector<std::vector<std::int64_t>>& texts) {
   std::size_t width = 0;
   for (const auto& text : texts) width = std::max(width, text.size());
   const auto rows = static_cast<std::int64_t>(texts.size());
@@ -26,7 +26,7 @@ Batch batch_of(const std::vector<std::vector<std::int64_t>>& texts, at::Device d
     ids.select(0, row).narrow(0, 0, length).copy_(at::tensor(text, at::kLong));
     mask.select(0, row).narrow(0, 0, length).fill_(true);
   }
-  return {.input_ids = ids.to(device), .pad_mask = mask.to(device), .labels = {}, .segments = {}};
+  return {.input_ids = ids, .pad_mask = mask, .labels = {}, .segments = {}};
 }
 
 std::int64_t checked(const Decoder& decoder, const std::vector<std::vector<std::int64_t>>& texts,
@@ -58,7 +58,7 @@ DecoderSession::DecoderSession(Decoder& decoder, std::vector<std::vector<std::in
 
 at::Tensor DecoderSession::prefill() {
   const at::NoGradGuard no_grad;
-  const Packing packing = pack(batch_of(texts_, decoder_.embedding_.device()));
+  const Packing packing = pack(batch_of(texts_), decoder_.embedding_.device());
   const at::Tensor hidden =
       decoder_.encode(packing, {.index = packing.last, .last_only = true}, &cache_);
   cache_.end_fill(packing);

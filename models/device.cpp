@@ -1,9 +1,11 @@
 #include "models/device.h"
 
 #include <charconv>
+#include <fstream>
 #include <string>
 
 #include <ATen/Context.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include "core/error.h"
@@ -49,6 +51,23 @@ at::Device parse_device(std::string_view text) {
     fail(text, "this machine has CUDA devices 0 to " + std::to_string(count - 1));
   }
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
+}
+
+at::Tensor send(const at::Tensor& tensor, at::Device device) {
+  if (!device.is_cuda() || !tensor.is_cpu()) return tensor.to(device);
+  return tensor.pin_memory().to(device, /*dtype=*/tensor.scalar_type(), /*non_blocking=*/true);
+}
+
+bool has_fast_bfloat16(at::Device device) {
+  if (!device.is_cpu()) return true;
+  // LibTorch tells of AVX-512, but not of its extension for bfloat16.
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("flags")) continue;
+    return line.find(" avx512_bf16") != std::string::npos ||
+           line.find(" amx_bf16") != std::string::npos;
+  }
+  return false;
 }
 
 }  // namespace drystone::models

@@ -61,10 +61,10 @@ std::vector<Linear*> EncoderLayer::linears() {
   return all;
 }
 
-at::Tensor Encoder::logits(const Batch& batch) { return head(encode(pack(batch), true)); }
+at::Tensor Encoder::logits(const Batch& batch) { return head(encode(pack(batch, device()), true)); }
 
 at::Tensor Encoder::hidden_states(const Batch& batch) {
-  const Packing packing = pack(batch);
+  const Packing packing = pack(batch, device());
   return packing.restore(encode(packing, false), batch.input_ids.sizes());
 }
 
@@ -101,6 +101,11 @@ std::map<std::string, at::Tensor*> Encoder::dense() {
 void Encoder::set_training(bool on, std::uint64_t seed) {
   trains_ = on;
   masks_ = core::SplitMix64(seed);
+}
+
+void Encoder::set_bfloat16(bool on) {
+  rounds_ = on && layers_.front().output_norm.weight.scalar_type() == at::kFloat;
+  Model::set_bfloat16(rounds_);
 }
 
 Dropout Encoder::next_dropout(double probability) {
@@ -155,12 +160,15 @@ at::Tensor Encoder::run_layer(std::size_t index, const at::Tensor& x, const Pack
 
 at::Tensor Encoder::attend(const EncoderLayer& layer, const at::Tensor& queries,
                            const at::Tensor& x, const Packing& packing) {
-  return attention({.q = layer.query.forward(queries),
-                    .k = layer.key.forward(x),
-                    .v = layer.value.forward(x),
+  // The fused kernels of GPUs that save the most take 16 bits; the CPU's are float32.
+  const at::ScalarType inside = rounds_ && !x.is_cpu() ? at::kBFloat16 : x.scalar_type();
+  return attention({.q = layer.query.forward(queries).to(inside),
+                    .k = layer.key.forward(x).to(inside),
+                    .v = layer.value.forward(x).to(inside),
                     .num_heads = config_.num_heads,
                     .dropout = next_dropout(config_.attention_dropout)},
-                   packing);
+                   packing)
+      .to(x.scalar_type());
 }
 
 }  // namespace drystone::models

@@ -91,6 +91,7 @@ class Encoder : public Model {
   void set_training(bool on, std::uint64_t seed) final;
   void set_checkpointing(bool on) final { checkpoints_ = on; }
   std::int64_t activation_bytes(const PassShape& shape) const final;
+  void set_bfloat16(bool on) final;
 
   /// The last layer's output for every token, [rows, tokens, hidden]; zeros at padding.
   at::Tensor hidden_states(const Batch& batch);
@@ -126,10 +127,12 @@ class Encoder : public Model {
   at::Tensor encode(const Packing& packing, bool first_only);
   LayerFootprint layer_footprint(const EncoderLayer& layer, const PassShape& shape,
                                  bool is_last) const;
+  at::Device device() const { return layers_.front().attention_norm.weight.device(); }
 
   Task task_;
   bool trains_ = false;
   bool checkpoints_ = false;
+  bool rounds_ = false;  ///< set_bfloat16
   core::SplitMix64 masks_{0};
 };
 

@@ -1,11 +1,12 @@
 #include "models/frozen_weight.h"
 
 #include <algorithm>
-#include <optional>
 #include <vector>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "models/gemm.h"
@@ -39,24 +40,54 @@ struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
 
 }  // namespace
 
-at::Tensor FrozenWeight::forward(const at::Tensor& x, const at::Tensor& bias) const {
-  if (dense_.defined()) return linear_forward(x, dense_, bias);
+FrozenWeightPtr FrozenWeight::rounded(const FrozenWeight& weight) {
   const at::NoGradGuard no_grad;
-  at::Tensor y = quantized_->forward(x);
-  if (bias.defined()) y.add_(bias);
+  auto copy = c10::make_intrusive<FrozenWeight>(weight);
+  copy->rounds_ = true;
+  if (copy->dense_.defined()) copy->dense_ = copy->dense_.detach().to(at::kBFloat16);
+  return copy;
+}
+
+FrozenWeightPtr FrozenWeight::plus(const tensors::Factors& factors, double scale) const {
+  const at::NoGradGuard no_grad;
+  if (dense_.defined()) {
+    at::Tensor sum = linear_forward(factors.b, factors.a.t(), {});
+    return c10::make_intrusive<FrozenWeight>(sum.mul_(scale).add_(dense_));
+  }
+  tensors::Factors side{.b = factors.b.to(at::kFloat) * scale, .a = factors.a.to(at::kFloat)};
   if (side_.b.defined()) {
-    y.addmm_(linear_forward(x, side_.a.to(x.scalar_type()), {}), side_.b.to(x.scalar_type()).t());
+    side = {.b = at::cat({side_.b, side.b}, 1), .a = at::cat({side_.a, side.a}, 0)};
+  }
+  auto sum = c10::make_intrusive<FrozenWeight>(quantized_, std::move(side));
+  sum->folds_ = true;
+  return sum;
+}
+
+at::Tensor FrozenWeight::forward(const at::Tensor& x, const at::Tensor& bias) const {
+  if (dense_.defined() && !rounds_) return linear_forward(x, dense_, bias);
+  const at::NoGradGuard no_grad;
+  const at::Tensor in = operand(x);
+  at::Tensor y = dense_.defined() ? linear_forward(in, dense_, {})
+                                  : quantized_->forward(in, folds_ ? side_ : tensors::Factors{});
+  if (rounds_) y = y.to(at::kFloat);
+  if (bias.defined()) y.add_(bias);
+  if (side_.b.defined() && !folds_) {
+    add_product_(y, linear_forward(in, side_.a.to(in.scalar_type()), {}), side_.b, 1.0);
   }
   return y;
 }
 
 at::Tensor FrozenWeight::backward_input(const at::Tensor& gradient) const {
-  if (dense_.defined()) return linear_backward_input(gradient, dense_);
+  if (dense_.defined() && !rounds_) return linear_backward_input(gradient, dense_);
   const at::NoGradGuard no_grad;
-  at::Tensor dx = quantized_->backward_input(gradient);
-  if (side_.b.defined()) {
-    const at::ScalarType dtype = gradient.scalar_type();
-    dx.addmm_(linear_backward_input(gradient, side_.b.to(dtype)), side_.a.to(dtype));
+  const at::Tensor in = operand(gradient);
+  at::Tensor dx = dense_.defined()
+                      ? linear_backward_input(in, dense_)
+                      : quantized_->backward_input(in, folds_ ? side_ : tensors::Factors{});
+  if (rounds_) dx = dx.to(at::kFloat);
+  if (side_.b.defined() && !folds_) {
+    const at::Tensor thin = linear_backward_input(in, side_.b.to(in.scalar_type()));
+    add_product_(dx, thin, side_.a.t(), 1.0);
   }
   return dx;
 }

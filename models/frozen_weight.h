@@ -1,5 +1,5 @@
 #pragma once
-// A linear layer's frozen weight, dense or in 4 bits, as forward and backward need it.
+// A linear layer's frozen weight, dense or quantised, as forward and backward need it.
 
 #include <cstdint>
 #include <functional>
@@ -8,38 +8,59 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
-#include "models/nf4.h"
+#include "models/quantized_weight.h"
 #include "tensors/factors.h"
 
 namespace drystone::models {
 
-/// W = dense, or W = NF4 + B·A, where B·A is what was published on top of a quantised base: a grid
-/// of 16 values has no room for it. Immutable; records nothing for autograd.
+class FrozenWeight;
+using FrozenWeightPtr = c10::intrusive_ptr<FrozenWeight>;
+
+/// W = dense, or W = quantised + B·A, where B·A is what was published on top of a quantised base: a
+/// grid of 16 values has no room for it. Immutable; records nothing for autograd.
 class FrozenWeight : public torch::CustomClassHolder {
  public:
   /// @param dense  [out, in]
   explicit FrozenWeight(at::Tensor dense) : dense_(std::move(dense)) {}
   /// @param side  of the weight's shape on its device; undefined: nothing
-  FrozenWeight(Nf4Ptr quantized, tensors::Factors side)
+  FrozenWeight(QuantizedPtr quantized, tensors::Factors side)
       : quantized_(std::move(quantized)), side_(std::move(side)) {}
 
-  /// x · Wᵀ + bias. @param x  [tokens, in]  @param bias  [out] or undefined  @return [tokens, out]
+  /// The same weight with products in bfloat16: a dense one is copied.
+  static FrozenWeightPtr rounded(const FrozenWeight& weight);
+  /// W + scale · B·A for a few products. Dense: a matrix of W's size. Quantised: B·A is added to
+  /// the rows as they are dequantised. Only where can_add.
+  FrozenWeightPtr plus(const tensors::Factors& factors, double scale) const;
+  /// Whether `plus` can: it keeps B·A's digits, so not in 16 bits, and needs all of W here.
+  bool can_add() const {
+    return !rounds_ && (is_quantized() || (dense_.defined() && dense_.element_size() >= 4));
+  }
+  bool is_quantized() const { return quantized_.defined(); }
+  /// Rank of what was published on top of a quantised base.
+  std::int64_t side_rank() const { return side_.a.defined() ? side_.rank() : 0; }
+
+  /// What the products take instead of x: x itself, or x in bfloat16.
+  at::Tensor operand(const at::Tensor& x) const { return rounds_ ? x.to(at::kBFloat16) : x; }
+
+  /// x · Wᵀ + bias. @param x  [tokens, in]  @param bias  [out] or undefined
+  /// @return [tokens, out] in x's type; of a rounded weight in float32
   virtual at::Tensor forward(const at::Tensor& x, const at::Tensor& bias) const;
-  /// gradient · W. @param gradient  [tokens, out]  @return [tokens, in]
+  /// gradient · W. @param gradient  [tokens, out]
+  /// @return [tokens, in] in the gradient's type; of a rounded weight in float32
   virtual at::Tensor backward_input(const at::Tensor& gradient) const;
 
   /// W by pieces of rows, in order: [count, in] from row `first` on, a few megabytes at most; fp32,
   /// or fp64 of an fp64 weight. Not to be written to or kept.
-  using RowVisitor = std::function<void(std::int64_t first, const at::Tensor& rows)>;
+  using RowVisitor = QuantizedWeight::RowVisitor;
   void visit_rows(const RowVisitor& visit) const;
 
  private:
   at::Tensor dense_;
-  Nf4Ptr quantized_;
+  QuantizedPtr quantized_;
   tensors::Factors side_;
+  bool folds_ = false;   ///< the side is added to the dequantised rows
+  bool rounds_ = false;  ///< to bfloat16
 };
-
-using FrozenWeightPtr = c10::intrusive_ptr<FrozenWeight>;
 
 /// `forward` with the gradient by x. @param x  [..., in]  @return [..., out]
 at::Tensor frozen_linear(const at::Tensor& x, const FrozenWeightPtr& weight,

@@ -22,4 +22,9 @@ at::Tensor linear_forward(const at::Tensor& x, const at::Tensor& weight, const a
 /// @param grad  [..., out]   @return [..., in]
 at::Tensor linear_backward_input(const at::Tensor& grad, const at::Tensor& weight);
 
+/// y += scale · x · Wᵀ in place, where x is thin. No autograd record.
+/// @param y  [rows, out]  @param x  [rows, rank]  @param weight  [out, rank]; both are cast to y's
+/// type
+void add_product_(at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, double scale);
+
 }  // namespace drystone::models

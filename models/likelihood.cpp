@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "models/decoder.h"
+#include "models/device.h"
 #include "models/loss.h"
 
 namespace drystone::models {
@@ -17,10 +18,11 @@ std::vector<Likelihood> log_likelihoods(Model& model, const Batch& batch) {
   const Targets targets = find_targets(batch);
   at::Tensor logits = model.logits(batch);
   if (logits.element_size() < 4) logits = logits.to(at::kFloat);
-  const at::Tensor labels = targets.labels.unsqueeze(1);
-  const at::Tensor chosen = logits.gather(1, labels).squeeze(1) - logits.logsumexp({1});
+  const at::Tensor labels = send(targets.labels, logits.device());
+  const at::Tensor chosen =
+      logits.gather(1, labels.unsqueeze(1)).squeeze(1) - logits.logsumexp({1});
   const at::Tensor p = chosen.to(at::kCPU, at::kDouble).contiguous();
-  const at::Tensor best = (logits.argmax(1) == targets.labels).to(at::kCPU).contiguous();
+  const at::Tensor best = (logits.argmax(1) == labels).to(at::kCPU).contiguous();
   const at::Tensor places = targets.positions.to(at::kCPU).contiguous();
   const std::int64_t width = batch.input_ids.size(1);
   std::vector<Likelihood> result(static_cast<std::size_t>(batch.input_ids.size(0)));

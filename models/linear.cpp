@@ -12,12 +12,19 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::plain(const at::Tensor& x) const {
-  return quantized ? frozen_linear(x, frozen(), bias) : linear(x, weight, bias);
+  return quantized || rounded ? frozen_linear(x, frozen(), bias) : linear(x, weight, bias);
 }
 
 FrozenWeightPtr Linear::frozen() const {
+  if (rounded) return rounded;
   return quantized ? c10::make_intrusive<FrozenWeight>(quantized, side)
                    : c10::make_intrusive<FrozenWeight>(weight);
+}
+
+void Linear::set_bfloat16(bool on) {
+  rounded.reset();
+  if (!on || (!quantized && weight.scalar_type() != at::kFloat)) return;
+  rounded = FrozenWeight::rounded(*frozen());
 }
 
 }  // namespace drystone::models

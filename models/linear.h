@@ -27,9 +27,10 @@ class LinearAdapter {
 struct Linear {
   std::string name;                  ///< Hugging Face dotted path
   at::Tensor weight;                 ///< [out, in], frozen; undefined if quantised
-  Nf4Ptr quantized;                  ///< in place of `weight`
+  QuantizedPtr quantized;            ///< in place of `weight`
   tensors::Factors side;             ///< beside `quantized`: what was published; may be undefined
   at::Tensor bias;                   ///< [out] or undefined, frozen
+  FrozenWeightPtr rounded;           ///< set_bfloat16's; nullptr: products in the weight's own type
   at::Tensor mask;                   ///< [out] of 0 and 1 that the output is multiplied by, or none
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
@@ -39,6 +40,9 @@ struct Linear {
   at::Device device() const { return quantized ? quantized->device() : weight.device(); }
   /// The weight for forward and backward passes that keep no record of it.
   FrozenWeightPtr frozen() const;
+  /// Products of a float32 layer in bfloat16, or no longer (Model::set_bfloat16). Later changes of
+  /// `weight` and `side` are not seen.
+  void set_bfloat16(bool on);
 
   /// The layer as the model uses it: through the adapter when there is one, else plain.
   at::Tensor forward(const at::Tensor& x) const;

@@ -32,7 +32,7 @@ at::Tensor at_least_float(const at::Tensor& tensor) {
 /// One piece: adds its losses to `sum` and, where it is wanted, writes the gradient of that sum.
 void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
                double softcap, at::Tensor& sum, at::Tensor gradient) {
-  at::Tensor logits = at_least_float(linear_forward(hidden, head, {}));
+  at::Tensor logits = at_least_float(linear_forward(hidden.to(head.scalar_type()), head, {}));
   at::Tensor squashed;
   if (softcap > 0.0) {
     squashed = (logits / softcap).tanh_();
@@ -45,7 +45,7 @@ void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tenso
   at::Tensor by_logits = log_p.exp();
   by_logits.scatter_add_(1, places, at::ones(places.sizes(), by_logits.options()).neg_());
   if (softcap > 0.0) by_logits.mul_(squashed.square_().neg_().add_(1.0));
-  gradient.copy_(linear_backward_input(by_logits.to(hidden.scalar_type()), head));
+  gradient.copy_(linear_backward_input(by_logits.to(head.scalar_type()), head));
 }
 
 struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {

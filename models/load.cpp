@@ -12,6 +12,8 @@
 #include "models/bert.h"
 #include "models/deberta.h"
 #include "models/decoder_families.h"
+#include "models/int8_weight.h"
+#include "models/nf4.h"
 #include "models/weights.h"
 
 namespace drystone::models {
@@ -72,6 +74,11 @@ Value parse_word(std::string_view key, std::string_view text,
                           " is not supported; give one of: " + core::join(known));
 }
 
+QuantizedPtr quantize(const at::Tensor& weight, Quantization quantization) {
+  if (quantization == Quantization::Int8) return c10::make_intrusive<Int8Weight>(weight);
+  return c10::make_intrusive<Nf4Weight>(weight);
+}
+
 /// A model on the mapped files says which tensors are linear layers' weights.
 Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
   LoadedWeights loaded = load_weights(spec.folder, std::nullopt);
@@ -82,7 +89,7 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
   const std::unique_ptr<Model> mapped = family_of(config, spec.task).build(spec, base);
   std::set<std::string> read;
   for (Linear* linear : mapped->linears()) {
-    base.quantized[linear->name] = c10::make_intrusive<Nf4Weight>(linear->weight)->to(spec.device);
+    base.quantized[linear->name] = quantize(linear->weight, spec.quantization)->to(spec.device);
     linear->weight.reset();
     read.insert(linear->name + ".weight");
     loaded.forget_pages();
@@ -100,7 +107,7 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
   family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
-  if (spec.quantization == Quantization::Nf4) return load_quantized(spec, config);
+  if (spec.quantization != Quantization::None) return load_quantized(spec, config);
   LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
   return {.config = config,
           .weights = to_device(loaded.tensors, spec.device),
@@ -154,7 +161,8 @@ Quantization parse_quantization(std::string_view text) {
   using Word = std::pair<std::string_view, Quantization>;
   return parse_word(
       "model.quantization", text,
-      std::array<Word, 2>{Word{"none", Quantization::None}, Word{"nf4", Quantization::Nf4}});
+      std::array<Word, 3>{Word{"none", Quantization::None}, Word{"nf4", Quantization::Nf4},
+                          Word{"int8", Quantization::Int8}});
 }
 
 Task parse_task(std::string_view text) {

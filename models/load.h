@@ -17,7 +17,7 @@
 
 namespace drystone::models {
 
-enum class Quantization { None, Nf4 };
+enum class Quantization { None, Nf4, Int8 };
 
 struct ModelSpec {
   std::filesystem::path folder;  ///< Hugging Face folder: config.json and safetensors
@@ -34,8 +34,8 @@ struct Base {
   HfConfig config;
   /// Of the spec's dtype, on its device; those that were quantised as the files hold them, unread.
   Weights weights;
-  std::map<std::string, Nf4Ptr> quantized;   ///< by linear layer; empty without quantisation
-  std::vector<std::filesystem::path> files;  ///< that hold the weights: what a hash covers
+  std::map<std::string, QuantizedPtr> quantized;  ///< by linear layer; empty without quantisation
+  std::vector<std::filesystem::path> files;       ///< that hold the weights: what a hash covers
 };
 
 /// Bytes of what the base holds, mapped or not.
@@ -61,7 +61,7 @@ std::unique_ptr<Model> load_model(const ModelSpec& spec);
 /// The values of `model_type` that work.
 std::vector<std::string> supported_model_types();
 
-/// "none" or "nf4". @throws core::ConfigError  another word
+/// "none", "nf4" or "int8". @throws core::ConfigError  another word
 Quantization parse_quantization(std::string_view text);
 
 /// "float32", "bfloat16" or "float64". @throws core::ConfigError  another word

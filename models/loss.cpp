@@ -6,19 +6,23 @@
 #include <ATen/ops/mse_loss.h>
 
 #include "core/check.h"
+#include "models/device.h"
 
 namespace drystone::models {
 
 Targets find_targets(const Batch& batch) {
-  const at::Tensor& labels = batch.labels;
-  core::require(labels.defined() && labels.sizes() == batch.input_ids.sizes(),
+  core::require(batch.labels.defined() && batch.labels.sizes() == batch.input_ids.sizes(),
                 "causal LM: labels must have the shape of input_ids");
+  const auto on_cpu = [](const at::Tensor& t) { return t.defined() ? t.to(at::kCPU) : t; };
+  const at::Tensor labels = on_cpu(batch.labels);
+  const at::Tensor mask = on_cpu(batch.pad_mask);
+  const at::Tensor segments = on_cpu(batch.segments);
   const std::int64_t width = labels.size(1);
   const auto next = [width](const at::Tensor& t) { return t.narrow(1, 1, width - 1); };
   const auto here = [width](const at::Tensor& t) { return t.narrow(1, 0, width - 1); };
   at::Tensor wanted = next(labels) != kIgnoredLabel;
-  if (batch.pad_mask.defined()) wanted = wanted & next(batch.pad_mask) & here(batch.pad_mask);
-  if (batch.segments.defined()) wanted = wanted & (next(batch.segments) == here(batch.segments));
+  if (mask.defined()) wanted = wanted & next(mask) & here(mask);
+  if (segments.defined()) wanted = wanted & (next(segments) == here(segments));
   const at::Tensor places = at::constant_pad_nd(wanted, {0, 1}).reshape(-1).nonzero().squeeze(1);
   return {.positions = places, .labels = labels.reshape(-1).index_select(0, places + 1)};
 }
@@ -29,9 +33,10 @@ at::Tensor task_loss(Task task, const at::Tensor& logits, const at::Tensor& labe
                 "loss: logits must be [rows, labels] and labels [rows]");
   const bool low_precision = logits.element_size() < 4;
   const at::Tensor precise = low_precision ? logits.to(at::kFloat) : logits;
-  if (task != Task::Regression) return at::cross_entropy_loss(precise, labels);
+  const at::Tensor there = send(labels, logits.device());
+  if (task != Task::Regression) return at::cross_entropy_loss(precise, there);
   core::require(logits.size(1) == 1, "loss: regression has one logit a row");
-  return at::mse_loss(precise.squeeze(1), labels.to(precise.scalar_type()));
+  return at::mse_loss(precise.squeeze(1), there.to(precise.scalar_type()));
 }
 
 }  // namespace drystone::models

@@ -9,8 +9,9 @@ namespace drystone::models {
 
 /// What a causal LM predicts of a batch: where, and which token.
 struct Targets {
-  at::Tensor positions;  ///< [targets] int64: place in the flattened [rows · tokens] that predicts
-  at::Tensor labels;     ///< [targets] int64
+  at::Tensor
+      positions;  ///< [targets] int64, CPU: place in the flattened [rows · tokens] that predicts
+  at::Tensor labels;  ///< [targets] int64, CPU
 };
 
 /// Every position t ≥ 1 whose label is not ignored, that is not padding and belongs to the sample

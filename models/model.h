@@ -77,6 +77,13 @@ class Model {
   /// Layers keep their inputs alone and are computed again in the backward pass: less memory for
   /// about a third more time, the same numbers. Off after construction; a model may not know it.
   virtual void set_checkpointing(bool /*on*/) {}
+  /// Rounds the operands of the linear layers' products (a language model's head too) to bfloat16;
+  /// everything between them stays in float32, and adapters keep their float32 leaves. Holds a
+  /// bfloat16 copy of each float32 weight that is there at the time of the call. No effect on
+  /// models in other types. Off after construction.
+  virtual void set_bfloat16(bool on) {
+    for (Linear* const linear : linears()) linear->set_bfloat16(on);
+  }
   /// An upper estimate of the bytes that forward and backward passes take beside the weights and
   /// what the adapters add, given the adapters as they are attached; 0: unknown. Depends on shapes
   /// only.

@@ -17,7 +17,6 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/check.h"
-#include "models/gemm.h"
 
 namespace drystone::models {
 namespace {
@@ -102,6 +101,13 @@ std::uint8_t nearest_in_map(float value) {
   return static_cast<std::uint8_t>((takes_above ? above : below) - map.begin());
 }
 
+/// Without a copy: the table lives as long as the program.
+template <std::size_t kSize>
+at::Tensor table(const std::array<float, kSize>& values) {
+  return at::from_blob(const_cast<float*>(values.data()), {static_cast<std::int64_t>(kSize)},
+                       at::kFloat);
+}
+
 struct Block {
   float absmax = 0.0F;
   float inverse = 0.0F;
@@ -124,16 +130,15 @@ Block block_of(std::span<const float> values) {
 std::span<const float, 16> nf4_values() { return kValues; }
 
 Nf4Weight::Nf4Weight(const at::Tensor& weight, const Nf4Options& options)
-    : block_size_(options.block_size) {
+    : QuantizedWeight(weight.size(0), weight.dim() == 2 ? weight.size(1) : 0),
+      block_size_(options.block_size) {
   core::require(weight.dim() == 2 && weight.is_floating_point() && weight.device().is_cpu(),
                 "NF4: a weight is a floating [out, in] matrix on the CPU");
   const bool is_power =
       block_size_ >= 32 && block_size_ <= 4096 && (block_size_ & (block_size_ - 1)) == 0;
   core::require(is_power, "NF4: the block size is a power of two from 32 to 4096");
   const at::NoGradGuard no_grad;
-  out_ = weight.size(0);
-  in_ = weight.size(1);
-  const std::int64_t count = out_ * in_;
+  const std::int64_t count = weight.numel();
   const std::int64_t blocks = (count + block_size_ - 1) / block_size_;
   codes_ = at::zeros({(count + 1) / 2}, at::kByte);
   at::Tensor absmax = at::empty({blocks}, at::kFloat);
@@ -171,6 +176,8 @@ Nf4Weight::Nf4Weight(const at::Tensor& weight, const Nf4Options& options)
   for (std::int64_t b = 0; b < blocks; ++b) {
     core::require(std::isfinite(maxima[b]), "NF4: the weight is not finite");
   }
+  values_ = table(kValues);
+  if (options.double_quantization) map_ = table(dynamic_map());
   set_scales(absmax, options.double_quantization);
 }
 
@@ -208,26 +215,18 @@ std::int64_t Nf4Weight::num_bytes() const {
 
 at::Tensor Nf4Weight::scales() const {
   if (absmax_.defined()) return absmax_;
-  const auto& values = dynamic_map();
-  const at::Tensor map =
-      at::from_blob(const_cast<float*>(values.data()), {256}, at::kFloat).to(device());
   const std::int64_t blocks = absmax_codes_.numel();
   const at::Tensor scale = absmax_scales_.repeat_interleave(kScaleBlock).narrow(0, 0, blocks);
-  return map.index_select(0, absmax_codes_.to(at::kInt)) * scale + absmax_offset_;
+  return map_.index_select(0, absmax_codes_.to(at::kInt)) * scale + absmax_offset_;
 }
 
-c10::intrusive_ptr<Nf4Weight> Nf4Weight::to(at::Device device) const {
+QuantizedPtr Nf4Weight::to(at::Device device) const {
   auto copy = c10::make_intrusive<Nf4Weight>(*this);
-  for (at::Tensor* part :
-       {&copy->codes_, &copy->absmax_, &copy->absmax_codes_, &copy->absmax_scales_}) {
+  for (at::Tensor* part : {&copy->codes_, &copy->absmax_, &copy->absmax_codes_,
+                           &copy->absmax_scales_, &copy->values_, &copy->map_}) {
     if (part->defined()) *part = part->to(device);
   }
   return copy;
-}
-
-std::int64_t Nf4Weight::rows_at_once() const {
-  constexpr std::int64_t kElements = 1 << 19;  // 2 MB in float32: stays in the second-level cache
-  return std::clamp(kElements / std::max<std::int64_t>(in_, 1), std::int64_t{16}, out_);
 }
 
 namespace {
@@ -250,16 +249,15 @@ void decode(const std::uint8_t* codes, const float* scales, std::int64_t block_s
 }
 
 /// The same by tensor operations, for other devices.
-at::Tensor decode_on_device(const at::Tensor& codes, const at::Tensor& scales,
-                            std::int64_t block_size, std::int64_t first, std::int64_t count) {
+at::Tensor decode_on_device(const at::Tensor& codes, const at::Tensor& values,
+                            const at::Tensor& scales, std::int64_t block_size, std::int64_t first,
+                            std::int64_t count) {
   const std::int64_t begin = first / 2;
   const std::int64_t bytes = (first + count + 1) / 2 - begin;
   const at::Tensor packed = codes.narrow(0, begin, bytes);
   const at::Tensor nibbles = at::stack({packed.bitwise_right_shift(4), packed.bitwise_and(15)}, 1)
                                  .view(-1)
                                  .narrow(0, first % 2, count);
-  const at::Tensor values =
-      at::from_blob(const_cast<float*>(kValues.data()), {16}, at::kFloat).to(codes.device());
   const std::int64_t first_block = first / block_size;
   const std::int64_t blocks = (first + count + block_size - 1) / block_size - first_block;
   const at::Tensor scale = scales.narrow(0, first_block, blocks)
@@ -270,57 +268,22 @@ at::Tensor decode_on_device(const at::Tensor& codes, const at::Tensor& scales,
 
 }  // namespace
 
-void Nf4Weight::dequantize_rows(std::int64_t first, std::int64_t count, const at::Tensor& scales,
+void Nf4Weight::dequantize_rows(std::int64_t first, const at::Tensor& scales,
                                 at::Tensor& target) const {
-  const at::NoGradGuard no_grad;
+  const std::int64_t in = in_features();
+  const std::int64_t count = target.size(0);
   if (!device().is_cpu()) {
-    target.view(-1).copy_(decode_on_device(codes_, scales, block_size_, first * in_, count * in_));
+    target.view(-1).copy_(
+        decode_on_device(codes_, values_, scales, block_size_, first * in, count * in));
     return;
   }
   const auto* const codes = codes_.const_data_ptr<std::uint8_t>();
   const float* const scale = scales.const_data_ptr<float>();
   float* const values = target.mutable_data_ptr<float>();
   at::parallel_for(0, count, 16, [&](std::int64_t begin, std::int64_t end) {
-    decode(codes, scale, block_size_, (first + begin) * in_, (end - begin) * in_,
-           values + begin * in_);
+    decode(codes, scale, block_size_, (first + begin) * in, (end - begin) * in,
+           values + begin * in);
   });
-}
-
-at::Tensor Nf4Weight::dequantize(at::ScalarType dtype) const {
-  at::Tensor whole = at::empty({out_, in_}, codes_.options().dtype(at::kFloat));
-  dequantize_rows(0, out_, scales(), whole);
-  return whole.to(dtype);
-}
-
-void Nf4Weight::visit_rows(const RowVisitor& visit) const {
-  const at::NoGradGuard no_grad;
-  const at::Tensor scale = scales();
-  at::Tensor buffer = at::empty({rows_at_once(), in_}, codes_.options().dtype(at::kFloat));
-  for (std::int64_t first = 0; first < out_; first += buffer.size(0)) {
-    const std::int64_t count = std::min(buffer.size(0), out_ - first);
-    at::Tensor rows = buffer.narrow(0, 0, count);
-    dequantize_rows(first, count, scale, rows);
-    visit(first, rows);
-  }
-}
-
-at::Tensor Nf4Weight::forward(const at::Tensor& x) const {
-  const at::NoGradGuard no_grad;
-  at::Tensor y = at::empty({x.size(0), out_}, x.options());
-  visit_rows([&](std::int64_t first, const at::Tensor& rows) {
-    y.narrow(1, first, rows.size(0)).copy_(linear_forward(x, rows.to(x.scalar_type()), {}));
-  });
-  return y;
-}
-
-at::Tensor Nf4Weight::backward_input(const at::Tensor& gradient) const {
-  const at::NoGradGuard no_grad;
-  at::Tensor dx = at::zeros({gradient.size(0), in_}, gradient.options());
-  visit_rows([&](std::int64_t first, const at::Tensor& rows) {
-    dx.add_(linear_backward_input(gradient.narrow(1, first, rows.size(0)).contiguous(),
-                                  rows.to(gradient.scalar_type())));
-  });
-  return dx;
 }
 
 }  // namespace drystone::models

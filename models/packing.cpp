@@ -10,16 +10,15 @@
 #include <c10/util/accumulate.h>
 
 #include "core/check.h"
+#include "models/device.h"
 
 namespace drystone::models {
 namespace {
 
-at::Tensor to_tensor(const std::vector<std::int64_t>& values, at::Device device) {
+at::Tensor to_tensor(const std::vector<std::int64_t>& values) {
   // from_blob wants a mutable pointer; the clone is made before anybody could write.
   auto* const data = const_cast<std::int64_t*>(values.data());
-  return at::from_blob(data, {static_cast<std::int64_t>(values.size())}, at::kLong)
-      .clone()
-      .to(device);
+  return at::from_blob(data, {static_cast<std::int64_t>(values.size())}, at::kLong).clone();
 }
 
 /// Consecutive tokens of the flattened input_ids.
@@ -74,9 +73,8 @@ std::vector<Run> runs_of(const Batch& batch) {
   return batch.segments.defined() ? split(rows, batch.segments) : rows;
 }
 
-/// Fills everything but `ids`.
-Packing layout(const std::vector<Run>& runs, std::int64_t width, std::int64_t num_places,
-               at::Device device) {
+/// Fills everything but `ids`, on the CPU.
+Packing layout(const std::vector<Run>& runs, std::int64_t width, std::int64_t num_places) {
   Packing packing{.padded_tokens = width, .offsets = {0}};
   std::vector<std::int64_t> positions;
   std::vector<std::int64_t> index;
@@ -92,11 +90,11 @@ Packing layout(const std::vector<Run>& runs, std::int64_t width, std::int64_t nu
     last.push_back(packing.offsets.back() - 1);
   }
   const std::int64_t num_tokens = packing.num_tokens();
-  packing.positions = to_tensor(positions, device);
-  packing.first = to_tensor({packing.offsets.begin(), packing.offsets.end() - 1}, device);
-  packing.last = to_tensor(last, device);
-  if (num_tokens < packing.rows() * width) packing.index = to_tensor(index, device);
-  if (num_tokens < num_places) packing.source = to_tensor(source, device);
+  packing.positions = to_tensor(positions);
+  packing.first = to_tensor({packing.offsets.begin(), packing.offsets.end() - 1});
+  packing.last = to_tensor(last);
+  if (num_tokens < packing.rows() * width) packing.index = to_tensor(index);
+  if (num_tokens < num_places) packing.source = to_tensor(source);
   return packing;
 }
 
@@ -133,7 +131,7 @@ at::Tensor Packing::find(const at::Tensor& places) const {
   return source.defined() ? at::searchsorted(source, places) : places;
 }
 
-Packing pack(const Batch& batch) {
+Packing pack(const Batch& batch, at::Device device) {
   const at::Tensor& ids = batch.input_ids;
   core::require(ids.defined() && ids.dim() == 2 && ids.scalar_type() == at::kLong,
                 "pack: input_ids must be [rows, tokens] int64");
@@ -150,13 +148,17 @@ Packing pack(const Batch& batch) {
               return a.length < b.length;
             })->length;
   }
-  Packing packing = layout(runs, width, ids.numel(), ids.device());
+  Packing packing = layout(runs, width, ids.numel());
   const auto taken = [&packing](const at::Tensor& padded) {
-    const at::Tensor flat = padded.reshape(-1);
+    const at::Tensor flat = padded.to(at::kCPU).reshape(-1);
     return packing.source.defined() ? flat.index_select(0, packing.source) : flat;
   };
   packing.ids = taken(ids);
   if (batch.type_ids.defined()) packing.type_ids = taken(batch.type_ids);
+  for (at::Tensor* const part : {&packing.ids, &packing.type_ids, &packing.positions,
+                                 &packing.first, &packing.last, &packing.index, &packing.source}) {
+    if (part->defined()) *part = send(*part, device);
+  }
   return packing;
 }
 

@@ -47,9 +47,11 @@ struct Packing {
   at::Tensor find(const at::Tensor& places) const;
 };
 
-/// Padding may be on the right or on the left; positions start at each row's first token.
+/// Padding may be on the right or on the left; positions start at each row's first token. The
+/// layout is made on the CPU, where a batch belongs (one on a GPU is waited for), and sent.
+/// @param device  of the packing's tensors
 /// @throws core::InvalidArgument  wrong shapes or types, an empty row, padding between tokens, or
 ///                                segments that do not ascend by 0 or 1 from 0
-Packing pack(const Batch& batch);
+Packing pack(const Batch& batch, at::Device device = at::kCPU);
 
 }  // namespace drystone::models

@@ -15,6 +15,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/check.h"
+#include "models/device.h"
 
 namespace drystone::models {
 namespace {
@@ -147,7 +148,7 @@ Angles angles(const RopeConfig& rope, const at::Tensor& positions, const std::ve
     frequencies = inverse_frequencies(rope, 0).unsqueeze(0);
   }
   const at::Tensor turns =
-      positions.to(at::kFloat).unsqueeze(1) * frequencies.to(positions.device());
+      positions.to(at::kFloat).unsqueeze(1) * send(frequencies, positions.device());
   const auto finish = [&](const at::Tensor& x) {
     return (x * rope.attention_factor).to(dtype).unsqueeze(1);
   };

@@ -83,7 +83,8 @@ TEST_CASE("clora: a clip of the gradients sees the task's alone, however large t
       adapter->extra_loss({.model = model, .batch = batch, .logits = logits, .step = {}});
   CHECK(penalty.item<double>() > 1e4 * task.item<double>());
   (task + penalty).backward();
-  CHECK(clip_gradients_(parameters, 1.0) < 10.0);  // the norm before: 1e6 with the penalty's
+  // The norm before: 1e6 with the penalty's.
+  CHECK(clip_gradients_(parameters, 1.0).item<double>() < 10.0);
 }
 
 TEST_CASE("clora: a large weight leaves the directions out of ΔW, of one client and of a stack") {

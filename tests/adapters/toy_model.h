@@ -12,6 +12,7 @@
 
 #include "core/seed.h"
 #include "models/model.h"
+#include "models/nf4.h"
 
 namespace drystone::test {
 

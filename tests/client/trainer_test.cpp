@@ -109,6 +109,23 @@ TEST_CASE("train: the update is what was learnt, relative to the state; model an
   CHECK(result.update.modules.begin()->second.product().norm().item<double>() > 0.0);
 }
 
+TEST_CASE("train: in bfloat16 it learns as in float32, and the model is float32's again") {
+  Setup setup;
+  const LocalResult exact = setup.run();
+  setup.training.precision = "bfloat16";
+  const LocalResult rounded = setup.run();
+  CHECK_FALSE(equal(rounded.update, exact.update));
+  CHECK(rounded.train_loss == doctest::Approx(exact.train_loss).epsilon(0.02));
+  CHECK((rounded.update.modules.begin()->second.a.scalar_type() == at::kFloat));
+  LocalResult next = rounded;
+  for (std::uint64_t version = 1; version < 4; ++version) {
+    setup.state = setup.state->apply(version, wire::PublishMode::Add, next.update);
+    next = setup.run();
+  }
+  CHECK(next.train_loss < 0.8 * rounded.train_loss);
+  CHECK_FALSE(setup.model.linears()[0]->rounded);
+}
+
 TEST_CASE("train: gradient accumulation is the large batch, also with a small rest") {
   Setup large;
   large.training.epochs = 1;

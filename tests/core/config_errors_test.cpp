@@ -197,7 +197,7 @@ TEST_CASE("configuration: what this version does not have is refused with what w
        R"(bad.toml:2: model.task: "causal_lm" is not supported; did you mean "causal-lm"? )"
        R"(supported: classification, regression, causal-lm)"},
       {"[model]\nquantization = \"fp4\"",
-       R"(bad.toml:2: model.quantization: "fp4" is not supported; supported: none, nf4)"},
+       R"(bad.toml:2: model.quantization: "fp4" is not supported; supported: none, nf4, int8)"},
       {"[federation]\nmode = \"async\"",
        R"(bad.toml:2: federation.mode: "async" is not supported; supported: sync)"},
       {"[aggregation]\nrule = \"florra\"",

@@ -26,7 +26,7 @@ class RandomConfig {
     config.model.task = pick({"classification", "regression", "causal-lm"});
     config.model.path = path();
     config.model.max_length = between(3, 512);
-    config.model.quantization = pick({"none", "nf4"});
+    config.model.quantization = pick({"none", "nf4", "int8"});
     if (coin()) config.model.sha256 = std::string(64, static_cast<char>('0' + between(0, 9)));
     fill(config.data);
     config.data.packing = config.model.task == "causal-lm" && coin();
@@ -70,7 +70,8 @@ class RandomConfig {
   void fill_clients(Config& config) {
     std::int64_t total = 0;
     for (std::int64_t i = between(1, 4); i > 0; --i) {
-      config.clients.push_back({between(1, 5), training(config.training), pick({"none", "nf4"})});
+      config.clients.push_back(
+          {between(1, 5), training(config.training), pick({"none", "nf4", "int8"})});
       if (config.aggregation.rule == "zero-pad") {  // averages need the same modules everywhere
         config.clients.back().training.target_modules = config.training.target_modules;
       }

@@ -1,0 +1,281 @@
+// The engine's short cuts change no gradient: both forms of the low-rank product, the head's cross
+// entropy in pieces, labelled positions only, packing, checkpointing and NF4 against plain_model.h.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <doctest/doctest.h>
+
+#include "adapters/registry.h"
+#include "models/load.h"
+#include "plain_model.h"
+
+namespace drystone::adapters {
+namespace {
+
+using models::ProductForm;
+using test::PlainShape;
+
+constexpr double kTolerance = 1e-5;  // float32 beside float64, norm of the difference to norm
+const std::vector<std::int64_t> kLengths = {13, 22, 9, 31, 17};
+
+enum class Family { Llama, Bert, Roberta };
+
+struct Case {
+  Family family = Family::Llama;
+  ProductForm form = ProductForm::SidePath;
+  std::int64_t rank = 8;
+  bool quantized = false;
+  bool checkpointing = false;
+  bool packed = false;  ///< several samples in a row
+  bool bfloat16 = false;
+};
+
+std::string config_of(Family family) {
+  const auto number = [](std::int64_t value) { return std::to_string(value); };
+  const std::string sizes =
+      R"(","vocab_size":)" + number(PlainShape::kVocab) + R"(,"hidden_size":)" +
+      number(PlainShape::kHidden) + R"(,"num_hidden_layers":)" + number(PlainShape::kLayers) +
+      R"(,"num_attention_heads":)" + number(PlainShape::kHeads) + R"(,"intermediate_size":)" +
+      number(PlainShape::kWide) + R"(,"max_position_embeddings":)" + number(PlainShape::kPositions);
+  switch (family) {
+    case Family::Llama:
+      return R"({"model_type":"llama)" + sizes + R"(,"rms_norm_eps":1e-6,"num_key_value_heads":)" +
+             number(PlainShape::kKvHeads) + "}";
+    case Family::Bert: return R"({"model_type":"bert)" + sizes + "}";
+    case Family::Roberta: return R"({"model_type":"roberta)" + sizes + R"(,"pad_token_id":1})";
+  }
+  return {};
+}
+
+std::string prefix_of(Family family) { return family == Family::Bert ? "bert." : "roberta."; }
+
+struct Sample {
+  at::Tensor ids;     ///< [tokens]
+  at::Tensor labels;  ///< of a language model: [tokens], the first third is a prompt
+};
+
+std::vector<Sample> make_samples() {
+  core::SplitMix64 random(9);
+  std::vector<Sample> samples;
+  for (const std::int64_t length : kLengths) {
+    at::Tensor ids = at::empty({length}, at::kLong);
+    for (std::int64_t t = 0; t < length; ++t) {
+      ids[t] = 2 + static_cast<std::int64_t>(random.below(PlainShape::kVocab - 2));
+    }
+    at::Tensor labels = ids.clone();
+    labels.narrow(0, 0, length / 3).fill_(models::kIgnoredLabel);
+    samples.push_back({.ids = ids, .labels = labels});
+  }
+  return samples;
+}
+
+/// Rows of the samples with these numbers, padded on the right.
+models::Batch make_batch(const std::vector<Sample>& samples,
+                         const std::vector<std::vector<std::size_t>>& rows, std::int64_t width,
+                         Family family) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  const at::Tensor places = at::zeros({count, width}, at::kLong);
+  models::Batch batch{.input_ids = places.clone(),
+                      .pad_mask = places.to(at::kBool),
+                      .labels = at::full_like(places, models::kIgnoredLabel),
+                      .segments = places.clone()};
+  for (std::int64_t row = 0; row < count; ++row) {
+    std::int64_t begin = 0;
+    std::int64_t segment = 0;
+    for (const std::size_t number : rows[static_cast<std::size_t>(row)]) {
+      const Sample& sample = samples[number];
+      const std::int64_t length = sample.ids.size(0);
+      batch.input_ids[row].narrow(0, begin, length).copy_(sample.ids);
+      batch.pad_mask[row].narrow(0, begin, length).fill_(true);
+      batch.labels[row].narrow(0, begin, length).copy_(sample.labels);
+      batch.segments[row].narrow(0, begin, length).fill_(segment++);
+      begin += length;
+    }
+  }
+  if (family != Family::Llama) {
+    batch.labels = at::arange(count, at::kLong).remainder(PlainShape::kClasses);
+  }
+  if (rows.size() == samples.size()) batch.segments = at::Tensor();
+  return batch;
+}
+
+models::Batch make_batch(const std::vector<Sample>& samples, const Case& shape) {
+  if (shape.packed) return make_batch(samples, {{0, 1}, {2, 3}, {4}}, 40, shape.family);
+  return make_batch(samples, {{0}, {1}, {2}, {3}, {4}}, 31, shape.family);
+}
+
+/// A model with LoRA on all linear layers, B away from 0.
+struct Subject {
+  explicit Subject(const Case& shape)
+      : base{.config = models::HfConfig::parse(config_of(shape.family), "config.json"),
+             .weights = shape.family == Family::Llama
+                            ? test::PlainWeights::llama()
+                            : test::PlainWeights::encoder(prefix_of(shape.family)),
+             .quantized = {},
+             .files = {}} {
+    const bool is_decoder = shape.family == Family::Llama;
+    model =
+        models::build({.folder = {},
+                       .task = is_decoder ? models::Task::CausalLm : models::Task::Classification,
+                       .num_labels = PlainShape::kClasses},
+                      base);
+    for (models::Linear* const linear : model->linears()) {
+      if (!shape.quantized) break;
+      linear->quantized = c10::make_intrusive<models::Nf4Weight>(linear->weight);
+      linear->weight.reset();
+    }
+    adapter = make_adapter(*model, {.rank = shape.rank, .alpha = 16.0, .form = shape.form},
+                           {.seed = 1, .client = "c"});
+    const at::NoGradGuard no_grad;
+    std::uint64_t seed = 1000;
+    for (const Parameter& parameter : adapter->parameters()) {
+      if (parameter.name.ends_with("lora_B")) {
+        parameter.tensor.copy_(test::keyed_normal(++seed, parameter.tensor.sizes(), 0.02));
+      }
+    }
+  }
+
+  models::Base base;
+  std::unique_ptr<models::Model> model;
+  std::unique_ptr<Adapter> adapter;
+};
+
+/// The plain model with dense effective weights; returns its leaves by the adapter's names.
+TensorMap make_plain(Subject& subject, const Case& shape, test::PlainModel& plain) {
+  TensorMap leaves;
+  for (const Parameter& parameter : subject.adapter->parameters()) {
+    leaves[parameter.name] =
+        parameter.tensor.detach().to(at::kDouble).clone().set_requires_grad(true);
+  }
+  for (const auto& [name, tensor] : subject.base.weights) {
+    plain.weights[name] = tensor.to(at::kDouble);
+  }
+  for (models::Linear* const linear : subject.model->linears()) {
+    at::Tensor& weight = plain.weights.at(linear->name + ".weight");
+    if (linear->quantized) weight = linear->quantized->dequantize(at::kDouble);
+    weight = weight + leaves.at(linear->name + ".lora_B").mm(leaves.at(linear->name + ".lora_A")) *
+                          (16.0 / static_cast<double>(shape.rank));
+  }
+  return leaves;
+}
+
+at::Tensor plain_loss(const test::PlainModel& plain, const std::vector<Sample>& samples,
+                      Family family) {
+  std::vector<at::Tensor> losses;
+  for (const Sample& sample : samples) {
+    if (family == Family::Llama) {
+      const std::int64_t last = sample.ids.size(0) - 1;
+      losses.push_back(at::cross_entropy_loss(plain.llama_logits(sample.ids).narrow(0, 0, last),
+                                              sample.labels.narrow(0, 1, last), {},
+                                              /*reduction=*/0)
+                           .masked_select(sample.labels.narrow(0, 1, last).ge(0)));
+    } else {
+      const auto label = static_cast<std::int64_t>(losses.size()) % PlainShape::kClasses;
+      losses.push_back(at::cross_entropy_loss(plain.encoder_logits(sample.ids, prefix_of(family)),
+                                              at::full({1}, label, at::kLong))
+                           .view({1}));
+    }
+  }
+  return at::cat(losses).mean();
+}
+
+struct Errors {
+  double loss = 0.0;
+  double gradients = 0.0;  ///< the worst leaf's
+};
+
+Errors errors_of(const Case& shape) {
+  const std::vector<Sample> samples = make_samples();
+  Subject subject(shape);
+  test::PlainModel plain;
+  const TensorMap leaves = make_plain(subject, shape, plain);
+  subject.model->set_checkpointing(shape.checkpointing);
+  subject.model->set_bfloat16(shape.bfloat16);
+  const at::Tensor loss = subject.model->batch_loss(make_batch(samples, shape));
+  const at::Tensor expected = plain_loss(plain, samples, shape.family);
+  loss.backward();
+  expected.backward();
+  Errors errors{.loss = std::abs(loss.item<double>() / expected.item<double>() - 1.0)};
+  for (const Parameter& parameter : subject.adapter->parameters()) {
+    const at::Tensor& wanted = leaves.at(parameter.name).grad();
+    const at::Tensor error =
+        (parameter.tensor.grad().to(at::kDouble) - wanted).norm() / wanted.norm();
+    errors.gradients = std::max(errors.gradients, error.item<double>());
+  }
+  return errors;
+}
+
+void check_exact(const Case& shape) {
+  CAPTURE(static_cast<int>(shape.family));
+  CAPTURE(static_cast<int>(shape.form));
+  CAPTURE(shape.rank);
+  CAPTURE(shape.quantized);
+  CAPTURE(shape.checkpointing);
+  CAPTURE(shape.packed);
+  const Errors errors = errors_of(shape);
+  CHECK(errors.loss < 1e-6);
+  CHECK(errors.gradients < kTolerance);
+}
+
+TEST_CASE("fast paths: a decoder's gradients are those of plain operations") {
+  for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
+    for (const bool quantized : {false, true}) {
+      for (const bool packed : {false, true}) {
+        check_exact({.form = form, .quantized = quantized, .packed = packed});
+      }
+    }
+  }
+}
+
+TEST_CASE("fast paths: checkpointing and higher ranks") {
+  for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
+    check_exact({.form = form, .rank = 40, .checkpointing = true, .packed = true});
+    check_exact({.form = form, .rank = 40, .quantized = true, .checkpointing = true});
+  }
+}
+
+TEST_CASE("fast paths: encoders' gradients are those of plain operations") {
+  for (const Family family : {Family::Bert, Family::Roberta}) {
+    for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
+      check_exact({.family = family, .form = form});
+      check_exact({.family = family, .form = form, .quantized = true, .checkpointing = true});
+    }
+  }
+}
+
+TEST_CASE("bfloat16: gradients within its rounding of the exact ones") {
+  for (const Family family : {Family::Llama, Family::Bert}) {
+    for (const bool quantized : {false, true}) {
+      const Errors errors = errors_of({.family = family, .quantized = quantized, .bfloat16 = true});
+      CAPTURE(quantized);
+      CHECK(errors.loss < 5e-3);
+      CHECK(errors.gradients < 5e-2);
+      CHECK(errors.gradients > 1e-4);  // it does round
+    }
+  }
+}
+
+TEST_CASE("bfloat16: leaves and their gradients stay float32, and float32 comes back bit by bit") {
+  const Case shape{.packed = true};
+  const models::Batch batch = make_batch(make_samples(), shape);
+  Subject subject(shape);
+  const at::Tensor before = subject.model->batch_loss(batch);
+  subject.model->set_bfloat16(true);
+  const at::Tensor rounded = subject.model->batch_loss(batch);
+  rounded.backward();
+  for (const Parameter& parameter : subject.adapter->parameters()) {
+    CHECK((parameter.tensor.grad().scalar_type() == at::kFloat));
+  }
+  CHECK((rounded.scalar_type() == at::kFloat));
+  CHECK_FALSE(at::equal(before, rounded));
+  subject.model->set_bfloat16(false);
+  CHECK(at::equal(before, subject.model->batch_loss(batch)));
+}
+
+}  // namespace
+}  // namespace drystone::adapters
