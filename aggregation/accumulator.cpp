@@ -10,16 +10,16 @@
 #include "aggregation/compaction.h"
 #include "aggregation/stacking.h"
 #include "core/check.h"
+#include "tensors/member_names.h"
 
 namespace drystone::aggregation {
 namespace {
 
-constexpr Compaction kLossless = {.kind = CompactionKind::Lossless};
-
-tensors::Factors sum_of(const tensors::Factors& sum, const tensors::Factors& update,
-                        StackBuffer& buffer) {
-  const std::vector<ScaledFactors> terms = {{sum, 1.0}, {update, 1.0}};
-  return compact(buffer.fill(terms), kLossless, at::kDouble).factors;
+Compaction compaction_for(const std::string& module, int64_t max_member_rank) {
+  if (max_member_rank == 0 || !tensors::split_member(module)) {
+    return {.kind = CompactionKind::Lossless};
+  }
+  return {.kind = CompactionKind::Rank, .rank = max_member_rank};
 }
 
 at::Tensor copy_of(const at::Tensor& tensor) {
@@ -49,8 +49,15 @@ void Accumulator::apply(const tensors::FactorSet& version, Publish publish) {
   if (publish == Publish::Replace) sum_.modules.clear();
   for (const auto& [name, update] : version.modules) {
     const auto [found, is_new] = sum_.modules.try_emplace(name);
-    found->second = is_new ? compact(update, kLossless, at::kDouble).factors
-                           : sum_of(found->second, update, buffer);
+    std::vector<ScaledFactors> terms;
+    if (!is_new) terms.push_back({found->second, 1.0});
+    terms.push_back({update, 1.0});
+    const Compacted compacted =
+        compact(buffer.fill(terms), compaction_for(name, max_member_rank_), at::kDouble);
+    found->second = compacted.factors;
+    if (compacted.has_tail()) {
+      relative_tail_ = std::max(relative_tail_, compacted.report.relative_error);
+    }
   }
   for (const auto& [name, update] : version.dense) {
     const auto [found, is_new] = sum_.dense.try_emplace(name);

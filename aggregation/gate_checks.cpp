@@ -4,7 +4,9 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
@@ -70,6 +72,19 @@ core::Expected<void> check_all_finite(const SafetensorsHeader& header, core::Byt
   return {};
 }
 
+constexpr std::string_view kStatisticsScope = tensors::kStatistics.substr(0, 10);
+
+/// Whose head an update must hold: the base's unless it is of members alone, and its members'.
+std::set<std::string_view> scopes_of(const tensors::FactorSetShapes& shapes) {
+  std::set<std::string_view> scopes;
+  for (const auto& [name, shape] : shapes.modules) scopes.insert(tensors::scope_of(name));
+  for (const auto& [name, shape] : shapes.dense) scopes.insert(tensors::scope_of(name));
+  const bool has_members = std::ranges::any_of(
+      scopes, [](std::string_view scope) { return scope.starts_with(tensors::kMember); });
+  if (!has_members) scopes.insert(std::string_view());
+  return scopes;
+}
+
 core::Expected<void> check_module(const std::string& name, const tensors::FactorsShape& shape,
                                   const AdapterLayout& plan, int64_t max_rank) {
   const auto planned = plan.modules.find(name);
@@ -114,8 +129,10 @@ core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const 
       std::ranges::none_of(shapes.dense, is_statistic)) {
     return core::refuse(Refusal::PlanMismatch, "holds no module");
   }
+  const auto scopes = scopes_of(shapes);
   for (const auto& [name, shape] : plan.dense) {
-    if (tensors::scope_of(name).empty() && !shapes.dense.contains(name)) {
+    const std::string_view scope = tensors::scope_of(name);
+    if (scope != kStatisticsScope && scopes.contains(scope) && !shapes.dense.contains(name)) {
       return core::refuse(Refusal::PlanMismatch, name + ": is in the plan, but not in the update");
     }
   }

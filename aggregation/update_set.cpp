@@ -33,6 +33,7 @@ UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting)
   files_.reserve(updates_.size());
   for (const AcceptedUpdate& update : updates_) files_.emplace_back(update.payload);
   collect_modules();
+  collect_scopes();
   collect_dense();
 }
 
@@ -55,29 +56,39 @@ void UpdateSet::collect_dense() {
     const auto& own = files_[i].shapes().dense;
     for (const auto& [name, shape] : dense_) {
       const auto found = own.find(name);
-      core::require(found == own.end() ? !tensors::scope_of(name).empty() : found->second == shape,
+      const std::string_view scope = tensors::scope_of(name);
+      const bool may_lack = !scope.empty() || !scopes_[i].contains(scope);
+      core::require(found == own.end() ? may_lack : found->second == shape,
                     "aggregate: client '" + updates_[i].client + "' has other dense parts than '" +
                         updates_.front().client + "': " + name);
     }
   }
 }
 
-bool UpdateSet::has(std::size_t index, std::string_view scope) const {
-  const auto is_in = [scope](const auto& part) { return tensors::scope_of(part.first) == scope; };
-  const tensors::FactorSetShapes& shapes = files_[index].shapes();
-  return std::ranges::any_of(shapes.modules, is_in) || std::ranges::any_of(shapes.dense, is_in);
+void UpdateSet::collect_scopes() {
+  for (const tensors::FactorSetFile& file : files_) {
+    std::set<std::string, std::less<>>& own = scopes_.emplace_back();
+    for (const auto& [name, shape] : file.shapes().modules) own.emplace(tensors::scope_of(name));
+    for (const auto& [name, shape] : file.shapes().dense) own.emplace(tensors::scope_of(name));
+    const bool only_members =
+        !own.contains("") && std::ranges::any_of(own, [](const std::string& scope) {
+          return scope.starts_with(tensors::kMember);
+        });
+    if (!only_members) own.emplace();
+  }
 }
 
-std::vector<double> UpdateSet::shares(const std::string& name) const {
-  const std::string_view scope = tensors::scope_of(name);
-  if (!scope.starts_with(tensors::kMember)) return shares_;
+std::vector<double> UpdateSet::shares(std::string_view scope) const {
+  const bool is_among_some = scope.empty() || scope.starts_with(tensors::kMember);
+  const auto has = [&](const auto& own) { return own.contains(scope); };
+  if (!is_among_some || std::ranges::all_of(scopes_, has)) return shares_;
   std::vector<double> shares = shares_;
   double total = 0.0;
   for (std::size_t i = 0; i < shares.size(); ++i) {
-    if (!has(i, scope)) shares[i] = 0.0;
+    if (!has(scopes_[i])) shares[i] = 0.0;
     total += shares[i];
   }
-  for (double& share : shares) share /= total;
+  for (double& share : shares) share = total > 0.0 ? share / total : 0.0;
   return shares;
 }
 
@@ -91,7 +102,7 @@ int64_t UpdateSet::stack_rank(const std::string& module) const {
 
 std::vector<WeightedFactors> UpdateSet::module(const std::string& name) const {
   const ModuleLayout& size = modules_.at(name);
-  const std::vector<double> shares = this->shares(name);
+  const std::vector<double> shares = this->shares(tensors::scope_of(name));
   std::vector<WeightedFactors> clients;
   clients.reserve(files_.size());
   for (std::size_t i = 0; i < files_.size(); ++i) {
@@ -111,7 +122,7 @@ at::Tensor UpdateSet::mean_dense(const std::string& name) const {
     const bool is_there = file.shapes().dense.contains(name);
     parts.push_back(is_there ? file.dense(name) : at::zeros(dense_.at(name)));
   }
-  return weighted_sum(parts, shares(name));
+  return weighted_sum(parts, shares(tensors::scope_of(name)));
 }
 
 void UpdateSet::forget_pages() const {

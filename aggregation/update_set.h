@@ -2,7 +2,9 @@
 // Internal to aggregation: the accepted updates of a round as mapped files.
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,14 +29,16 @@ class UpdateSet {
 
   /// Every module that one of the clients adapts.
   const std::map<std::string, ModuleLayout>& modules() const { return modules_; }
-  /// The model's own parts are in every update; statistics and members' parts may be in some.
+  /// The model's own parts are in every update but those of members alone; statistics and members'
+  /// parts may be in some.
   const std::map<std::string, std::vector<int64_t>>& dense() const { return dense_; }
   /// Σ of the ranks of one module over the clients that have a share.
   int64_t stack_rank(const std::string& module) const;
 
   /// One module's factors as views of the files, with the clients' shares (of a member's module:
-  /// among the clients that trained the member); rank 0, the update that changes nothing, for a
-  /// client that does not adapt it.
+  /// among the clients that trained the member; of the shared base: among all but those that
+  /// trained members alone); rank 0, the update that changes nothing, for a client that does not
+  /// adapt it.
   std::vector<WeightedFactors> module(const std::string& name) const;
   /// A part that is absent counts as zero.
   at::Tensor mean_dense(const std::string& name) const;
@@ -44,13 +48,15 @@ class UpdateSet {
 
  private:
   void collect_modules();
+  void collect_scopes();
   void collect_dense();
-  bool has(std::size_t index, std::string_view scope) const;
-  std::vector<double> shares(const std::string& name) const;
+  /// Of the base that all share and of a member: among those that trained it.
+  std::vector<double> shares(std::string_view scope) const;
 
   std::vector<AcceptedUpdate> updates_;
   std::vector<tensors::FactorSetFile> files_;
   std::vector<double> shares_;
+  std::vector<std::set<std::string, std::less<>>> scopes_;  ///< of each update's parts
   std::map<std::string, ModuleLayout> modules_;
   std::map<std::string, std::vector<int64_t>> dense_;
 };

@@ -58,6 +58,28 @@ TEST_CASE("check_payload: memory that is not aligned for float32 is read all the
   CHECK(check_payload(core::ByteView(shifted).subspan(1), plan(), kQuota).has_value());
 }
 
+TEST_CASE("check_payload: members of an ensemble alone need no base, but their own head") {
+  AdapterLayout members = plan();
+  members.modules["member-1/q"] = members.modules.at("q");
+  members.dense["member-1/classifier.bias"] = {3};
+  members.dense["member-1/classifier.weight"] = {3, 6};
+  const auto passes = [&](const tensors::FactorSet& update) {
+    return check_payload(tensors::to_bytes(update), members, kQuota).has_value();
+  };
+  CHECK(passes(good_update()));
+  tensors::FactorSet update;
+  update.modules["member-1/q"] = test::random_factors(1, "q", 6, 8, 2);
+  update.dense["member-1/classifier.bias"] = test::random_tensor(1, "bias", {3});
+  CHECK_FALSE(passes(update));
+  update.dense["member-1/classifier.weight"] = test::random_tensor(1, "weight", {3, 6});
+  CHECK(passes(update));
+  update.modules["v"] = test::random_factors(1, "v", 6, 8, 2);  // of the base: its head is due
+  CHECK_FALSE(passes(update));
+  tensors::FactorSet unknown = good_update();
+  unknown.modules["member-2/q"] = test::random_factors(1, "q", 6, 8, 2);
+  CHECK_FALSE(passes(unknown));
+}
+
 TEST_CASE("check_payload: each way to miss the plan has its refusal") {
   CHECK(refusal_of(good_update(kQuota + 1)) == Refusal::RankAboveQuota);
   CHECK(refusal_of(good_update(100 * kQuota)) == Refusal::RankAboveQuota);

@@ -318,6 +318,25 @@ TEST_CASE("flora: a member's share is among the clients that trained it") {
   CHECK(at::equal(result.dense.at("member-0/bias"), at::full({5}, 7.0)));
 }
 
+TEST_CASE("flora: clients of members alone leave the shared base to the others") {
+  Round round;
+  round.add_random(25, {2});  // 10 examples, the base
+  tensors::FactorSet update;
+  update.modules["member-3/m.k"] = test::random_factors(25, "client-9", kOut, kIn, 2);
+  update.dense["member-3/bias"] = at::full({5}, 2.0);
+  round.add("client-9", 90, update);
+  round.run(config_of("flora"));
+  const tensors::FactorSet result = round.result();
+  check_close(test::dense(result.modules.at("m.k")), round.sum("m.k") / 10.0);
+  check_close(test::dense(result.modules.at("member-3/m.k")), round.sum("member-3/m.k") / 90.0);
+  CHECK(at::equal(result.dense.at("member-3/bias"), at::full({5}, 2.0)));
+  tensors::FactorSet headless;
+  headless.modules["m.k"] = update.modules.at("member-3/m.k");
+  round.add("client-8", 10, headless);
+  CHECK_THROWS_WITH_AS(round.run(config_of("flora")), doctest::Contains("client-8"),
+                       core::InvalidArgument);
+}
+
 TEST_CASE("averages refuse a client that leaves a module out") {
   for (const char* rule : {"fedit", "zero-pad"}) {
     Round round;
