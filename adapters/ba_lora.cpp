@@ -7,10 +7,10 @@
 #include <utility>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/zeros.h>
 
+#include "adapters/base_pass.h"
 #include "adapters/output_regularisers.h"
 #include "adapters/pissa.h"
 #include "models/loss.h"
@@ -53,58 +53,20 @@ Settings settings_of(const AdapterSpec& spec, const AdapterStart& start) {
           .key = {.seed = start.seed, .round = start.round, .purpose = "ba-lora-range"}};
 }
 
-/// The model as the teacher for a while: pristine weights, the head as it was, no dropout.
-class TeacherPass {
- public:
-  TeacherPass(models::Model& model, std::deque<PissaLayer>& layers,
-              const std::map<std::string, at::Tensor>& pristine,
-              const std::map<std::string, at::Tensor>& head)
-      : model_(model), layers_(layers), weights_(pristine), head_(head) {
-    swap();
-    for (PissaLayer& layer : layers_) layer.set_active(false);
-  }
-  ~TeacherPass() {
-    for (PissaLayer& layer : layers_) layer.set_active(true);
-    swap();
-  }
-  TeacherPass(const TeacherPass&) = delete;
-  TeacherPass& operator=(const TeacherPass&) = delete;
-
- private:
-  void swap() {
-    for (models::Linear* linear : model_.linears()) {
-      std::swap(linear->weight, weights_.at(linear->name));
-      std::swap(linear->side, sides_[linear->name]);
-    }
-    for (const auto& [name, tensor] : model_.dense()) std::swap(*tensor, head_.at(name));
-  }
-
-  models::Model& model_;
-  std::deque<PissaLayer>& layers_;
-  std::map<std::string, at::Tensor> weights_;
-  std::map<std::string, tensors::Factors> sides_;  // none at first
-  std::map<std::string, at::Tensor> head_;
-};
-
 class BaLora final : public SideAdapter<PissaLayer> {
  public:
   BaLora(models::Model& model, const AdapterSpec& spec, const AdapterStart& start)
-      : SideAdapter(model, spec, start), settings_(settings_of(spec, start)) {
-    for (const models::Linear* linear : model.linears()) {
-      const at::Tensor& weight = start.pristine_weight(*linear);
-      pristine_[linear->name] =
-          linear->quantized ? weight : weight.to(linear->weight.scalar_type());
-    }
-    for (const auto& [name, tensor] : model.dense()) head_[name] = tensor->detach();
-  }
+      : SideAdapter(model, spec, start),
+        settings_(settings_of(spec, start)),
+        teacher_(model, start) {}
 
   void before_step(const Step& step) override {
     SideAdapter::before_step(step);
-    micro_batch_ = 0;
+    teacher_.start_step();
   }
 
   bool needs_logits() const override { return true; }
-  std::int64_t own_passes() const override { return teacher_passes_; }
+  std::int64_t own_passes() const override { return teacher_.num_passes(); }
 
   at::Tensor extra_loss(const LossContext& context) override {
     const bool is_nlg = context.batch.labels.dim() == 2;
@@ -118,7 +80,6 @@ class BaLora final : public SideAdapter<PissaLayer> {
     if (diversity > 0.0) sum = sum + diversity_term(context, is_nlg) * diversity;
     const double spectral = other(chosen(settings_.spectral, is_nlg ? 0.005 : 0.03, 1e-4));
     if (spectral > 0.0) sum = sum + spectral_term(context, is_nlg) * spectral;
-    ++micro_batch_;
     return sum;
   }
 
@@ -128,24 +89,8 @@ class BaLora final : public SideAdapter<PissaLayer> {
     return settings_.is_2024 ? published_2024 : published_2026;
   }
 
-  at::Tensor teacher_logits(const LossContext& context) {
-    const at::NoGradGuard no_grad;
-    ++teacher_passes_;
-    at::Tensor logits;
-    {
-      const TeacherPass teacher(context.model, layers_, pristine_, head_);
-      if (context.dropout_seed) context.model.set_training(false, 0);
-      logits = context.model.logits(context.batch);
-    }
-    if (context.dropout_seed) {  // the student's next micro-batch draws from a stream of its own
-      context.model.set_training(
-          true, core::stream_seed({*context.dropout_seed, micro_batch_, "", "after-teacher"}));
-    }
-    return logits;
-  }
-
   at::Tensor consistency_term(const LossContext& context, bool is_nlg, double full) {
-    const at::Tensor teacher = teacher_logits(context);
+    const at::Tensor teacher = teacher_.logits(context);
     if (settings_.is_2024 && !is_nlg) {
       return normalised_distance(context.logits, teacher) *
              scheduled_weight(settings_.teacher_schedule, full, context.step);
@@ -199,10 +144,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
   }
 
   Settings settings_;
-  std::map<std::string, at::Tensor> pristine_;
-  std::map<std::string, at::Tensor> head_;
-  std::uint64_t micro_batch_ = 0;
-  std::int64_t teacher_passes_ = 0;
+  BasePass teacher_;
 };
 
 std::unique_ptr<Adapter> make_ba_lora(models::Model& model, const AdapterSpec& spec,

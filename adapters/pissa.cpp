@@ -49,10 +49,6 @@ PissaLayer::PissaLayer(const models::Linear& linear, const AdapterSpec& spec,
   b_ = make_leaf(b0_, linear);
 }
 
-at::Tensor PissaLayer::forward(const models::Linear& base, const at::Tensor& x) {
-  return active_ ? SidePath::forward(base, x) : base.plain(x);
-}
-
 Pair PissaLayer::pair() const {
   return {.a = at::cat({a_, a_ - a0_}, /*dim=*/0), .b = at::cat({b_ - b0_, b0_}, /*dim=*/1)};
 }

@@ -19,17 +19,12 @@ class PissaLayer final : public SidePath {
   /// Reads the options "svd" and "iterations". @throws core::ConfigError  rank > min(out, in)
   PissaLayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start);
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override;
   Pair pair() const override;
   std::vector<Parameter> parameters() const override;
-
-  /// Off: the plain linear, which is what (A₀, B₀) give.
-  void set_active(bool on) { active_ = on; }
 
  private:
   at::Tensor a_, b_;
   at::Tensor a0_, b0_;
-  bool active_ = true;
 };
 
 /// The two options that PissaLayer reads.

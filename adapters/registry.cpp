@@ -11,6 +11,7 @@
 #include "adapters/kasa.h"
 #include "adapters/laplace_lora.h"
 #include "adapters/lora.h"
+#include "adapters/lora_ensemble.h"
 #include "adapters/lora_pro.h"
 #include "adapters/lora_prune.h"
 #include "adapters/lora_rite.h"
@@ -27,10 +28,11 @@ namespace {
 
 /// The one table: a new method adds its line here, in the contract's order.
 const std::array kMethods = {
-    lora_method(),     rslora_method(),    pissa_method(),      ba_lora_method(),
-    kasa_method(),     bilora_method(),    sbora_fa_method(),   sbora_fb_method(),
-    sora_method(),     lora_pro_method(),  lora_rite_method(),  clora_method(),
-    rac_lora_method(), flat_lora_method(), lora_prune_method(), laplace_lora_method(),
+    lora_method(),          rslora_method(),    pissa_method(),      ba_lora_method(),
+    kasa_method(),          bilora_method(),    sbora_fa_method(),   sbora_fb_method(),
+    sora_method(),          lora_pro_method(),  lora_rite_method(),  clora_method(),
+    rac_lora_method(),      flat_lora_method(), lora_prune_method(), laplace_lora_method(),
+    lora_ensemble_method(),
 };
 
 template <typename Items>
@@ -59,15 +61,34 @@ bool fits(const core::OptionValue& value, const core::OptionValue& like) {
   return std::holds_alternative<double>(like) && std::holds_alternative<std::int64_t>(value);
 }
 
-const MethodOption& find_option(const Method& method, const std::string& name) {
-  for (const MethodOption& option : method.options) {
+/// The method's own options, and those of the method that its option "of" names.
+std::vector<MethodOption> options_of(const Method& method, const core::Options& given) {
+  std::vector<MethodOption> options = method.options;
+  const auto declared =
+      std::find_if(options.begin(), options.end(),
+                   [](const MethodOption& option) { return option.name == "of"; });
+  if (declared == options.end()) return options;
+  const auto chosen = given.find("of");
+  const core::OptionValue& inner = chosen == given.end() ? declared->default_value : chosen->second;
+  if (!std::holds_alternative<std::string>(inner)) return options;  // refused as a wrong type
+  const auto found = std::find_if(kMethods.begin(), kMethods.end(), [&](const Method& other) {
+    return other.name == std::get<std::string>(inner);
+  });
+  if (found == kMethods.end()) return options;  // refused as no choice
+  options.insert(options.end(), found->options.begin(), found->options.end());
+  return options;
+}
+
+const MethodOption& find_option(const Method& method, const std::vector<MethodOption>& options,
+                                const std::string& name) {
+  for (const MethodOption& option : options) {
     if (option.name == name) return option;
   }
   const std::string where =
       "training.options." + name + ": method \"" + std::string(method.name) + "\" ";
-  if (method.options.empty()) throw core::ConfigError(where + "has no options; remove it");
+  if (options.empty()) throw core::ConfigError(where + "has no options; remove it");
   throw core::ConfigError(where + "has no such option; did you mean " +
-                          core::quote(core::nearest(name, names_of(method.options))) + "?");
+                          core::quote(core::nearest(name, names_of(options))) + "?");
 }
 
 void check_range(const MethodOption& option, const core::OptionValue& value) {
@@ -94,12 +115,11 @@ void check_range(const MethodOption& option, const core::OptionValue& value) {
 
 /// The given options, checked, with the defaults of those that are missing.
 core::Options complete_options(const Method& method, const core::Options& given) {
+  const std::vector<MethodOption> options = options_of(method, given);
   core::Options complete;
-  for (const MethodOption& option : method.options) {
-    complete.emplace(option.name, option.default_value);
-  }
+  for (const MethodOption& option : options) complete.emplace(option.name, option.default_value);
   for (const auto& [name, value] : given) {
-    const MethodOption& option = find_option(method, name);
+    const MethodOption& option = find_option(method, options, name);
     if (!fits(value, option.default_value)) {
       throw core::ConfigError("training.options." + name + ": wrong type; " +
                               std::string(option.help));

@@ -19,6 +19,11 @@ std::span<const Method> methods();
 /// @throws core::ConfigError  no such method, or one that does not work yet: lists those that do
 const Method& find_method(std::string_view name);
 
+/// The specification with the defaults of all options that it lacks. A method with an option "of"
+/// is made of the method that it names, whose options stand beside its own.
+/// @throws core::ConfigError  as validate, but for what the method itself refuses
+AdapterSpec completed(const AdapterSpec& spec);
+
 /// Checks a specification without a model.
 /// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known
 ///                            one)
@@ -30,9 +35,6 @@ std::int64_t export_rank(const AdapterSpec& spec);
 
 /// Whether adapters of this specification can start from AdapterStart::factors.
 bool can_continue(const AdapterSpec& spec);
-
-/// The specification with every option of the method. @throws as validate
-AdapterSpec completed(const AdapterSpec& spec);
 
 /// Names and shapes of what the method collects beside its factors. @throws as validate
 std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,

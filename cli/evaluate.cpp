@@ -9,6 +9,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 
+#include "cli/evaluate_ensemble.h"
 #include "cli/evaluate_predictives.h"
 #include "cli/evaluated_model.h"
 #include "core/error.h"
@@ -44,7 +45,8 @@ Measure find_task(const std::string& task) {
                           " is not supported; give one of: " + core::join(names));
 }
 
-// --labels, else what the run that made the adapter wrote beside it, else what the data holds.
+}  // namespace
+
 std::vector<std::string> class_names(const EvaluateOptions& options) {
   if (!options.labels.empty()) return options.labels;
   const fs::path& run = options.posterior.empty() ? options.adapter : options.posterior;
@@ -63,6 +65,8 @@ std::vector<std::string> class_names(const EvaluateOptions& options) {
     throw core::IoError(beside.string() + ": not a list of class names: " + error.what());
   }
 }
+
+namespace {
 
 /// What one row's logits predict.
 Json labelled_prediction(const data::EncodedBatch& batch, std::size_t row, const at::Tensor& scores,
@@ -93,9 +97,10 @@ void check_ready_ids(const data::Record& record, const data::Tokenizer& tokenize
   }
 }
 
-/// @param classes  nullptr: regression
-data::Dataset labelled(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
-                       const data::LabelMap* classes) {
+}  // namespace
+
+data::Dataset labelled_examples(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
+                                const data::LabelMap* classes) {
   const data::TextEncoder encoder(tokenizer);
   data::Dataset dataset;
   const auto records = read_examples(options, {.text = options.text_field,
@@ -121,8 +126,6 @@ data::Dataset labelled(const EvaluateOptions& options, const data::Tokenizer& to
   return dataset;
 }
 
-}  // namespace
-
 EvaluateOptions with_defaults(EvaluateOptions options) {
   find_task(options.task);
   if (options.max_length > 0) return options;
@@ -136,7 +139,8 @@ EvaluateOptions with_defaults(EvaluateOptions options) {
 }
 
 Measurement evaluate(const EvaluateOptions& options, const MeasureHooks& hooks) {
-  return find_task(options.task)(options, hooks);
+  const Measure measure = find_task(options.task);
+  return options.ensemble.empty() ? measure(options, hooks) : evaluate_ensemble(options, hooks);
 }
 
 Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& hooks) {
@@ -146,13 +150,14 @@ Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& 
   const EvaluatedModel model(options,
                              classifies ? models::Task::Classification : models::Task::Regression,
                              classes ? classes->size() : 1);
-  const data::Dataset dataset = labelled(options, model.tokenizer(), classes ? &*classes : nullptr);
+  const data::Dataset dataset =
+      labelled_examples(options, model.tokenizer(), classes ? &*classes : nullptr);
   if (const bool compares = !options.posterior.empty() || options.mc_dropout > 0; compares) {
     if (!classes) throw core::ConfigError("--posterior, --mc-dropout: only with classification");
     EvaluateOptions other = options;
     other.data = options.validation;
     data::Dataset validation;
-    if (!other.data.empty()) validation = labelled(other, model.tokenizer(), &*classes);
+    if (!other.data.empty()) validation = labelled_examples(other, model.tokenizer(), &*classes);
     return evaluate_predictives(options, hooks, model, dataset, validation);
   }
   std::vector<Json> predictions(dataset.size());
@@ -178,21 +183,25 @@ Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& 
           .predictions = std::move(predictions)};
 }
 
-Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHooks& hooks) {
-  const EvaluatedModel model(options, models::Task::CausalLm, 1);
+LabelledSequences labelled_sequences(const EvaluateOptions& options, const EvaluatedModel& model) {
   const data::SequenceEncoder encoder = model.sequence_encoder();
   const auto records = read_examples(
       options, {.text = options.text_field,
                 .sequence = data::sequence_fields(options.prompt_template, options.answer_field)});
-  data::Dataset dataset;
-  std::vector<std::size_t> kept;
+  LabelledSequences sequences{.dataset = {}, .kept = {}, .num_records = records.size()};
   for (std::size_t i = 0; i < records.size(); ++i) {
-    if (encoder.add(records[i], place(options, i), dataset)) kept.push_back(i);
+    if (encoder.add(records[i], place(options, i), sequences.dataset)) sequences.kept.push_back(i);
   }
-  if (kept.empty()) {
+  if (sequences.kept.empty()) {
     throw core::ConfigError(options.data.string() +
                             ": --max-length leaves nothing to predict in any example; raise it");
   }
+  return sequences;
+}
+
+Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHooks& hooks) {
+  const EvaluatedModel model(options, models::Task::CausalLm, 1);
+  const auto [dataset, kept, num_records] = labelled_sequences(options, model);
   Measurement measurement;
   double nll = 0.0;
   double targets = 0.0;
@@ -207,7 +216,7 @@ Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHook
   measurement.metrics = {{"loss", nll / targets},
                          {"perplexity", client::perplexity(nll / targets)},
                          {"targets", targets}};
-  const std::size_t left_out = records.size() - kept.size();
+  const std::size_t left_out = num_records - kept.size();
   if (left_out > 0) measurement.metrics["left_out"] = static_cast<double>(left_out);
   return measurement;
 }

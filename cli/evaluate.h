@@ -18,6 +18,8 @@ namespace drystone::cli {
 struct EvaluateOptions {
   std::filesystem::path model;    ///< Hugging Face folder
   std::filesystem::path adapter;  ///< PEFT folder; empty: none
+  /// Folder of member-<k> folders, in place of `adapter`.
+  std::filesystem::path ensemble = {};
   std::filesystem::path data;
   std::string task = "classification";
   std::string text_field = "text";

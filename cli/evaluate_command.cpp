@@ -133,6 +133,10 @@ Command add_evaluate(CLI::App& app) {
   EvaluateOptions& evaluated = options->evaluate;
   app.add_option("--model", evaluated.model, "Base model: a Hugging Face folder")->required();
   app.add_option("--adapter", evaluated.adapter, "PEFT folder, e.g. RUN/global");
+  app.add_option(
+      "--ensemble", evaluated.ensemble,
+      "RUN/global of a run with method lora-ensemble: its members, and the mean of their "
+      "probabilities");
   add_data_options(app, evaluated);
   add_uncertainty_options(app, evaluated);
   app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")->capture_default_str();

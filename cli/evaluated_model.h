@@ -9,6 +9,7 @@
 #include "cli/evaluate.h"
 #include "data/batches.h"
 #include "data/dataset.h"
+#include "data/label_map.h"
 #include "data/sequence_encoder.h"
 #include "data/tokenizer.h"
 #include "models/likelihood.h"
@@ -46,6 +47,23 @@ class EvaluatedModel {
 /// Records of the options' data file, at most max_examples. @throws as data::RecordReader
 std::vector<data::Record> read_examples(const EvaluateOptions& options,
                                         const data::RecordFields& fields);
+
+/// --labels, else what the run that made the adapter wrote beside it, else what the data holds.
+std::vector<std::string> class_names(const EvaluateOptions& options);
+
+/// The data file's texts with their labels. @param classes  nullptr: regression
+/// @throws core::ConfigError  a label that is none; as read_examples
+data::Dataset labelled_examples(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
+                                const data::LabelMap* classes);
+
+/// The data file as sequences, without those in which max_length leaves nothing to predict.
+struct LabelledSequences {
+  data::Dataset dataset;
+  std::vector<std::size_t> kept;  ///< of the records
+  std::size_t num_records = 0;
+};
+/// @throws core::ConfigError  none is left
+LabelledSequences labelled_sequences(const EvaluateOptions& options, const EvaluatedModel& model);
 
 /// "FILE: example 3", from 0.
 std::string place(const EvaluateOptions& options, std::size_t example);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aggregation/compaction.h"
+#include "cli/evaluate_ensemble.h"
 #include "coordinator/store.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -36,15 +37,16 @@ ModuleInspection inspect_module(const std::string& name, const tensors::Factors&
   return module;
 }
 
-void add_factors(Inspection& inspection, const tensors::FactorSet& factors) {
+void add_factors(Inspection& inspection, const tensors::FactorSet& factors,
+                 const std::string& prefix = {}) {
   for (const auto& [name, pair] : factors.modules) {
-    inspection.modules.push_back(inspect_module(name, pair));
+    inspection.modules.push_back(inspect_module(prefix + name, pair));
   }
   for (const auto& [name, tensor] : factors.dense) {
     std::string sizes;
     for (const auto size : tensor.sizes())
       sizes += (sizes.empty() ? "" : ", ") + std::to_string(size);
-    inspection.dense.push_back(name + " [" + sizes + "]");
+    inspection.dense.push_back(prefix + name + " [" + sizes + "]");
   }
 }
 
@@ -99,6 +101,9 @@ Inspection inspect(const fs::path& path) {
     inspection.report = core::read_text_file(path / "report.json", kMaxReportBytes);
     if (fs::exists(path / "global" / "adapter_config.json")) {
       add_factors(inspection, tensors::read_peft(path / "global"));
+    }
+    for (const fs::path& member : member_folders(path / "global")) {
+      add_factors(inspection, tensors::read_peft(member), member.filename().string() + "/");
     }
   } else if (fs::exists(path / "state.sqlite")) {
     inspection.what = "state " + path.string();

@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "adapters/lora_ensemble.h"
 #include "adapters/registry.h"
 #include "aggregation/rule.h"
 #include "core/client_list.h"
@@ -111,6 +112,36 @@ data::RecordFields record_fields(const core::Config& config) {
   return data::record_fields(config.data, config.model.task == "causal-lm");
 }
 
+namespace {
+
+/// The bound of [training]: check_methods holds all clients to it.
+std::int64_t max_member_rank(const core::Config& config) {
+  const auto settings = adapters::ensemble_settings(adapters::spec_of(config.training));
+  return settings ? settings->max_rank : 0;
+}
+
+/// Clients of one ensemble have to mean the same members.
+void check_ensembles(const core::Config& config) {
+  const core::TrainingConfig* first = nullptr;
+  for (const core::ListedClient& listed : core::list_clients(config)) {
+    const auto own = adapters::ensemble_settings(adapters::spec_of(listed.training));
+    if (!own) continue;
+    const auto fail = [&](const std::string& option, const std::string& remedy) {
+      throw core::config_error(config, "training.options." + option,
+                               "differs among the clients of an ensemble; " + remedy);
+    };
+    if (first == nullptr) first = &listed.training;
+    const auto other = adapters::ensemble_settings(adapters::spec_of(*first));
+    if (own->members != other->members) fail("members", "give all the same number");
+    if (own->start_round != other->start_round) fail("start_round", "give all the same round");
+    if (own->max_rank != max_member_rank(config)) {
+      fail("max_rank", "set it in [training], with method = \"lora-ensemble\", for all");
+    }
+  }
+}
+
+}  // namespace
+
 WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
   return {.model = config.model,
           .labels = config.model.task == "classification"
@@ -119,10 +150,12 @@ WorkbenchConfig workbench_config(const core::Config& config, const std::string& 
           .sequences = data::sequence_options(config.data, config.model.max_length),
           .device = device,
           .packing = config.data.packing,
-          .memory_limit = config.training.memory_limit};
+          .memory_limit = config.training.memory_limit,
+          .max_member_rank = max_member_rank(config)};
 }
 
 void check_methods(const core::Config& config) {
+  check_ensembles(config);
   const bool averages =
       aggregation::make_rule(config.aggregation)->publish() == aggregation::Publish::Replace;
   const std::vector<core::ListedClient> clients = core::list_clients(config);

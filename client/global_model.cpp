@@ -9,6 +9,7 @@
 #include "aggregation/stacking.h"
 #include "core/check.h"
 #include "models/prunable.h"
+#include "tensors/member_names.h"
 
 namespace drystone::client {
 
@@ -41,8 +42,10 @@ tensors::Factors on_device(const tensors::Factors& factors, at::Device device) {
 
 }  // namespace
 
-std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model) {
+std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model,
+                                                         std::int64_t max_member_rank) {
   const std::shared_ptr<GlobalState> state(new GlobalState);
+  state->members_ = MemberStates(max_member_rank);
   for (const models::Linear* linear : model.linears()) {
     core::require(linear->adapter == nullptr, "GlobalState: " + linear->name + " has an adapter");
     state->pristine_[linear->name] = linear->weight;
@@ -58,6 +61,26 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
   core::require(static_cast<std::int64_t>(version) == version_ + 1,
                 "GlobalState: version " + std::to_string(version) + " does not follow version " +
                     std::to_string(version_));
+  const tensors::SplitSet split = tensors::split_members(published);
+  require_known(split.shared);
+  for (const auto& [number, parts] : split.members) require_known(parts);
+  const at::NoGradGuard no_grad;
+  const std::shared_ptr<GlobalState> next(new GlobalState(*this));
+  next->version_ = static_cast<std::int64_t>(version);
+  if (mode == wire::PublishMode::Replace) {
+    next->weights_ = pristine_;
+    next->sides_.clear();
+    next->start_ = split.shared.modules;
+  } else {
+    next->add_modules(split.shared.modules);
+  }
+  next->set_or_add_dense(split.shared.dense);
+  next->kept_ = tensors::next_mask(kept_, version, next->statistics_);
+  next->add_members(split.members);
+  return next;
+}
+
+void GlobalState::require_known(const tensors::FactorSet& published) const {
   for (const auto& [name, factors] : published.modules) {
     const auto shape = shapes_.find(name);
     core::require(shape != shapes_.end(), "GlobalState: the model has no linear layer " + name);
@@ -66,19 +89,32 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
                       factors.b.size(1) == factors.rank(),
                   "GlobalState: the factors of " + name + " do not have its shape");
   }
-  const at::NoGradGuard no_grad;
-  const std::shared_ptr<GlobalState> next(new GlobalState(*this));
-  next->version_ = static_cast<std::int64_t>(version);
-  if (mode == wire::PublishMode::Replace) {
-    next->weights_ = pristine_;
-    next->sides_.clear();
-    next->start_ = published.modules;
-  } else {
-    next->add_modules(published.modules);
+}
+
+void GlobalState::add_members(const std::map<std::int64_t, tensors::FactorSet>& members) {
+  core::require(members.empty() || start_.empty(),
+                "GlobalState: averaged factors and members of an ensemble do not go together");
+  for (const auto& [number, parts] : members) {
+    for (const auto& [name, tensor] : parts.dense) {
+      core::require(tensor.sizes() == find(dense_, name, "dense part").sizes(),
+                    "GlobalState: the published " + name + " has another shape");
+    }
+    members_.add(number, parts);
   }
-  next->set_or_add_dense(published.dense);
-  next->kept_ = tensors::next_mask(kept_, version, next->statistics_);
-  return next;
+}
+
+std::shared_ptr<const GlobalState> GlobalState::member(std::int64_t number) const {
+  const at::NoGradGuard no_grad;
+  const std::shared_ptr<GlobalState> state(new GlobalState(*this));
+  state->members_ = MemberStates(members_.max_rank());
+  const tensors::FactorSet* const own = members_.find(number);
+  if (own == nullptr) return state;
+  state->add_modules(own->modules);
+  for (const auto& [name, difference] : own->dense) {
+    const at::Tensor& shared = find(dense_, name, "dense part");
+    state->dense_[name] = shared.to(at::kFloat).add(difference.to(shared.device()));
+  }
+  return state;
 }
 
 void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& modules) {

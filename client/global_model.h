@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "client/member_state.h"
 #include "models/model.h"
 #include "tensors/factors.h"
 #include "tensors/pruning.h"
@@ -32,11 +33,15 @@ namespace drystone::client {
 /// Statistics:          added, in fp32; what was not published counts as zero.
 /// Pruning:             where version 0 holds a plan, each version's masks follow from the scores
 ///                      among the statistics (tensors/pruning.h): the same for everybody.
+/// Members:             what belongs to a member of an ensemble ("member-<k>/…", Add mode) never
+///                      goes into W: client/member_state.h. `member` gives one of them as a state.
 class GlobalState {
  public:
   /// The state before version 0: the model's own weights and dense parts (handles are shared).
   /// @param model  without adapters; its linears and dense parts define what can be published
-  static std::shared_ptr<const GlobalState> pristine(models::Model& model);
+  /// @param max_member_rank  see MemberStates; the same for all parties of a federation
+  static std::shared_ptr<const GlobalState> pristine(models::Model& model,
+                                                     std::int64_t max_member_rank = 0);
 
   /// @param version    must be the next one: 0 on a pristine state, else version() + 1
   /// @param published  fp32; modules and shapes as the model's
@@ -45,6 +50,13 @@ class GlobalState {
   /// Costs one [out, in] copy and one product for each touched module in Add mode, nothing else.
   std::shared_ptr<const GlobalState> apply(std::uint64_t version, wire::PublishMode mode,
                                            const tensors::FactorSet& published) const;
+
+  /// The members that published versions hold; empty: there is one model, W.
+  const MemberStates& members() const { return members_; }
+  /// A member as a state without members: its sum folded into copies of the weights that it
+  /// touches, its head. Costs one [out, in] matrix a module while it lives. A member that nothing
+  /// was published for is the shared base.
+  std::shared_ptr<const GlobalState> member(std::int64_t number) const;
 
   /// −1 before version 0.
   std::int64_t version() const { return version_; }
@@ -71,6 +83,8 @@ class GlobalState {
 
  private:
   GlobalState() = default;
+  void require_known(const tensors::FactorSet& published) const;
+  void add_members(const std::map<std::int64_t, tensors::FactorSet>& members);
   void add_modules(const std::map<std::string, tensors::Factors>& modules);
   void set_or_add_dense(const std::map<std::string, at::Tensor>& dense);
   void install(models::Model& model, bool with_start_factors) const;
@@ -89,6 +103,7 @@ class GlobalState {
   std::map<std::string, at::Tensor> dense_;
   std::map<std::string, at::Tensor> statistics_;
   tensors::KeptGroups kept_;
+  MemberStates members_;
 };
 
 using GlobalStatePtr = std::shared_ptr<const GlobalState>;

@@ -12,6 +12,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include "adapters/registry.h"
+#include "client/evaluator.h"
 #include "client/held_out.h"
 #include "client/memory_plan.h"
 #include "client/observation.h"
@@ -92,7 +93,10 @@ class LocalTraining {
     for (std::int64_t index = 0; index < total_; ++index) {
       if (hooks_.stop.stop_requested()) return std::nullopt;
       step(index);
+      ++num_steps_;
+      if (stopping_ && stopping_->looks_after(index, total_) && !goes_on()) break;
     }
+    if (stopping_) restore_best();
     return finish();
   }
 
@@ -110,6 +114,7 @@ class LocalTraining {
       held_out_.emplace(split_->held_out, for_ever,
                         core::StreamKey{input_.seed, input_.round, input_.client, "held-out"});
     }
+    if (input_.early_stopping.share > 0.0) prepare_stopping();
     batches_.emplace(split_ ? split_->training : input_.examples.dataset, batch_options(input_),
                      core::StreamKey{input_.seed, input_.round, input_.client, "batches"});
     total_ = steps_of(input_.training, batches_->per_epoch());
@@ -155,6 +160,38 @@ class LocalTraining {
     for (data::EncodedBatch& part : data::split_rows(std::move(batch), max_tokens_)) {
       micro_batches.push_back(std::move(part));
     }
+  }
+
+  void prepare_stopping() {
+    if (split_) {
+      throw core::ConfigError("training.options.stop_share: method " +
+                              core::quote(input_.training.method) +
+                              " sets examples apart itself; set stop_share = 0");
+    }
+    split_ = hold_out(input_.examples.dataset, input_.early_stopping.share,
+                      {input_.seed, 0, input_.client, "early-stopping"});
+    looked_at_ = Examples{
+        .dataset = split_->held_out, .task = input_.examples.task, .pad = input_.examples.pad};
+    stopping_.emplace(input_.early_stopping);
+  }
+
+  /// Looks at the examples that were set apart. @return  false: the training is over
+  bool goes_on() {
+    const auto seen = evaluate_model(input_.model, *looked_at_, input_.training.batch_size);
+    if (stopping_->is_best(seen->metrics.at("loss"))) {
+      best_state_ = adapter_->state();
+      for (const auto& [name, tensor] : input_.model.dense()) {
+        best_dense_[name] = tensor->detach().clone();
+      }
+    }
+    return !stopping_->is_over();
+  }
+
+  void restore_best() {
+    const at::NoGradGuard no_grad;
+    if (best_state_.empty()) return;  // no look gave a finite loss
+    adapter_->load_state(best_state_);
+    for (const auto& [name, tensor] : input_.model.dense()) tensor->copy_(best_dense_.at(name));
   }
 
   /// The micro-batches of the next step; a step does not reach into the next epoch.
@@ -283,7 +320,7 @@ class LocalTraining {
     const at::NoGradGuard no_grad;
     LocalResult result{.update = {.modules = adapter_->export_delta()},
                        .num_examples = static_cast<std::int64_t>(input_.examples.dataset.size()),
-                       .num_steps = total_,
+                       .num_steps = num_steps_,
                        .num_tokens = num_tokens_,
                        .num_passes = num_passes_ + adapter_->own_passes(),
                        .memory = adapter_->memory(),
@@ -332,6 +369,11 @@ class LocalTraining {
   std::optional<data::TrainingBatches> held_out_;
   std::int64_t num_batches_ = 0;
   std::int64_t max_tokens_ = 0;  // of a pass with more than one row; 0: no bound
+  std::int64_t num_steps_ = 0;   // done
+  std::optional<EarlyStopping> stopping_;
+  std::optional<Examples> looked_at_;
+  adapters::TensorMap best_state_;
+  std::map<std::string, at::Tensor> best_dense_;
   Clock::time_point start_ = Clock::now();
   std::unique_ptr<adapters::Adapter> adapter_;
   std::vector<adapters::Parameter> parameters_;

@@ -10,6 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "client/early_stopping.h"
 #include "client/examples.h"
 #include "client/global_model.h"
 #include "core/config.h"
@@ -62,6 +63,9 @@ struct TrainInput {
   /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
   /// random A, as rules that average A and B separately need.
   bool common_start = false;
+  /// Sets examples apart, the same ones in every round, and ends with the state that they liked
+  /// best. For methods that set none apart themselves.
+  EarlyStoppingSettings early_stopping = {};
 };
 
 /// Optimiser steps that a shard of `num_examples` makes in a round, one a row.

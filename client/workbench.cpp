@@ -5,7 +5,10 @@
 #include <map>
 #include <utility>
 
+#include "adapters/lora_ensemble.h"
 #include "adapters/registry.h"
+#include "client/ensemble.h"
+#include "client/member_evaluation.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -16,6 +19,7 @@
 #include "data/tokenizer.h"
 #include "models/device.h"
 #include "models/load.h"
+#include "tensors/member_names.h"
 #include "tensors/threads.h"
 
 namespace drystone::client {
@@ -54,6 +58,25 @@ std::string sha256_of(const models::ModelSpec& spec, const models::Base& base) {
   return core::to_hex(hash.finish());
 }
 
+/// The base's, and each member's.
+void add_module(aggregation::AdapterLayout& layout, const models::Linear& linear,
+                std::int64_t members) {
+  const aggregation::ModuleLayout shape{.out = linear.out_features(), .in = linear.in_features()};
+  layout.modules[linear.name] = shape;
+  for (std::int64_t m = 0; m < members; ++m) {
+    layout.modules[tensors::member_name(m, linear.name)] = shape;
+  }
+}
+
+void add_head(aggregation::AdapterLayout& layout, models::Model& model, std::int64_t members) {
+  for (const auto& [name, tensor] : model.dense()) {
+    layout.dense[name] = tensor->sizes().vec();
+    for (std::int64_t m = 0; m < members; ++m) {
+      layout.dense[tensors::member_name(m, name)] = tensor->sizes().vec();
+    }
+  }
+}
+
 }  // namespace
 
 struct Workbench::Impl {
@@ -74,7 +97,7 @@ struct Workbench::Impl {
         base(models::load_base(spec)),
         tokenizer(data::load_tokenizer(spec.folder)),
         sha256(sha256_of(spec, base)),
-        pristine(GlobalState::pristine(*instance())) {
+        pristine(GlobalState::pristine(*instance(), config.max_member_rank)) {
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
     if (spec.task == models::Task::CausalLm) {
       sequences.emplace(*tokenizer, data::ChatTemplate::load(spec.folder), config.sequences);
@@ -196,14 +219,17 @@ aggregation::AdapterLayout Workbench::layout(
   aggregation::AdapterLayout layout;
   for (const core::TrainingConfig& training : trainings) {
     adapters::validate(adapters::spec_of(training));
+    const auto settings = adapters::ensemble_settings(adapters::spec_of(training));
+    const std::int64_t members = settings && settings->members > 1 ? settings->members : 0;
     for (const models::Linear* linear : adapters::match_linears(*model, training.target_modules)) {
-      layout.modules[linear->name] = {.out = linear->out_features(), .in = linear->in_features()};
+      add_module(layout, *linear, members);
     }
     for (auto& [name, shape] : adapters::statistics_of(*model, adapters::spec_of(training))) {
       layout.dense[std::string(tensors::kStatistics) + name] = shape;
     }
+    add_head(layout, *model, members);
   }
-  for (const auto& [name, tensor] : model->dense()) layout.dense[name] = tensor->sizes().vec();
+  add_head(layout, *model, 0);
   return layout;
 }
 
@@ -214,18 +240,19 @@ std::optional<LocalResult> Workbench::train(const TrainRequest& request,
   core::require(request.state != nullptr, "workbench: train without a state");
   tensors::use_threads(static_cast<int>(request.training.threads));
   const std::unique_ptr<models::Model> model = impl_->instance();
-  return train_locally({.model = *model,
-                        .state = *request.state,
-                        .training = request.training,
-                        .examples = impl_->named(request.client),
-                        .seed = request.seed,
-                        .round = request.round,
-                        .rounds = request.rounds,
-                        .client = request.client,
-                        .base_bytes = models::num_bytes(impl_->base),
-                        .memory = request.memory,
-                        .common_start = request.common_start},
-                       hooks);
+  const TrainInput input{.model = *model,
+                         .state = *request.state,
+                         .training = request.training,
+                         .examples = impl_->named(request.client),
+                         .seed = request.seed,
+                         .round = request.round,
+                         .rounds = request.rounds,
+                         .client = request.client,
+                         .base_bytes = models::num_bytes(impl_->base),
+                         .memory = request.memory,
+                         .common_start = request.common_start};
+  const auto ensemble = adapters::ensemble_settings(adapters::spec_of(request.training));
+  return ensemble ? train_ensemble(input, *ensemble, hooks) : train_locally(input, hooks);
 }
 
 TrainingMemory Workbench::training_memory(const std::string& examples,
@@ -252,7 +279,10 @@ std::optional<Evaluation> Workbench::evaluate(const GlobalState& state, const st
   const std::unique_ptr<models::Model> model = impl_->instance();
   state.install_for_evaluation(*model);
   const Examples& named = impl_->named(examples);
-  return evaluate_model(*model, named, impl_->evaluation_rows(*model, state, named), hooks);
+  const std::int64_t rows = impl_->evaluation_rows(*model, state, named);
+  if (state.members().empty()) return evaluate_model(*model, named, rows, hooks);
+  MemberPredictor members(*model, members_of(state));
+  return evaluate_members(*model, members, named, rows, hooks);
 }
 
 }  // namespace drystone::client

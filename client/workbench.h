@@ -27,7 +27,8 @@ struct WorkbenchConfig {
   bool packing = false;                ///< causal LM: several examples a row in training
   std::int64_t evaluation_batch = 64;  ///< examples
   std::int64_t memory_limit = 0;       ///< bytes, of evaluations; 0: none
-  std::uint64_t seed = 0;  ///< of what the checkpoint lacks: the head that all start from
+  std::uint64_t seed = 0;            ///< of what the checkpoint lacks: the head that all start from
+  std::int64_t max_member_rank = 0;  ///< of an ensemble's members: see MemberStates
 };
 
 /// One local training. Its randomness (A's start, data order, dropout) is keyed by seed, round and
@@ -80,7 +81,8 @@ class Workbench {
   /// "cpu", "cuda:0".
   std::string device() const;
   /// What updates of clients with these settings may contain: every module that one of them adapts,
-  /// and the head. @throws core::ConfigError  as adapters::validate and match_linears
+  /// and the head; of ensembles each member's as well.
+  /// @throws core::ConfigError  as adapters::validate and match_linears
   aggregation::AdapterLayout layout(const std::vector<core::TrainingConfig>& trainings) const;
 
   /// The state before version 0.
@@ -94,7 +96,7 @@ class Workbench {
   /// Computes with request.training.threads threads. nullopt: stopped by the token.
   /// @throws core::Error  e.g. a loss that is not finite
   std::optional<LocalResult> train(const TrainRequest& request, const TrainHooks& hooks = {}) const;
-  /// nullopt: stopped by the token.
+  /// Of a state with members: their averaged probabilities. nullopt: stopped by the token.
   std::optional<Evaluation> evaluate(const GlobalState& state, const std::string& examples,
                                      const EvaluateHooks& hooks = {}) const;
 

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "tensors/factor_set_io.h"
+#include "tensors/member_names.h"
 #include "tensors/peft_io.h"
 #include "tensors/pruning.h"
 #include "tensors/safetensors_writer.h"
@@ -103,6 +104,14 @@ fs::path version_dir(const fs::path& dir, std::uint64_t version) {
   return dir / "versions" / name;
 }
 
+/// The bound on what members of an ensemble accumulate: the one of [training].
+std::int64_t max_member_rank(const core::Config& config) {
+  const auto found = config.training.options.find("max_rank");
+  if (config.training.method != "lora-ensemble" || found == config.training.options.end()) return 0;
+  const auto* rank = std::get_if<std::int64_t>(&found->second);
+  return rank == nullptr ? 0 : *rank;
+}
+
 // A second name for the blob where the file system allows it, else a copy.
 void place(const fs::path& blob, const fs::path& target) {
   std::error_code error;
@@ -155,8 +164,40 @@ class Pruning {
   tensors::KeptGroups kept_;
 };
 
+void write_adapter(const RunFolder& folder, const fs::path& dir,
+                   const tensors::FactorSet& adapter) {
+  fs::create_directories(dir);
+  if (!adapter.modules.empty()) {
+    const bool is_lm = folder.config.model.task == "causal-lm";
+    tensors::write_peft(
+        dir, adapter,
+        {.base_model = folder.base_model, .task_type = is_lm ? "CAUSAL_LM" : "SEQ_CLS"});
+  }
+  if (!folder.config.data.labels.empty()) {
+    const nlohmann::json labels = folder.config.data.labels;
+    core::write_file_atomic(dir / "labels.json", core::as_bytes(labels.dump() + "\n"));
+  }
+}
+
+/// global/member-<k>: each a whole adapter on the base, what all share included.
+void write_members(const RunFolder& folder, const tensors::SplitSet& global, double tail) {
+  const fs::path dir = folder.dir / "global";
+  nlohmann::ordered_json about = {{"members", nlohmann::json::array()},
+                                  {"max_rank", max_member_rank(folder.config)},
+                                  {"relative_tail", tail}};
+  for (const auto& [number, member] : global.members) {
+    aggregation::Accumulator sum;
+    sum.apply(global.shared, aggregation::Publish::Add);
+    sum.apply(member, aggregation::Publish::Add);
+    const std::string name = "member-" + std::to_string(number);
+    write_adapter(folder, dir / name, sum.total());
+    about["members"].push_back(name);
+  }
+  core::write_file_atomic(dir / "ensemble.json", core::as_bytes(about.dump(2) + "\n"));
+}
+
 void write_global(const RunFolder& folder, std::uint64_t newest) {
-  aggregation::Accumulator total;
+  aggregation::Accumulator total(max_member_rank(folder.config));
   Pruning pruning;
   for (std::uint64_t version = 0; version <= newest; ++version) {
     const fs::path dir = version_dir(folder.dir, version);
@@ -170,22 +211,14 @@ void write_global(const RunFolder& folder, std::uint64_t newest) {
                                ? aggregation::Publish::Add
                                : aggregation::Publish::Replace);
   }
-  tensors::FactorSet global = total.total();
+  tensors::SplitSet global = tensors::split_members(total.total());
   const fs::path dir = folder.dir / "global";
   fs::create_directories(dir);
-  const auto statistics = take_statistics(global);
+  const auto statistics = take_statistics(global.shared);
   if (!statistics.empty()) tensors::write_safetensors(dir / "statistics.safetensors", statistics);
   if (!pruning.kept().empty()) tensors::write_mask(dir / tensors::kMaskFile, pruning.kept());
-  if (!global.modules.empty()) {
-    const bool is_lm = folder.config.model.task == "causal-lm";
-    tensors::write_peft(
-        dir, global,
-        {.base_model = folder.base_model, .task_type = is_lm ? "CAUSAL_LM" : "SEQ_CLS"});
-  }
-  if (!folder.config.data.labels.empty()) {
-    const nlohmann::json labels = folder.config.data.labels;
-    core::write_file_atomic(dir / "labels.json", core::as_bytes(labels.dump() + "\n"));
-  }
+  write_adapter(folder, dir, global.shared);
+  if (!global.members.empty()) write_members(folder, global, total.relative_tail());
 }
 
 std::uint64_t examples_of(const RunFolder& folder, std::uint64_t version) {

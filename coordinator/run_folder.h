@@ -41,9 +41,10 @@ struct RunFolder {
 };
 
 /// Writes config.toml, report.json, report.html, versions/NNNN (payload, record, the clients'
-/// payloads where they were kept) and global/ (PEFT form, and head.safetensors;
-/// posterior.safetensors and posterior.json of a federation that collected one). May be called
-/// again at any time. @throws core::IoError
+/// payloads where they were kept) and global/ (PEFT form, and head.safetensors; of an ensemble one
+/// such folder a member, global/member-<k>, and ensemble.json; posterior.safetensors and
+/// posterior.json of a federation that collected one). May be called again at any time.
+/// @throws core::IoError
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator);
 
 }  // namespace drystone::coordinator

@@ -252,6 +252,16 @@ def flat_lora():
          before=draw, after=lambda p: noise.update(now=0.0), options={"rho": 0.6})
 
 
+def lora_ensemble():
+    """A member: KL(model || base) and decay of B beside AdamW's own."""
+    def divergence(p, z, t):
+        log, log0 = log_softmax(z, -1), log_softmax(X @ W.T, -1)
+        return 0.4 * (log.exp() * (log - log0)).sum(-1).mean()
+    case("lora-ensemble", "lora-ensemble", {"lora_A": A, "lora_B": B}, lora, divergence,
+         options={"kl": 0.4, "b_decay": 8.0},
+         decay={"lora_B": DECAY + 8.0 - RATE * DECAY * 8.0})
+
+
 def bilora():
     """Rows 0-5 are the lower level's, 6-7 the upper's; one step of each in turn."""
     leaves = {"lora_A": A, "lora_B": B, "lora_lambda": torch.tensor([0.3, -0.4])}
@@ -302,6 +312,7 @@ sora()
 sbora()
 rac_lora()
 clora()
+lora_ensemble()
 bilora()
 flat_lora()
 OUT.write_text(json.dumps(

@@ -72,10 +72,7 @@ std::string simulated_head(const TinyFederation& tiny) {
   return head_of(tiny.path() / "run");
 }
 
-}  // namespace
-
-TEST_CASE("programs: deployed and simulated give the same head, and verify holds") {
-  const TinyFederation tiny;
+void check_deployed_as_simulated(const TinyFederation& tiny) {
   const Deployment deployment(tiny);
   Process coordinator = deployment.start_coordinator();
   std::vector<Process> clients;
@@ -86,6 +83,20 @@ TEST_CASE("programs: deployed and simulated give the same head, and verify holds
   Process verify("drystone", {"inspect", deployment.run(), "--verify"}, tiny.path() / "verify.log");
   CHECK_MESSAGE(verify.wait() == 0, verify.output());
   CHECK(verify.output().find("recomputed bit for bit") != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("programs: deployed and simulated give the same head, and verify holds") {
+  check_deployed_as_simulated(TinyFederation());
+}
+
+TEST_CASE("programs: so does an ensemble of two clusters, beside a client of the shared base") {
+  const std::string cluster =
+      "[[clients]]\nmethod = \"lora-ensemble\"\nrank = 2\n"
+      "options = {members = 2, assign = \"cluster\", member = ";
+  check_deployed_as_simulated(TinyFederation("[[clients]]\nrank = 3\n" + cluster + "0}\n" +
+                                             cluster + "1}\n" + cluster + "1}\n"));
 }
 
 TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {

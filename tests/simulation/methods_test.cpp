@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 
 #include <ATen/TensorOperators.h>
@@ -73,6 +74,23 @@ std::vector<double> shares(const TinyFederation& tiny, int version, int clients)
   return weights;
 }
 
+/// What the clients that hold the shared base, or a member of an ensemble, weigh together.
+std::map<std::string, double> totals_by_scope(const TinyFederation& tiny, int version,
+                                              const std::vector<double>& weights) {
+  std::map<std::string, double> totals;
+  const int count = static_cast<int>(weights.size());
+  for (int client = 1; client <= count; ++client) {
+    std::set<std::string> scopes;
+    for (const auto& [name, pair] : update_of(tiny, version, client_name(client, count)).modules) {
+      scopes.emplace(tensors::scope_of(name));
+    }
+    for (const std::string& scope : scopes) {
+      totals[scope] += weights[static_cast<std::size_t>(client - 1)];
+    }
+  }
+  return totals;
+}
+
 }  // namespace
 
 TEST_CASE("methods: one federation of all of them, ranks 1 to 8, is exact in every round") {
@@ -94,10 +112,12 @@ TEST_CASE("methods: one federation of all of them, ranks 1 to 8, is exact in eve
     CHECK(round.exactness == "exact");
     const std::vector<double> weights = shares(tiny, version, count);
     std::map<std::string, at::Tensor> expected;
+    const std::map<std::string, double> totals = totals_by_scope(tiny, version, weights);
     for (int client = 1; client <= count; ++client) {
-      const double weight = weights[static_cast<std::size_t>(client - 1)];
       for (const auto& [name, factors] :
            update_of(tiny, version, client_name(client, count)).modules) {
+        const double weight = weights[static_cast<std::size_t>(client - 1)] /
+                              totals.at(std::string(tensors::scope_of(name)));
         const at::Tensor delta =
             at::mm(factors.b.to(at::kDouble), factors.a.to(at::kDouble)) * weight;
         expected[name] = expected.contains(name) ? expected[name] + delta : delta;
