@@ -1,6 +1,5 @@
 #pragma once
-// Several low-rank side paths in one pass over a shared weight: what an ensemble's prediction
-// needs.
+// Several low-rank side paths in one pass over a shared weight: an ensemble's prediction.
 
 #include <cstdint>
 #include <deque>

@@ -25,8 +25,8 @@ inline constexpr double kMaxBalancedNorm = 65504.0;
 /// Modules are among the plan's (a client that does not adapt one leaves it out), at least one of
 /// them unless there are statistics; shapes equal the plan; of its dense parts only statistics may
 /// be absent, and those of members that the update does not hold or, where it holds nothing else
-/// than members, the base's; no module's rank exceeds `max_rank`. Refuses with PlanMismatch or
-/// RankAboveQuota.
+/// than members, the base's; no module's rank exceeds `max_rank`.
+/// Refuses with PlanMismatch or RankAboveQuota.
 core::Expected<void> check_shapes(const tensors::FactorSetShapes& shapes, const AdapterLayout& plan,
                                   int64_t max_rank);
 

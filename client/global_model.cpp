@@ -75,8 +75,8 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
     next->add_modules(split.shared.modules);
   }
   next->set_or_add_dense(split.shared.dense);
-  next->add_members(split.members);
   next->kept_ = tensors::next_mask(kept_, version, next->statistics_);
+  next->add_members(split.members);
   return next;
 }
 

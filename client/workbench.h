@@ -81,8 +81,8 @@ class Workbench {
   /// "cpu", "cuda:0".
   std::string device() const;
   /// What updates of clients with these settings may contain: every module that one of them adapts,
-  /// and the head; of ensembles each member's as well. @throws core::ConfigError  as
-  /// adapters::validate and match_linears
+  /// and the head; of ensembles each member's as well.
+  /// @throws core::ConfigError  as adapters::validate and match_linears
   aggregation::AdapterLayout layout(const std::vector<core::TrainingConfig>& trainings) const;
 
   /// The state before version 0.

@@ -17,6 +17,7 @@
 #include "cli/evaluate_ensemble.h"
 #include "cli/inspection.h"
 #include "cli/verify.h"
+#include "coordinator/observer.h"
 #include "core/error.h"
 #include "simulation/simulator.h"
 #include "tensors/factor_set_io.h"
@@ -31,9 +32,11 @@ namespace fs = std::filesystem;
 namespace {
 
 simulation::SimulationOutcome run(const TinyFederation& tiny,
-                                  const std::vector<std::string>& overrides = {}) {
+                                  const std::vector<std::string>& overrides = {},
+                                  const std::vector<coordinator::Observer*>& observers = {}) {
   return simulation::simulate(tiny.config(overrides),
-                              {.run_dir = tiny.path() / "run", .device = "cpu", .stop = {}}, {});
+                              {.run_dir = tiny.path() / "run", .device = "cpu", .stop = {}},
+                              observers);
 }
 
 std::string entry(const std::string& options, int rank = 2) {
@@ -111,18 +114,13 @@ void check_exact(const TinyFederation& tiny, int version) {
   }
 }
 
-std::map<int, std::map<std::string, double>> evaluations(const TinyFederation& tiny) {
-  std::map<int, std::map<std::string, double>> all;
-  std::ifstream file(tiny.path() / "run/metrics.jsonl");
-  for (std::string line; std::getline(file, line);) {
-    const auto object = nlohmann::json::parse(line);
-    if (object.at("event") != "evaluated") continue;
-    for (const auto& [name, value] : object.items()) {
-      if (value.is_number()) all[object.at("version").get<int>()][name] = value.get<double>();
-    }
+/// What the evaluator reported, by version.
+struct Evaluations final : coordinator::Observer {
+  void on_evaluated(std::uint64_t version, const coordinator::Metrics& metrics) override {
+    for (const auto& [name, value] : metrics) seen[version][name] = value;
   }
-  return all;
-}
+  std::map<std::uint64_t, std::map<std::string, double>> seen;
+};
 
 }  // namespace
 
@@ -168,22 +166,23 @@ TEST_CASE("ensemble federation: clusters beside an ordinary client, whose base a
 TEST_CASE("ensemble federation: one shared chain until the fork") {
   const std::string options = "members = 2, start_round = 2";
   const TinyFederation tiny(entry(options) + entry(options, 4));
-  REQUIRE_FALSE(run(tiny).failure.has_value());
+  Evaluations evaluations;
+  REQUIRE_FALSE(run(tiny, {}, {&evaluations}).failure.has_value());
   CHECK(tensors::split_members(factors_of(tiny, 1)).members.empty());
   const auto forked = tensors::split_members(factors_of(tiny, 2));
   CHECK(forked.shared.modules.empty());
   CHECK(forked.members.size() == 2);
   check_exact(tiny, 1);
   check_exact(tiny, 2);
-  const auto seen = evaluations(tiny);
-  CHECK_FALSE(seen.at(1).contains("uncertainty_total"));
-  CHECK(seen.at(2).contains("uncertainty_total"));
+  CHECK_FALSE(evaluations.seen.at(1).contains("uncertainty_total"));
+  CHECK(evaluations.seen.at(2).contains("uncertainty_total"));
 }
 
 TEST_CASE(
     "ensemble federation: the run's folders: members as PEFT adapters, evaluated as in rounds") {
   const TinyFederation tiny(entry("members = 3") + entry("members = 3"));
-  REQUIRE_FALSE(run(tiny).failure.has_value());
+  Evaluations evaluations;
+  REQUIRE_FALSE(run(tiny, {}, {&evaluations}).failure.has_value());
   const fs::path global = tiny.path() / "run/global";
   CHECK(cli::member_folders(global).size() == 3);
   CHECK(fs::exists(global / "member-2/head.safetensors"));
@@ -199,7 +198,7 @@ TEST_CASE(
   options.max_length = 8;
   options.device = "cpu";
   const cli::Measurement measured = cli::evaluate(options, {});
-  const auto in_round = evaluations(tiny).at(2);
+  const auto& in_round = evaluations.seen.at(2);
   for (const char* name : {"nll", "accuracy", "ece", "brier", "uncertainty_total",
                            "uncertainty_epistemic", "nll_member_0", "nll_members"}) {
     CAPTURE(name);
