@@ -84,7 +84,6 @@ std::optional<Evaluation> evaluate_members(models::Model& model, MemberPredictor
   core::require(!examples.dataset.empty(), "evaluate: no examples");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const at::Device device = model.linears().front()->device();
   const auto total = static_cast<std::int64_t>(examples.dataset.size());
   model.set_training(false, 0);
   const std::int64_t rows = predictor.is_batched()
@@ -95,7 +94,7 @@ std::optional<Evaluation> evaluate_members(models::Model& model, MemberPredictor
   std::int64_t done = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
-    scores.add(predictor, to_tensors(encoded, examples.task, device));
+    scores.add(predictor, to_tensors(encoded, examples.task));
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);
   }
