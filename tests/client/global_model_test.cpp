@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "models/nf4.h"
 #include "tests/adapters/toy_model.h"
 
 namespace drystone::client {
@@ -119,7 +120,8 @@ TEST_CASE("GlobalState: what is published on a quantised base stands beside it, 
   }
   models::Linear& linear = *model.linears()[0];
   const at::Tensor base = linear.quantized->dequantize();
-  const at::Tensor codes = linear.quantized->codes().clone();
+  const auto& held = dynamic_cast<const models::Nf4Weight&>(*linear.quantized);
+  const at::Tensor codes = held.codes().clone();
   const auto first = factors_for(model, kFirst, 10);
   const auto second = factors_for(model, kFirst, 20, 5);
   const GlobalStatePtr v2 = GlobalState::pristine(model)
@@ -130,7 +132,7 @@ TEST_CASE("GlobalState: what is published on a quantised base stands beside it, 
   const at::Tensor x = keyed_normal(3, {4, linear.in_features()});
   const at::Tensor effective = base + first.product() + second.product();
   CHECK(at::allclose(linear.plain(x), at::linear(x, effective, linear.bias), 1e-4, 1e-4));
-  CHECK(at::equal(linear.quantized->codes(), codes));
+  CHECK(at::equal(held.codes(), codes));
   CHECK_FALSE(model.linears()[1]->side.b.defined());
 
   const GlobalStatePtr averaged =
