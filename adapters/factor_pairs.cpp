@@ -98,6 +98,15 @@ SortedParameters sort_pairs(const std::vector<Parameter>& parameters) {
   return sorted;
 }
 
+void clear_gradients(const std::vector<PairGroup>& groups) {
+  for (const PairGroup& group : groups) {
+    for (const LeafPair& pair : group) {
+      pair.a.tensor.mutable_grad().reset();
+      pair.b.tensor.mutable_grad().reset();
+    }
+  }
+}
+
 StackedPairs stack_pairs(const PairGroup& group, std::string_view method) {
   StackedPairs pairs{.a = stacked(group, &LeafPair::a),
                      .b = stacked(group, &LeafPair::b),

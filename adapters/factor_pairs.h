@@ -37,6 +37,8 @@ bool is_factor(std::string_view name);
 /// @throws core::InvalidArgument  a factor without its counterpart, or with a rate of its own
 SortedParameters sort_pairs(const std::vector<Parameter>& parameters);
 
+void clear_gradients(const std::vector<PairGroup>& groups);
+
 /// A group's numbers, one module after the other, in float64.
 struct StackedPairs {
   at::Tensor a;       ///< [k, rank, in]

@@ -108,12 +108,7 @@ class LoraRiteOptimizer final : public Optimizer {
     others_.step(learning_rate);
   }
   void zero_grad() override {
-    for (const PairGroup& group : sorted_.groups) {
-      for (const LeafPair& pair : group) {
-        pair.a.tensor.mutable_grad().reset();
-        pair.b.tensor.mutable_grad().reset();
-      }
-    }
+    clear_gradients(sorted_.groups);
     others_.zero_grad();
   }
   std::map<std::string, at::Tensor> state() const override;

@@ -6,8 +6,8 @@
 
 A task is NAME:TRAIN:TEST:TEXT_FIELD:LABEL_FIELD (JSON lines, also .gz). For each task and seed:
 500 keyed training texts and 100 for the temperature, one federation of five clients that trains
-LoRA, one that collects the posterior, and two evaluations of the first --test texts. Standard
-library only.
+LoRA, one that collects the posterior, one that trains an ensemble of --members from the same
+settings, and an evaluation of each on the same --test texts. Standard library only.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import random
 import statistics
 import subprocess
 
-ROWS = ["map", "temperature", "mc-dropout", "last-layer.mc", "last-layer.probit", "laplace.mc",
+ROWS = ["map", "temperature", "mc-dropout", "ensemble", "last-layer.mc", "last-layer.probit", "laplace.mc",
         "laplace.probit", "laplace.bridge", "laplace+head.mc", "laplace+head.probit"]
 METRICS = ["accuracy", "nll", "ece", "brier"]
 
@@ -100,6 +100,12 @@ def measure(task, seed, args):
     result = json.loads(call(args, *common, "--posterior", folder / "posterior" / "global",
                              "--mc-dropout", 10, "--batch-size", 8, "--samples", 2000,
                              "--threads", 1))
+    call(args, "simulate", config, "--set", f"output.dir={folder / 'ensemble'}",
+         "--set", "training.method=lora-ensemble", "--set", f"training.options.members={args.members}",
+         "--set", "simulation.workers=1")
+    members = json.loads(call(args, *common[:5], "--max-length", 64, "--json", "--ensemble",
+                              folder / "ensemble" / "global", "--threads", 1))
+    result["predictives"]["ensemble"] = members["predictives"]["ensemble"]
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return result
 
@@ -129,6 +135,7 @@ def main():
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--members", type=int, default=5)
     args = parser.parse_args()
     for task in args.task:
         table(task, [measure(task, seed, args) for seed in range(args.seeds)])

@@ -228,5 +228,35 @@ TEST_CASE("train: stops at once; a diverging run is refused with the remedy") {
   CHECK_THROWS_AS(setup.run(), core::InvalidArgument);
 }
 
+TEST_CASE("train: LoRA-Pro's moments of W go on from the client's last round when it keeps them") {
+  Setup setup;
+  setup.training.method = "lora-pro";
+  setup.training.options = {{"mode", std::string("full")}, {"keep_moments", true}};
+  const auto run = [&](const std::map<std::string, at::Tensor>* memory) {
+    return train_locally({.model = setup.model,
+                          .state = *setup.state,
+                          .training = setup.training,
+                          .examples = setup.examples,
+                          .seed = 7,
+                          .round = 2,
+                          .client = "c",
+                          .memory = memory})
+        .value();
+  };
+  const LocalResult fresh = run(nullptr);
+  REQUIRE(fresh.memory.contains("encoder.layer.0.attention.query.mean"));
+  CHECK(fresh.memory.at("encoder.layer.0.attention.query.steps").item<float>() ==
+        static_cast<float>(fresh.num_steps));
+  const LocalResult later = run(&fresh.memory);
+  CHECK_FALSE(equal(later.update, fresh.update));
+  CHECK(equal(later.update, run(&fresh.memory).update));
+  CHECK(later.memory.at("encoder.layer.0.attention.query.steps").item<float>() ==
+        static_cast<float>(2 * fresh.num_steps));
+  setup.training.options = {{"mode", std::string("full")}};
+  const LocalResult forgets = run(&fresh.memory);
+  CHECK(equal(forgets.update, fresh.update));
+  CHECK(forgets.memory.empty());
+}
+
 }  // namespace
 }  // namespace drystone::client

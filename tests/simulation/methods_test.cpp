@@ -196,6 +196,45 @@ TEST_CASE("methods: PiSSA's common start is subtracted once") {
   CHECK(outcome.report.rounds[0].compact_rank == 8);  // Σr + r
 }
 
+TEST_CASE("methods: LoRA-Pro's moments of W live on in the client's folder, also after a stop") {
+  class StopAfterFirstVersion final : public coordinator::Observer {
+   public:
+    void on_published(const coordinator::RoundReport&) override { source.request_stop(); }
+    std::stop_source source;
+  };
+  const auto federation = [](const char* options) {
+    return TinyFederation(entry("lora-pro", 3, options) + entry("lora-pro", 2, options));
+  };
+  const TinyFederation keeps = federation("mode = \"full\", keep_moments = true");
+  const auto whole = run(keeps, {"federation.rounds=3"});
+  const fs::path memory = keeps.path() / "run/state/memory/client-1";
+  CHECK(fs::exists(memory / "3.safetensors"));
+  CHECK(fs::exists(memory / "2.safetensors"));
+  CHECK_FALSE(fs::exists(memory / "1.safetensors"));
+
+  StopAfterFirstVersion stopper;
+  const simulation::SimulationOptions parts{
+      .run_dir = keeps.path() / "parts", .device = "cpu", .stop = stopper.source.get_token()};
+  const core::Config config = keeps.config({"federation.rounds=3"});
+  CHECK(simulation::simulate(config, parts, {&stopper}).stopped);
+  const auto resumed =
+      simulation::simulate(config, {.run_dir = parts.run_dir, .device = "cpu", .stop = {}}, {});
+  CHECK(resumed.report.head == whole.report.head);
+
+  const auto forgets = run(federation("mode = \"full\""), {"federation.rounds=1"});
+  CHECK(forgets.report.rounds[0].accepted == 2);
+  CHECK_THROWS_WITH_AS(run(federation("keep_moments = true")), doctest::Contains("mode = \"full\""),
+                       core::ConfigError);
+}
+
+TEST_CASE("methods: a parameterisation that cannot continue is refused with rules that average") {
+  const TinyFederation tiny(entry("lora-rite", 2, "parameterisation = \"pissa\""));
+  CHECK_THROWS_WITH_AS(run(tiny, {"aggregation.rule=\"zero-pad\""}), doctest::Contains("lora-rite"),
+                       core::ConfigError);
+  const TinyFederation plain(entry("lora-rite", 2) + entry("lora-pro", 2));
+  CHECK(run(plain, {"aggregation.rule=\"zero-pad\""}).report.rounds[1].accepted == 2);
+}
+
 TEST_CASE("methods: KaSA truncates in the first round and never again") {
   const TinyFederation tiny(entry("kasa", 2) + entry("kasa", 3));
   const auto outcome = run(tiny, {"federation.rounds=3"});
