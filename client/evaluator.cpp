@@ -55,27 +55,39 @@ class Scores {
 
 }  // namespace
 
-std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& examples,
-                                         std::int64_t batch_size, const EvaluateHooks& hooks) {
+std::optional<Evaluation> evaluate_batches(
+    models::Model& model, const Examples& examples, std::int64_t batch_size,
+    const EvaluateHooks& hooks, const std::function<void(const data::EncodedBatch&)>& add,
+    const std::function<Metrics()>& metrics) {
   core::require(!examples.dataset.empty(), "evaluate: no examples");
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   const auto total = static_cast<std::int64_t>(examples.dataset.size());
   model.set_training(false, 0);
   data::EvaluationBatches batches(examples.dataset, batch_size, examples.pad);
-  Scores scores(examples.task);
   std::int64_t done = 0;
   for (data::EncodedBatch encoded; batches.next(encoded);) {
     if (hooks.stop.stop_requested()) return std::nullopt;
-    const models::Batch batch = to_tensors(encoded, examples.task);
-    scores.add(model, batch, num_targets(encoded, examples.task));
+    add(encoded);
     done += encoded.rows;
     if (hooks.on_progress) hooks.on_progress(done, total);
   }
   return Evaluation{
       .num_examples = total,
-      .metrics = scores.metrics(),
+      .metrics = metrics(),
       .seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+}
+
+std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& examples,
+                                         std::int64_t batch_size, const EvaluateHooks& hooks) {
+  Scores scores(examples.task);
+  return evaluate_batches(
+      model, examples, batch_size, hooks,
+      [&](const data::EncodedBatch& encoded) {
+        const models::Batch batch = to_tensors(encoded, examples.task);
+        scores.add(model, batch, num_targets(encoded, examples.task));
+      },
+      [&] { return scores.metrics(); });
 }
 
 }  // namespace drystone::client

@@ -33,4 +33,11 @@ struct Evaluation {
 std::optional<Evaluation> evaluate_model(models::Model& model, const Examples& examples,
                                          std::int64_t batch_size, const EvaluateHooks& hooks = {});
 
+/// The loop of every evaluation: without gradients or dropout, `add` takes each batch, `metrics`
+/// says what they come to. @return nullopt: stopped
+std::optional<Evaluation> evaluate_batches(
+    models::Model& model, const Examples& examples, std::int64_t batch_size,
+    const EvaluateHooks& hooks, const std::function<void(const data::EncodedBatch&)>& add,
+    const std::function<Metrics()>& metrics);
+
 }  // namespace drystone::client

@@ -1,10 +1,8 @@
 #include "client/member_evaluation.h"
 
 #include <algorithm>
-#include <chrono>
 #include <vector>
 
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
 #include "core/check.h"
@@ -81,27 +79,16 @@ void add_tokens(MemberPredictor& predictor, const models::Batch& batch, TokenUnc
 std::optional<Evaluation> evaluate_members(models::Model& model, MemberPredictor& predictor,
                                            const Examples& examples, std::int64_t batch_size,
                                            const EvaluateHooks& hooks) {
-  core::require(!examples.dataset.empty(), "evaluate: no examples");
-  const at::NoGradGuard no_grad;
-  const auto start = std::chrono::steady_clock::now();
-  const auto total = static_cast<std::int64_t>(examples.dataset.size());
-  model.set_training(false, 0);
   const std::int64_t rows = predictor.is_batched()
                                 ? std::max<std::int64_t>(1, batch_size / predictor.num_members())
                                 : batch_size;
-  data::EvaluationBatches batches(examples.dataset, rows, examples.pad);
   MemberScores scores(examples.task);
-  std::int64_t done = 0;
-  for (data::EncodedBatch encoded; batches.next(encoded);) {
-    if (hooks.stop.stop_requested()) return std::nullopt;
-    scores.add(predictor, to_tensors(encoded, examples.task));
-    done += encoded.rows;
-    if (hooks.on_progress) hooks.on_progress(done, total);
-  }
-  return Evaluation{
-      .num_examples = total,
-      .metrics = scores.metrics(),
-      .seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()};
+  return evaluate_batches(
+      model, examples, rows, hooks,
+      [&](const data::EncodedBatch& encoded) {
+        scores.add(predictor, to_tensors(encoded, examples.task));
+      },
+      [&] { return scores.metrics(); });
 }
 
 }  // namespace drystone::client
