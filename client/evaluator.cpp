@@ -3,6 +3,7 @@
 #include <chrono>
 #include <vector>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
@@ -21,7 +22,8 @@ class Scores {
   void add(models::Model& model, const models::Batch& batch, std::int64_t targets) {
     if (task_ == models::Task::CausalLm) {  // logits of a vocabulary are too many to keep
       if (targets == 0) return;
-      loss_sum_ += model.batch_loss(batch).item<double>() * static_cast<double>(targets);
+      const at::Tensor loss = model.batch_loss(batch).to(at::kDouble) * targets;
+      loss_sum_ = loss_sum_.defined() ? loss_sum_ + loss : loss;
       num_targets_ += targets;
       return;
     }
@@ -35,7 +37,8 @@ class Scores {
         return classification_metrics(at::cat(logits_), at::cat(labels_));
       case models::Task::Regression: return regression_metrics(at::cat(logits_), at::cat(labels_));
       case models::Task::CausalLm: {
-        const double loss = loss_sum_ / static_cast<double>(num_targets_);
+        const double sum = loss_sum_.defined() ? loss_sum_.item<double>() : 0.0;
+        const double loss = sum / static_cast<double>(num_targets_);
         return {{"loss", loss},
                 {"perplexity", perplexity(loss)},
                 {"targets", static_cast<double>(num_targets_)}};
@@ -49,7 +52,7 @@ class Scores {
   models::Task task_;
   std::vector<at::Tensor> logits_;
   std::vector<at::Tensor> labels_;
-  double loss_sum_ = 0.0;
+  at::Tensor loss_sum_;  // scalar where the model is: a GPU is waited for once, at the end
   std::int64_t num_targets_ = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "models/product_form.h"
 
 namespace drystone::client {
 
@@ -102,10 +103,17 @@ std::int64_t pass_memory(models::Model& model, const core::TrainingConfig& train
   const std::int64_t tokens = rows * limits.row_tokens;
   std::int64_t adapted = 0;
   std::int64_t widest = 0;
+  std::int64_t effective = 0;  // W + B·A for the time of a product, of the largest
   for (const models::Linear* linear : model.linears()) {
     if (linear->adapter == nullptr) continue;
     ++adapted;
     widest = std::max(widest, linear->in_features());
+    if (!linear->quantized && models::prefers_effective_weight({.tokens = tokens,
+                                                                .in = linear->in_features(),
+                                                                .out = linear->out_features(),
+                                                                .rank = training.rank})) {
+      effective = std::max(effective, linear->in_features() * linear->out_features() * kFloat);
+    }
   }
   std::int64_t bytes =
       model.activation_bytes({.tokens = tokens,
@@ -115,7 +123,7 @@ std::int64_t pass_memory(models::Model& model, const core::TrainingConfig& train
                               .keeps_logits = keeps_logits});
   const std::int64_t thin = tokens * training.rank * kFloat;
   bytes += checkpointing ? 3 * thin : (adapted + 2) * thin;
-  if (training.dropout > 0.0) bytes += 2 * tokens * widest * kFloat;
+  bytes += training.dropout > 0.0 ? 2 * tokens * widest * kFloat : effective;
   return bytes / 100 * (100 + kHeapPercent);
 }
 

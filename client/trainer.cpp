@@ -55,6 +55,11 @@ std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches
   return training.max_steps > 0 ? std::min(steps, training.max_steps) : steps;
 }
 
+void add_scaled(at::Tensor& sum, const at::Tensor& value, double scale) {
+  const at::Tensor own = value.detach().to(at::kDouble) * scale;
+  sum = sum.defined() ? sum + own : own;
+}
+
 class LocalTraining {
  public:
   LocalTraining(const TrainInput& input, const TrainHooks& hooks)
@@ -138,19 +143,22 @@ class LocalTraining {
   void plan_passes() {
     bool checkpointing = input_.training.checkpointing;
     if (input_.training.memory_limit > 0) {
-      std::int64_t bytes = 0;
-      for (const adapters::Parameter& parameter : parameters_) {
-        bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());
-      }
-      const MemoryPlan plan = plan_memory(
-          input_.model, input_.training, pass_limits(input_.examples, input_.training.batch_size),
-          fixed_memory(input_.model, input_.examples, input_.base_bytes, bytes),
-          adapter_->needs_logits());
+      const MemoryPlan plan = plan_memory(input_.model, input_.training,
+                                          pass_limits(input_.examples, input_.training.batch_size),
+                                          fixed(), adapter_->needs_logits());
       checkpointing = plan.checkpointing || checkpointing;
       max_tokens_ = plan.max_tokens;
       tell(plan, checkpointing);
     }
     input_.model.set_checkpointing(checkpointing);
+  }
+
+  MemoryFixed fixed() const {
+    std::int64_t bytes = 0;
+    for (const adapters::Parameter& parameter : parameters_) {
+      bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());
+    }
+    return fixed_memory(input_.model, input_.examples, input_.base_bytes, bytes);
   }
 
   void tell(const MemoryPlan& plan, bool checkpointing) const {
@@ -191,7 +199,10 @@ class LocalTraining {
 
   /// Looks at the examples that were set apart. @return  false: the training is over
   bool goes_on() {
-    const auto seen = evaluate_model(input_.model, *looked_at_, input_.training.batch_size);
+    const std::int64_t rows =
+        evaluation_rows(input_.model, input_.training.memory_limit,
+                        pass_limits(*looked_at_, input_.training.batch_size), fixed());
+    const auto seen = evaluate_model(input_.model, *looked_at_, rows);
     if (stopping_->is_best(seen->metrics.at("loss"))) {
       best_state_ = adapter_->state();
       for (const auto& [name, tensor] : input_.model.dense()) {
@@ -228,9 +239,10 @@ class LocalTraining {
     input_.model.set_training(true, dropout_seed_);
     adapter_->before_step(step);
     optimizer_->zero_grad();
-    const auto [loss, extra_loss] =
+    const Losses losses =
         accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
-    extra_sum_ += extra_loss;
+    const double loss = losses.task.item<double>();  // the only one that a step waits for
+    if (losses.extra.defined()) add_scaled(extra_sum_, losses.extra, 1.0);
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
     adapter_->on_gradients(step);
     if (input_.training.max_grad_norm > 0.0) {
@@ -279,9 +291,10 @@ class LocalTraining {
     std::optional<std::uint64_t> dropout_seed;
   };
 
+  /// Scalars in float64 where the model is: a GPU is not waited for.
   struct Losses {
-    double task = 0.0;
-    double extra = 0.0;  ///< the method's own terms
+    at::Tensor task;
+    at::Tensor extra;  ///< the method's own terms; undefined: none
   };
 
   /// Adds the gradients of the mean over all targets. @return the means
@@ -291,16 +304,14 @@ class LocalTraining {
     Losses sum;
     for (const data::EncodedBatch& micro_batch : micro_batches) {
       const auto own = static_cast<double>(num_targets(micro_batch, input_.examples.task));
-      const Losses losses = accumulate_gradients(micro_batch, own / targets, step, pass);
-      sum.task += own / targets * losses.task;
-      sum.extra += own / targets * losses.extra;
+      accumulate_gradients(micro_batch, own / targets, step, pass, sum);
     }
     return sum;
   }
 
-  /// @return the micro-batch's own
-  Losses accumulate_gradients(const data::EncodedBatch& encoded, double share,
-                              const adapters::Step& step, const Pass& pass) {
+  /// @param sum  receives the losses times `share`
+  void accumulate_gradients(const data::EncodedBatch& encoded, double share,
+                            const adapters::Step& step, const Pass& pass, Losses& sum) {
     const models::Batch batch = to_tensors(encoded, input_.examples.task);
     const bool keeps_logits = pass.extra && adapter_->needs_logits();
     const at::Tensor logits = keeps_logits ? input_.model.logits(batch) : at::Tensor();
@@ -317,8 +328,8 @@ class LocalTraining {
     const at::Tensor loss = extra.defined() ? task_loss + extra : task_loss;
     (share == 1.0 ? loss : loss * share).backward();
     ++num_passes_;
-    return {.task = task_loss.item<double>(),
-            .extra = extra.defined() ? extra.item<double>() : 0.0};
+    add_scaled(sum.task, task_loss, share);
+    if (extra.defined()) add_scaled(sum.extra, extra, share);
   }
 
   void report(std::int64_t index, double loss, std::int64_t targets) {
@@ -350,8 +361,12 @@ class LocalTraining {
     core::log_debug("local training", {{"client", std::string_view(input_.client)},
                                        {"round", static_cast<std::int64_t>(input_.round)},
                                        {"task_loss", result.train_loss},
-                                       {"extra_loss", extra_sum_ / static_cast<double>(total_)}});
+                                       {"extra_loss", mean_extra_loss()}});
     return result;
+  }
+
+  double mean_extra_loss() const {
+    return extra_sum_.defined() ? extra_sum_.item<double>() / static_cast<double>(num_steps_) : 0.0;
   }
 
   void check_finite(const tensors::FactorSet& update) const {
@@ -393,7 +408,7 @@ class LocalTraining {
   std::unique_ptr<adapters::Optimizer> optimizer_;
   std::uint64_t dropout_seed_ = 0;  // of the step
   double loss_sum_ = 0.0;
-  double extra_sum_ = 0.0;  // over steps
+  at::Tensor extra_sum_;  // over steps, scalar; undefined: none
   std::int64_t num_targets_ = 0;
   std::int64_t num_tokens_ = 0;
   std::int64_t num_passes_ = 0;

@@ -7,6 +7,7 @@
 #include "models/attention.h"
 #include "models/decoder.h"
 #include "models/footprint.h"
+#include "models/lm_loss.h"
 
 namespace drystone::models {
 namespace {
@@ -73,17 +74,16 @@ std::int64_t Decoder::activation_bytes(const PassShape& shape) const {
     layers.back().records = records;
     all.insert(all.end(), linears.begin(), linears.end());
   }
-  const bool is_lm = task_ == Task::CausalLm;
-  constexpr std::int64_t kLossRows = 1 << 21;  // lm_loss.cpp: logits at once
-  constexpr std::int64_t kCopies = 5;          // logits, probabilities, gradients and their likes
-  const std::int64_t rows =
+  constexpr std::int64_t kAllCopies = 5;  // logits, probabilities, gradients and their likes
+  const std::int64_t logits =
       shape.keeps_logits
-          ? shape.tokens
-          : std::min(shape.tokens, std::max<std::int64_t>(kLossRows / config_.vocab_size, 16));
-  const std::int64_t logits = is_lm ? rows * config_.vocab_size * kCopies : 0;
-  const std::int64_t loss =
-      4 * (logits + 4 * shape.tokens * config_.hidden_size);  // in float32 at least
-  return peak_bytes(layers, loss, shape.checkpointing) + reordered_bytes(all);
+          ? shape.tokens * config_.vocab_size * kAllCopies
+          : lm_loss_elements(shape.tokens, config_.vocab_size, config_.logit_softcap > 0.0);
+  const std::int64_t loss = 4 * ((task_ == Task::CausalLm ? logits : 0) +
+                                 4 * shape.tokens * config_.hidden_size);  // float32 at least
+  const std::int64_t rounded_head =
+      rounded_head_.defined() ? static_cast<std::int64_t>(rounded_head_.nbytes()) : 0;
+  return peak_bytes(layers, loss, shape.checkpointing) + reordered_bytes(all) + rounded_head;
 }
 
 }  // namespace drystone::models

@@ -5,8 +5,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -19,14 +20,36 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Rows whose logits take about 8 MB in float32.
-std::int64_t rows_at_once(std::int64_t vocab) {
-  constexpr std::int64_t kElements = 1 << 21;
-  return std::max<std::int64_t>(kElements / vocab, 16);
+/// Pieces of equal size whose logits take at most about 16 MB in float32. A piece reads the whole
+/// head twice, so few rows would wait for memory.
+std::int64_t rows_of_piece(std::int64_t count, std::int64_t vocab) {
+  constexpr std::int64_t kElements = 1 << 22;
+  const std::int64_t most = std::max<std::int64_t>(kElements / vocab, 16);
+  const std::int64_t pieces = std::max<std::int64_t>((count + most - 1) / most, 1);
+  return (count + pieces - 1) / pieces;
 }
 
 at::Tensor at_least_float(const at::Tensor& tensor) {
   return tensor.element_size() < 4 ? tensor.to(at::kFloat) : tensor;
+}
+
+/// Adds the losses of a piece to `sum` and, where it is wanted, puts their gradients by the logits
+/// in the logits' place: on a CPU a few rows at a time, which stay in its cache meanwhile.
+void add_losses(at::Tensor& logits, const at::Tensor& labels, at::Tensor& sum,
+                bool wants_gradient) {
+  constexpr std::int64_t kElements = 1 << 17;
+  const std::int64_t rows =
+      logits.is_cpu() ? std::max<std::int64_t>(kElements / logits.size(1), 1) : logits.size(0);
+  for (std::int64_t first = 0; first < logits.size(0); first += rows) {
+    const std::int64_t size = std::min(rows, logits.size(0) - first);
+    at::Tensor here = logits.narrow(0, first, size);
+    const at::Tensor places = labels.narrow(0, first, size).unsqueeze(1);
+    const at::Tensor log_p = at::log_softmax(here, 1);
+    sum.sub_(log_p.gather(1, places).sum(at::kDouble));
+    if (!wants_gradient) continue;
+    at::exp_out(here, log_p);
+    here.scatter_add_(1, places, at::full(places.sizes(), -1.0, here.options()));
+  }
 }
 
 /// One piece: adds its losses to `sum` and, where it is wanted, writes the gradient of that sum.
@@ -38,14 +61,10 @@ void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tenso
     squashed = (logits / softcap).tanh_();
     logits = squashed * softcap;
   }
-  const at::Tensor log_p = at::log_softmax(logits, 1);
-  const at::Tensor places = labels.unsqueeze(1);
-  sum.sub_(log_p.gather(1, places).sum(at::kDouble));
+  add_losses(logits, labels, sum, gradient.defined());
   if (!gradient.defined()) return;
-  at::Tensor by_logits = log_p.exp();
-  by_logits.scatter_add_(1, places, at::ones(places.sizes(), by_logits.options()).neg_());
-  if (softcap > 0.0) by_logits.mul_(squashed.square_().neg_().add_(1.0));
-  gradient.copy_(linear_backward_input(by_logits.to(head.scalar_type()), head));
+  if (softcap > 0.0) logits.mul_(squashed.square_().neg_().add_(1.0));
+  gradient.copy_(linear_backward_input(logits.to(head.scalar_type()), head));
 }
 
 struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
@@ -56,7 +75,7 @@ struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
     const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(count, 1));
     at::Tensor gradient = wants_gradient ? at::empty_like(hidden) : at::Tensor();
     at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
-    const std::int64_t rows = rows_at_once(head.size(0));
+    const std::int64_t rows = rows_of_piece(count, head.size(0));
     for (std::int64_t first = 0; first < count; first += rows) {
       const std::int64_t size = std::min(rows, count - first);
       add_piece(hidden.narrow(0, first, size), head, labels.narrow(0, first, size), softcap, sum,
@@ -74,6 +93,11 @@ struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
 };
 
 }  // namespace
+
+std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap) {
+  constexpr std::int64_t kCopies = 2;  // the logits, and what rows or a smaller type need
+  return rows_of_piece(targets, vocab) * vocab * (has_softcap ? kCopies + 2 : kCopies);
+}
 
 at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
                         double softcap) {

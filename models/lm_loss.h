@@ -1,6 +1,8 @@
 #pragma once
 // Cross entropy of a language model's head without its logits.
 
+#include <cstdint>
+
 #include <ATen/core/Tensor.h>
 
 namespace drystone::models {
@@ -15,5 +17,8 @@ namespace drystone::models {
 /// @return         scalar; without targets 0
 at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
                         double softcap = 0.0);
+
+/// Numbers of logits and their like that lm_head_loss holds at most at once.
+std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap);
 
 }  // namespace drystone::models
