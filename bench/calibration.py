@@ -26,7 +26,7 @@ CONFIG = """name = "calibration"
 seed = {seed}
 [model]
 path = "{model}"
-max_length = 64
+max_length = {length}
 [data]
 train = "{train}"
 text_field = "text"
@@ -40,7 +40,7 @@ rank = 8
 alpha = 16
 epochs = {epochs}
 batch_size = 16
-learning_rate = 2e-3
+learning_rate = {rate}
 dropout = 0.1
 [[clients]]
 count = 5
@@ -88,22 +88,23 @@ def measure(task, seed, args):
     config = folder / "federation.toml"
     config.write_text(CONFIG.format(seed=seed, model=pathlib.Path(args.model).resolve(),
                                     train=folder / "train.jsonl", rounds=args.rounds,
-                                    epochs=args.epochs))
+                                    epochs=args.epochs, rate=args.rate,
+                                    length=args.max_length))
     call(args, "simulate", config, "--set", f"output.dir={folder / 'trained'}",
          "--set", "simulation.workers=1")
     adapter = folder / "trained" / "global"
     call(args, "simulate", config, "--set", f"output.dir={folder / 'posterior'}",
          "--set", f"model.adapter={adapter}", "--set", "training.method=laplace-lora",
          "--set", "federation.rounds=1", "--set", "simulation.workers=1")
-    common = ["evaluate", "--model", args.model, "--data", folder / "test.jsonl", "--max-length", 64,
-              "--validation", folder / "validation.jsonl", "--json"]
+    common = ["evaluate", "--model", args.model, "--data", folder / "test.jsonl", "--max-length",
+              args.max_length, "--validation", folder / "validation.jsonl", "--json"]
     result = json.loads(call(args, *common, "--posterior", folder / "posterior" / "global",
                              "--mc-dropout", 10, "--batch-size", 8, "--samples", 2000,
                              "--threads", 1))
     call(args, "simulate", config, "--set", f"output.dir={folder / 'ensemble'}",
          "--set", "training.method=lora-ensemble", "--set", f"training.options.members={args.members}",
          "--set", "simulation.workers=1")
-    members = json.loads(call(args, *common[:5], "--max-length", 64, "--json", "--ensemble",
+    members = json.loads(call(args, *common[:7], "--json", "--ensemble",
                               folder / "ensemble" / "global", "--threads", 1))
     result["predictives"]["ensemble"] = members["predictives"]["ensemble"]
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
@@ -134,7 +135,9 @@ def main():
     parser.add_argument("--validation", type=int, default=100)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--max-length", type=int, default=64, help="tokens of a text")
+    parser.add_argument("--rate", type=float, default=5e-3)
     parser.add_argument("--members", type=int, default=5)
     args = parser.parse_args()
     for task in args.task:

@@ -2,11 +2,12 @@
 
     ./dev bench && .venv/bin/python bench/engine_step.py [--shapes 15m,110m,roberta] [--turns 3]
 
-float32, one thread, LoRA with AdamW, no dropout; processor time of a step (median of --steps) and the
-peak of resident memory of the whole process, and what of it is anonymous: the rest are pages of
-files, libraries and the checkpoint, which the system may take back. The two take turns in processes
-of their own, so that both meet the same machine; medians over the turns. "fixed": rows of 128
-tokens; "spread": lengths as instruction data has them, which transformers pads to the longest.
+float32 (or --precision bfloat16: autocast), one thread, LoRA with AdamW, no dropout; processor time
+of a step (median of --steps) and the peak of resident memory of the whole process, and what of it
+is anonymous: the rest are pages of files, libraries and the checkpoint, which the system may take
+back. The two take turns in processes of their own, so that both meet the same machine; medians over
+the turns. "fixed": rows of 128 tokens; "spread": lengths as instruction data has them, which
+transformers pads to the longest.
 "of peak": floating-point operations that the step cannot do without (see `operations`), by its time
 and by the speed of large float32 products just before it.
 """
@@ -116,9 +117,12 @@ def peft_turn(row):
     if int(mask.min()) == 0:
         batch["attention_mask"] = mask
     cpu, wall = [], []
+    rounds = torch.autocast("cpu", torch.bfloat16, enabled=row["precision"] == "bfloat16")
     for _ in range(row["steps"] + 2):
         cpu_begin, wall_begin = time.process_time(), time.perf_counter()
-        model(**batch).loss.backward()
+        with rounds:
+            loss = model(**batch).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         cpu.append(1e3 * (time.process_time() - cpu_begin))
@@ -139,7 +143,8 @@ def drystone_turn(program, row, quantization="none"):
     task = "classification" if row["family"] == "roberta" else "causal-lm"
     lengths = ",".join(map(str, row["lengths"]))
     return run([program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
-                ",".join(row["modules"]), str(row["steps"]), quantization, "keep"])
+                ",".join(row["modules"]), str(row["steps"]), quantization, "keep", "auto",
+                row["precision"]])
 
 
 def rows_of(arguments, folder):
@@ -157,6 +162,7 @@ def rows_of(arguments, folder):
                         yield dict(shape=shape, family=family(shape), folder=checkpoint,
                                    batch=batch, targets=targets, rank=rank, modules=modules,
                                    kind=lengths, vocab=vocabulary(shape), steps=arguments.steps,
+                                   precision=arguments.precision,
                                    lengths=[128] * batch if lengths == "fixed" else spread)
 
 
@@ -169,6 +175,7 @@ def main():
     parser.add_argument("--targets", default="qv,all")
     parser.add_argument("--ranks", default="8,64")
     parser.add_argument("--lengths", default="fixed,spread")
+    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--peft-turn", help=argparse.SUPPRESS)

@@ -1,0 +1,88 @@
+"""Where the time of a training step goes: oneDNN's products by kind, with their speed, and the rest.
+
+    ./dev bench && .venv/bin/python bench/step_profile.py [--shapes 110m,roberta] [--batches 1,8]
+
+Checkpoints, batches and settings of bench/engine_step.py with LoRA on all linear layers. oneDNN
+reports every product it runs (DNNL_VERBOSE); a step's time comes from a run without reports. "base"
+are products with frozen weights, forward and backward, "thin" those with A and B, "attention" those
+of queries, keys and values. Speeds are parts of the fastest large product (step_timer --peak).
+"""
+import argparse
+import collections
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+
+import engine_step
+
+SHAPE = re.compile(r"mb(\d+)ic(\d+)oc(\d+)")
+BLOCK = re.compile(r"(\d+)x(\d+):(\d+)x(\d+)")
+KINDS = ["base", "head", "thin", "attention"]
+
+
+def product(line):
+    """@return (rows, inner, out, ms, whether it is a linear layer's), or None"""
+    fields = line.rstrip().split(",")
+    if not line.startswith("onednn_verbose") or "exec" not in fields or fields[-1] == "exec_time":
+        return None
+    if layer := SHAPE.search(line):
+        return (*map(int, layer.groups()), float(fields[-1]), True)
+    rows, inner, _, out = map(int, BLOCK.search(fields[-2]).groups())
+    return rows, inner, out, float(fields[-1]), False
+
+
+def kind_of(rows, inner, out, is_layer, row):
+    if not is_layer:
+        return "attention"
+    if row["rank"] in (rows, inner, out):
+        return "thin"
+    return "head" if row["vocab"] in (inner, out) else "base"
+
+
+def profile(program, row):
+    """Of one step: kind → [operations, ms]."""
+    task = "classification" if row["family"] == "roberta" else "causal-lm"
+    command = [program, row["folder"], task, ",".join(map(str, row["lengths"])), str(row["vocab"]),
+               str(row["rank"]), ",".join(row["modules"]), str(row["steps"]), "none", "keep"]
+    output = subprocess.run(command, check=True, capture_output=True, text=True,
+                            env={**os.environ, "DNNL_VERBOSE": "profile_exec"}).stdout
+    sums = collections.defaultdict(lambda: [0.0, 0.0])
+    for found in filter(None, map(product, output.splitlines())):
+        rows, inner, out, ms, is_layer = found
+        entry = sums[kind_of(rows, inner, out, is_layer, row)]
+        entry[0] += 2.0 * rows * inner * out / (row["steps"] + 2)
+        entry[1] += ms / (row["steps"] + 2)
+    return sums
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--program", default="build/bench/step_timer")
+    parser.add_argument("--shapes", default="15m,110m,roberta")
+    parser.add_argument("--batches", default="1,8")
+    parser.add_argument("--ranks", default="8,64")
+    parser.add_argument("--steps", type=int, default=5)
+    arguments = parser.parse_args()
+    arguments.targets, arguments.lengths, arguments.precision = "all", "fixed", "float32"
+    print("| shape | rows | rank | step ms | of peak | "
+          + " | ".join(f"{kind} ms (of peak)" for kind in KINDS) + " | rest ms |\n"
+          "|---|--:|--:|--:|--:|" + "--:|" * (len(KINDS) + 1))
+    with tempfile.TemporaryDirectory() as folder:
+        for row in engine_step.rows_of(arguments, folder):
+            gflops = engine_step.run([arguments.program, "--peak"])["gflops"]
+            step = statistics.median(
+                engine_step.drystone_turn(arguments.program, row)["cpu_ms"] for _ in range(3))
+            sums = profile(arguments.program, row)
+            cells = [f"{sums[kind][1]:.0f} ({sums[kind][0] / sums[kind][1] / 1e4 / gflops:.0f} %)"
+                     if sums[kind][1] else "–" for kind in KINDS]
+            rest = step - sum(ms for _, ms in sums.values())
+            share = engine_step.operations(row) / (step * 1e6 * gflops)
+            print(f"| {row['shape']} | {row['batch']} | {row['rank']} | {step:.0f} "
+                  f"| {100 * share:.0f} % | " + " | ".join(cells) + f" | {rest:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
