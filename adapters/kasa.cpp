@@ -3,18 +3,18 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/diag.h>
-#include <ATen/ops/eye.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/sqrt.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
 #include "adapters/lora.h"
+#include "adapters/orthonormality.h"
 #include "adapters/side_path.h"
 #include "adapters/spectral.h"
 #include "core/error.h"
@@ -47,50 +47,64 @@ class KasaLayer final : public SidePath {
     const at::NoGradGuard no_grad;
     a_ = make_leaf(fresh_a(start, linear.name, spec.rank, linear.in_features()), linear);
     b_ = make_leaf(at::zeros({linear.out_features(), spec.rank}, at::kFloat), linear);
-    const std::string purpose = "kasa-sigma/" + linear.name;
-    const at::Tensor sigma =
-        nested_normal({start.seed, start.round, start.client, purpose}, spec.rank, 1).flatten();
+    const at::Tensor sigma = first_sigma(linear, spec, start);
     is_full_ = text(spec, "core") == "full";
     sigma_ = make_leaf(is_full_ ? at::diag(sigma) : sigma, linear);
     truncate(linear, spec, start);
   }
 
+  /// T beside the trained factors in one product, or where those have a mask on their input, apart.
   at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
     const at::Tensor y = SidePath::forward(base, x);
-    if (!tail_.b.defined()) return y;
+    if (!tail_.b.defined() || !drops()) return y;
     const at::ScalarType dtype = x.scalar_type();
     const at::Tensor thin = models::linear(x, tail_.a.to(dtype), {});
-    return y - models::linear(thin, tail_.b.to(dtype), {});  // outside of the dropout
+    return y - models::linear(thin, tail_.b.to(dtype), {});
   }
-  Pair pair() const override { return {.a = a_, .b = is_full_ ? at::mm(b_, sigma_) : b_ * sigma_}; }
+  Pair pair() const override {
+    Pair now = trained();
+    if (!tail_.b.defined() || drops()) return now;
+    return {.a = at::cat({now.a, tail_.a}, /*dim=*/0),
+            .b = at::cat({now.b, scaled_tail_}, /*dim=*/1)};
+  }
   std::vector<Parameter> parameters() const override {
     return {{.name = module() + ".lora_A", .tensor = a_},
             {.name = module() + ".lora_B", .tensor = b_},
             {.name = module() + ".lora_sigma", .tensor = sigma_}};
   }
   tensors::Factors factors() const override {
-    const Pair now = pair();
+    const Pair now = trained();
     if (!tail_.b.defined()) return exported(now.b, now.a, scale());
     return exported(at::cat({now.b * scale(), -tail_.b}, /*dim=*/1),
                     at::cat({now.a, tail_.a}, /*dim=*/0), 1.0);
   }
 
-  at::Tensor squared_sigma() const { return sigma_.square().sum(); }
-  at::Tensor orthogonality(bool as_reference) const {
-    return off_orthonormality(b_, a_, as_reference);
-  }
+  const at::Tensor& a() const { return a_; }
+  const at::Tensor& b() const { return b_; }
+  const at::Tensor& sigma() const { return sigma_; }
 
  private:
+  Pair trained() const { return {.a = a_, .b = is_full_ ? at::mm(b_, sigma_) : b_ * sigma_}; }
+
+  static at::Tensor first_sigma(const models::Linear& linear, const AdapterSpec& spec,
+                                const AdapterStart& start) {
+    if (text(spec, "start") == "ones") return at::ones({spec.rank}, at::kFloat);
+    const std::string purpose = "kasa-sigma/" + linear.name;
+    return nested_normal({start.seed, start.round, start.client, purpose}, spec.rank, 1).flatten();
+  }
+
   /// Once: of a weight that no version has touched. What was published holds the truncation.
   void truncate(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start) {
     const std::int64_t rank = truncated_rank(linear, spec);
     if (!start.is_pristine(linear) || rank == 0) return;
     const SpectralTail tail = smallest_part(dense_weight(linear), rank);
     tail_ = {.a = placed(tail.a, linear), .b = placed(tail.b, linear)};
+    scaled_tail_ = placed(tail.b / -scale(), linear);
   }
 
   at::Tensor a_, b_, sigma_;
-  Pair tail_;  // undefined: nothing is truncated
+  Pair tail_;               // undefined: nothing is truncated
+  at::Tensor scaled_tail_;  // −T's B over the scale, beside the trained one
   bool is_full_ = false;
 };
 
@@ -100,7 +114,8 @@ class Kasa final : public SideAdapter<KasaLayer> {
       : SideAdapter(model, spec, start),
         beta_(number(spec, "beta")),
         gamma_(number(spec, "gamma")),
-        as_reference_(text(spec, "orthogonality") == "reference") {
+        distance_(text(spec, "orthogonality") == "reference" ? GramDistance::Large
+                                                             : GramDistance::Norm) {
     if (text(spec, "reduction") == "mean") {
       beta_ /= static_cast<double>(layers_.size());
       gamma_ /= static_cast<double>(layers_.size());
@@ -108,18 +123,24 @@ class Kasa final : public SideAdapter<KasaLayer> {
   }
 
   at::Tensor extra_loss(const LossContext&) override {
-    at::Tensor sum;
+    std::vector<at::Tensor> as;
+    std::vector<at::Tensor> bs;
+    std::vector<at::Tensor> sigmas;
     for (const KasaLayer& layer : layers_) {
-      if (beta_ > 0.0) add_term(sum, layer.squared_sigma() * beta_);
-      if (gamma_ > 0.0) add_term(sum, layer.orthogonality(as_reference_) * gamma_);
+      as.push_back(layer.a());
+      bs.push_back(layer.b());
+      sigmas.push_back(layer.sigma().flatten());
     }
+    at::Tensor sum;
+    if (beta_ > 0.0) add_term(sum, at::cat(sigmas).square().sum() * beta_);
+    if (gamma_ > 0.0) add_term(sum, off_orthonormality(as, bs, distance_) * gamma_);
     return sum;
   }
 
  private:
   double beta_;
   double gamma_;
-  bool as_reference_;
+  GramDistance distance_;
 };
 
 std::unique_ptr<Adapter> make_kasa(models::Model& model, const AdapterSpec& spec,
@@ -133,15 +154,6 @@ std::int64_t kasa_export_rank(const AdapterSpec& spec) {
 }
 
 }  // namespace
-
-at::Tensor off_orthonormality(const at::Tensor& b, const at::Tensor& a, bool as_reference) {
-  const auto distance = [as_reference](const at::Tensor& rows) {
-    const at::Tensor off = at::mm(rows, rows.t()) - at::eye(rows.size(0), rows.options());
-    if (!as_reference) return at::linalg_vector_norm(off);
-    return at::sqrt(off.square().sum() + static_cast<double>(rows.size(1) - rows.size(0)));
-  };
-  return distance(b.t()) + distance(a);
-}
 
 Method kasa_method() {
   return {.name = "kasa",
@@ -178,7 +190,11 @@ Method kasa_method() {
                        .default_value = std::int64_t{0},
                        .help = "triplets that go; 0: the rank",
                        .least = 0,
-                       .most = 1e6}},
+                       .most = 1e6},
+                      {.name = "start",
+                       .default_value = std::string("normal"),
+                       .help = "of the singular values: N(0, 1), or 1",
+                       .choices = {"normal", "ones"}}},
           .make = make_kasa,
           .export_rank = kasa_export_rank};
 }

@@ -67,6 +67,8 @@ class SidePath : public models::LinearAdapter {
  protected:
   /// The next forward's mask; inactive outside of steps.
   models::Dropout next_dropout();
+  /// Whether forwards draw masks now.
+  bool drops() const { return drops_; }
 
  private:
   std::string module_;

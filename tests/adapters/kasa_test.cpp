@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
+#include "adapters/orthonormality.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "method_case.h"
@@ -65,17 +66,18 @@ TEST_CASE("kasa: a later round does not truncate what was published") {
 TEST_CASE("kasa: terms have the published values") {
   const at::Tensor a = std::get<0>(at::linalg_qr(keyed_normal(1, {9, 4}).to(at::kDouble))).t();
   const at::Tensor b = std::get<0>(at::linalg_qr(keyed_normal(2, {7, 4}).to(at::kDouble)));
-  CHECK(off_orthonormality(b, a, false).item<double>() < 1e-4);
-  CHECK(off_orthonormality(b * 3.0, a, false).item<double>() == doctest::Approx(8.0 * 2.0));
+  CHECK(off_orthonormality({a}, {b}, GramDistance::Norm).item<double>() < 1e-4);
+  CHECK(off_orthonormality({a}, {b * 3.0}, GramDistance::Norm).item<double>() ==
+        doctest::Approx(8.0 * 2.0));
   // The authors' form has a floor, and is the norm of the large Gram matrices.
-  CHECK(off_orthonormality(b, a, true).item<double>() ==
+  CHECK(off_orthonormality({a}, {b}, GramDistance::Large).item<double>() ==
         doctest::Approx(std::sqrt(9.0 - 4.0) + std::sqrt(7.0 - 4.0)));
   const at::Tensor wild_a = keyed_normal(3, {4, 9}).to(at::kDouble);
   const at::Tensor wild_b = keyed_normal(4, {7, 4}).to(at::kDouble);
   const at::Tensor large =
       at::linalg_vector_norm(at::mm(wild_b, wild_b.t()) - at::eye(7, at::kDouble)) +
       at::linalg_vector_norm(at::mm(wild_a.t(), wild_a) - at::eye(9, at::kDouble));
-  CHECK(off_orthonormality(wild_b, wild_a, true).item<double>() ==
+  CHECK(off_orthonormality({wild_a}, {wild_b}, GramDistance::Large).item<double>() ==
         doctest::Approx(large.item<double>()));
 }
 
