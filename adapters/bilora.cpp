@@ -8,16 +8,16 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/eye.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/log.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include "adapters/lora.h"
+#include "adapters/orthonormality.h"
 #include "adapters/side_path.h"
 #include "adapters/split_optimizer.h"
 #include "core/check.h"
@@ -27,7 +27,6 @@ namespace drystone::adapters {
 namespace {
 
 constexpr double kDifference = 0.01;  // length of the step along u
-constexpr double kFactorStart = 0.02;
 /// AdaLoRA's and its sister programs' settings of the upper optimiser.
 constexpr AdamWOptions kUpperOptions{
     .beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .weight_decay = 0.1};
@@ -47,11 +46,7 @@ class BiloraLayer final : public SidePath {
  public:
   BiloraLayer(const models::Linear& linear, const AdapterSpec& spec, const AdapterStart& start)
       : SidePath(linear, lora_scale(spec), spec, start), values_(values_of(spec)) {
-    const std::string purpose = "bilora-init/" + linear.name;
-    q_ = make_leaf(nested_normal({start.seed, start.round, start.client, purpose}, spec.rank,
-                                 linear.in_features()) *
-                       kFactorStart,
-                   linear);
+    q_ = make_leaf(first_q(linear, spec, start), linear);
     p_ = make_leaf(at::zeros({linear.out_features(), spec.rank}, at::kFloat), linear);
     const double value = values_ == Values::Real ? 1.0 / static_cast<double>(spec.rank) : 0.0;
     v_ = make_leaf(at::full({spec.rank}, value, at::kFloat), linear);
@@ -67,14 +62,8 @@ class BiloraLayer final : public SidePath {
   /// The lower level treats v as a number.
   void set_level(bool upper) { upper_ = upper; }
 
-  /// ‖PᵀP − I‖² + ‖Q·Qᵀ − I‖², or the sum of the norms.
-  at::Tensor off_orthonormality(bool squared) const {
-    const auto distance = [squared](const at::Tensor& rows) {
-      const at::Tensor off = at::mm(rows, rows.t()) - at::eye(rows.size(0), rows.options());
-      return squared ? off.square().sum() : at::linalg_vector_norm(off);
-    };
-    return distance(p_.t()) + distance(q_);
-  }
+  const at::Tensor& p() const { return p_; }
+  const at::Tensor& q() const { return q_; }
   /// Σ of the entropies of λ: zero where every value is 0 or 1.
   at::Tensor value_entropy() const {
     const at::Tensor on = values().clamp(1e-12, 1.0 - 1e-12);
@@ -83,6 +72,15 @@ class BiloraLayer final : public SidePath {
   bool has_binary_values() const { return values_ == Values::Binary; }
 
  private:
+  static at::Tensor first_q(const models::Linear& linear, const AdapterSpec& spec,
+                            const AdapterStart& start) {
+    const double deviation = number(spec, "deviation");
+    if (deviation == 0.0) return fresh_a(start, linear.name, spec.rank, linear.in_features());
+    const std::string purpose = "bilora-init/" + linear.name;
+    return nested_normal({start.seed, start.round, start.client, purpose}, spec.rank,
+                         linear.in_features()) *
+           deviation;
+  }
   at::Tensor values() const {
     const at::Tensor v = upper_ ? v_ : v_.detach();
     if (values_ == Values::Real) return v;
@@ -123,12 +121,17 @@ class Bilora final : public SideAdapter<BiloraLayer> {
     return optimizer;
   }
   at::Tensor extra_loss(const LossContext&) override {
-    at::Tensor sum;
-    if (gamma1_ == 0.0) return sum;
-    for (const BiloraLayer& layer : layers_) add_term(sum, layer.off_orthonormality(squared_));
+    if (gamma1_ == 0.0) return {};
+    std::vector<at::Tensor> ps;
+    std::vector<at::Tensor> qs;
+    for (const BiloraLayer& layer : layers_) {
+      ps.push_back(layer.p());
+      qs.push_back(layer.q());
+    }
     const double weight =
         squared_ ? gamma1_ : gamma1_ / (2.0 * static_cast<double>(layers_.size()));
-    return sum * weight;
+    return off_orthonormality(qs, ps, squared_ ? GramDistance::Squared : GramDistance::Norm) *
+           weight;
   }
   double held_out_share() const override { return held_out_; }
 
@@ -238,9 +241,14 @@ std::vector<MethodOption> bilora_options() {
            .least = 0.0,
            .most = 1e6},
           {.name = "orthogonality",
-           .default_value = std::string("squared"),
-           .help = "the term of AdaLoRA's paper, or its program's mean of norms",
-           .choices = {"squared", "adalora"}}};
+           .default_value = std::string("adalora"),
+           .help = "the mean of norms of AdaLoRA's program, or the sum of squares of its paper",
+           .choices = {"adalora", "squared"}},
+          {.name = "deviation",
+           .default_value = 0.02,
+           .help = "of Q at its start; 0: as LoRA's A",
+           .least = 0.0,
+           .most = 1e3}};
 }
 
 }  // namespace

@@ -129,8 +129,9 @@ TEST_CASE("bilora: the factors' term against finite differences, both forms") {
   }
 }
 
-TEST_CASE("bilora: five cycles of the oracle") {
-  test::MethodCase replay("bilora");
+void check_five_cycles(const char* name) {
+  CAPTURE(name);
+  test::MethodCase replay(name);
   const auto adapter = make_adapter(replay.model(), replay.spec(), {.seed = 5});
   test::set_leaves(*adapter, replay.values().at("start"));
   const std::vector<Parameter> parameters = adapter->parameters();
@@ -163,6 +164,23 @@ TEST_CASE("bilora: five cycles of the oracle") {
         {.step = step, .learning_rate = 0.03, .parameters = parameters, .backward = backward});
   }
   replay.check_end(*adapter);
+}
+
+TEST_CASE("bilora: five cycles of the oracle, both forms of the factors' term") {
+  check_five_cycles("bilora squared");
+  check_five_cycles("bilora adalora");
+}
+
+TEST_CASE("bilora: Q starts at the given size, or as LoRA's A") {
+  test::ToyModel model;
+  const auto first = [&](double deviation) {
+    const AdapterSpec spec{.method = "bilora", .rank = 4, .options = {{"deviation", deviation}}};
+    return make_adapter(model, spec, {.seed = 1})->parameters()[0].tensor.detach().clone();
+  };
+  CHECK(at::allclose(first(0.5), first(0.02) * 25.0));
+  const at::Tensor own = first(0.0);
+  const auto lora = make_adapter(model, {.method = "lora", .rank = 4}, {.seed = 1});
+  CHECK(at::equal(own, lora->parameters()[0].tensor));
 }
 
 }  // namespace

@@ -262,14 +262,15 @@ def lora_ensemble():
          decay={"lora_B": DECAY + 8.0 - RATE * DECAY * 8.0})
 
 
-def bilora():
+def bilora(form):
     """Rows 0-5 are the lower level's, 6-7 the upper's; one step of each in turn."""
     leaves = {"lora_A": A, "lora_B": B, "lora_lambda": torch.tensor([0.3, -0.4])}
     p = {n: v.clone().requires_grad_(True) for n, v in leaves.items()}
     v, lower = p["lora_lambda"], ["lora_A", "lora_B"]
     weight = lambda: W + SCALE * p["lora_B"] * torch.softmax(v, 0) @ p["lora_A"]
     upper_loss = lambda: cross_entropy(X[6:] @ weight().T, LABELS[6:])
-    off = lambda m: (m - torch.eye(RANK)).square().sum()
+    square = lambda m: (m - torch.eye(RANK)).square().sum()
+    off = square if form == "squared" else lambda m: square(m).sqrt() / 2  # the mean of two norms
     lower_loss = lambda: (cross_entropy(X[:6] @ weight().T, LABELS[:6]) + 0.1 * (
         off(p["lora_B"].T @ p["lora_B"]) + off(p["lora_A"] @ p["lora_A"].T)))
     adam, upper_adam = Adam({n: p[n] for n in lower}, {}), UpperAdam()
@@ -285,9 +286,10 @@ def bilora():
         for n, k in zip(lower, kept):
             p[n].data.copy_(k)
         upper_adam.step(v, direct + (sides[1] - sides[0]) / (2 * epsilon))
-    CASES["bilora"] = {"method": "bilora", "options": {}, "delta": numbers(weight() - W),
-                       "start": {n: numbers(x) for n, x in leaves.items()},
-                       "end": {n: numbers(x) for n, x in p.items()}}
+    CASES[f"bilora {form}"] = {"method": "bilora", "options": {"orthogonality": form},
+                               "delta": numbers(weight() - W),
+                               "start": {n: numbers(x) for n, x in leaves.items()},
+                               "end": {n: numbers(x) for n, x in p.items()}}
 
 
 class UpperAdam:
@@ -313,7 +315,8 @@ sbora()
 rac_lora()
 clora()
 lora_ensemble()
-bilora()
+bilora("squared")
+bilora("adalora")
 flat_lora()
 OUT.write_text(json.dumps(
     {"steps": STEPS, "rate": RATE, "decay": DECAY, "rank": RANK, "alpha": ALPHA,
