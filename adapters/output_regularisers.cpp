@@ -26,7 +26,8 @@ constexpr std::int64_t kRangeIterations = 2;
 Triplets top_triplets(const at::Tensor& z, std::int64_t k, const core::StreamKey& key) {
   const std::int64_t smaller = std::min(z.size(0), z.size(1));
   const bool finds_range = z.size(1) > kWide && k + kRangeSurplus < smaller;
-  return finds_range ? randomised_triplets(z, k, kRangeIterations, key) : largest_triplets(z, k);
+  return finds_range ? randomised_triplets(z, k, kRangeIterations, key)
+                     : leading_triplets(z, k, key);
 }
 
 struct TopSingularSum : public torch::autograd::Function<TopSingularSum> {

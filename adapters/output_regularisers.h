@@ -24,7 +24,8 @@ at::Tensor decorrelation(const at::Tensor& logits);
 at::Tensor negative_entropy(const at::Tensor& logits, std::int64_t top);
 
 /// Σ of the k largest singular values. Its gradient is U_k·V_kᵀ, defined also where values repeat.
-/// @param key  of the randomised range finder for wide Z (more than 4096 columns and k + 5 < rows)
+/// @param key  of the random start for large Z; wide Z (more than 4096 columns and k + 5 < rows)
+///             have two subspace iterations, as in the authors' program, others are exact
 at::Tensor top_singular_sum(const at::Tensor& z, std::int64_t k, const core::StreamKey& key);
 
 enum class SpectralNorm { Frobenius, Nuclear };

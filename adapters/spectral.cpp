@@ -1,10 +1,14 @@
 #include "adapters/spectral.h"
 
 #include <algorithm>
+#include <limits>
+#include <optional>
 #include <tuple>
+#include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/linalg_eigh.h>
 #include <ATen/ops/linalg_qr.h>
 #include <ATen/ops/linalg_vector_norm.h>
@@ -44,6 +48,63 @@ void check_rank(const at::Tensor& weight, std::int64_t rank) {
                     std::to_string(weight.size(0)) + " x " + std::to_string(weight.size(1)));
 }
 
+/// An orthonormal basis Q of a block Krylov subspace of W, with Wᵀ·Q and W·Wᵀ·Q.
+class KrylovSpace {
+ public:
+  KrylovSpace(const at::Tensor& w, const at::Tensor& start) : w_(w), next_(at::mm(w, start)) {}
+
+  std::int64_t size() const { return basis_.defined() ? basis_.size(1) : 0; }
+
+  void grow() {
+    if (basis_.defined()) {
+      for (int i = 0; i < 2; ++i) next_ = next_ - at::mm(basis_, at::mm(basis_.t(), next_));
+    }
+    const at::Tensor block = orthonormal(next_);
+    const at::Tensor image = at::mm(w_.t(), block);
+    next_ = at::mm(w_, image);
+    append(basis_, block);
+    append(images_, image);
+    append(returns_, next_);
+  }
+
+  /// The best in the space. @return nullopt: not yet exact
+  std::optional<Triplets> triplets(std::int64_t rank) const {
+    const at::Tensor images = images_.to(at::kDouble);
+    const at::Tensor inner = gram_vectors(images.t()).narrow(1, size() - rank, rank).flip({1});
+    const at::Tensor scaled = at::mm(images, inner);  // columns σ·v
+    const at::Tensor sigma = at::linalg_vector_norm(scaled, 2, {0});
+    const at::Tensor safe = at::where(sigma <= sigma.max() * kZero, at::ones_like(sigma), sigma);
+    const at::Tensor u = at::mm(basis_.to(at::kDouble), inner);
+    const at::Tensor off = at::mm(returns_.to(at::kDouble), inner) / safe - u * sigma;
+    if (at::linalg_vector_norm(off, 2, {0}).max().item<double>() > tolerance(sigma)) return {};
+    const at::Tensor v = (scaled / safe).masked_fill_(safe != sigma, 0.0);
+    return Triplets{.u = u, .sigma = sigma, .v = v};
+  }
+
+ private:
+  static void append(at::Tensor& columns, const at::Tensor& more) {
+    columns = columns.defined() ? at::cat({columns, more}, /*dim=*/1) : more;
+  }
+  double tolerance(const at::Tensor& sigma) const {
+    constexpr double kResidual = 1e-5;
+    constexpr double kRoundings = 64.0;
+    const double epsilon = w_.scalar_type() == at::kDouble ? std::numeric_limits<double>::epsilon()
+                                                           : std::numeric_limits<float>::epsilon();
+    return kResidual * sigma.min().item<double>() +
+           kRoundings * epsilon * sigma.max().item<double>();
+  }
+
+  at::Tensor w_;
+  at::Tensor next_;  ///< what the next block is made of
+  at::Tensor basis_;
+  at::Tensor images_;
+  at::Tensor returns_;
+};
+
+at::Tensor real_matrix(const at::Tensor& weight) {
+  return weight.scalar_type() == at::kDouble ? weight.detach() : weight.detach().to(at::kFloat);
+}
+
 }  // namespace
 
 Triplets largest_triplets(const at::Tensor& weight, std::int64_t rank) {
@@ -70,8 +131,7 @@ Triplets randomised_triplets(const at::Tensor& weight, std::int64_t rank, std::i
   constexpr std::int64_t kOversampling = 8;
   const std::int64_t width =
       std::min(rank + kOversampling, std::min(weight.size(0), weight.size(1)));
-  const at::Tensor w =
-      weight.scalar_type() == at::kDouble ? weight.detach() : weight.detach().to(at::kFloat);
+  const at::Tensor w = real_matrix(weight);
   const at::Tensor start = tensors::random_normal(key, {w.size(1), width}, 0.0, 1.0, w.device());
   at::Tensor range = orthonormal(at::mm(w, start.to(w.scalar_type())));
   for (std::int64_t i = 0; i < iterations; ++i) {
@@ -82,6 +142,27 @@ Triplets randomised_triplets(const at::Tensor& weight, std::int64_t rank, std::i
   result.u = at::mm(range.to(at::kDouble), result.u);
   fix_signs(result);
   return result;
+}
+
+Triplets leading_triplets(const at::Tensor& weight, std::int64_t rank, const core::StreamKey& key) {
+  check_rank(weight, rank);
+  const at::NoGradGuard no_grad;
+  const bool is_tall = weight.size(0) > weight.size(1);
+  const at::Tensor w = real_matrix(is_tall ? weight.t() : weight);
+  const std::int64_t width = 2 * rank + 4;
+  constexpr std::int64_t kLeastBlocks = 8;  // in the smaller side; below, exactness costs less
+  if (w.size(0) < kLeastBlocks * width) return largest_triplets(weight, rank);
+  const at::Tensor start = tensors::random_normal(key, {w.size(1), width}, 0.0, 1.0, w.device());
+  KrylovSpace space(w, start.to(w.scalar_type()));
+  while (2 * (space.size() + width) <= w.size(0)) {
+    space.grow();
+    if (auto found = space.triplets(rank)) {
+      if (is_tall) std::swap(found->u, found->v);
+      fix_signs(*found);
+      return *found;
+    }
+  }
+  return largest_triplets(weight, rank);
 }
 
 SpectralTail smallest_part(const at::Tensor& weight, std::int64_t rank) {

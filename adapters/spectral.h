@@ -27,6 +27,12 @@ Triplets largest_triplets(const at::Tensor& weight, std::int64_t rank);
 Triplets randomised_triplets(const at::Tensor& weight, std::int64_t rank, std::int64_t iterations,
                              const core::StreamKey& key);
 
+/// The r largest of a matrix much larger than r, by block Krylov subspaces (Musco & Musco, 2015)
+/// that grow until every residual ‖W·v − σ·u‖ is below 1e-5·σ_r (or below rounding). W keeps its
+/// type in the products. Small matrices and flat spectra: largest_triplets.
+/// @param key  of the random start
+Triplets leading_triplets(const at::Tensor& weight, std::int64_t rank, const core::StreamKey& key);
+
 /// W's part in its r smallest singular triplets as a product B·A, float64, so that W − B·A is an
 /// orthogonal projection of W however close the singular values are.
 struct SpectralTail {

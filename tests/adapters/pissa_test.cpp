@@ -41,6 +41,29 @@ TEST_CASE("spectral: largest and smallest triplets are those of the SVD, tall an
   }
 }
 
+TEST_CASE("spectral: Krylov subspaces find the leading triplets of large matrices") {
+  const at::Tensor left = keyed_normal(1, {160, 160}).to(at::kDouble);
+  const at::Tensor right = keyed_normal(2, {160, 190}).to(at::kDouble);
+  const at::Tensor decay = at::logspace(0, -2, 160, 10.0, at::kDouble);
+  const auto check = [](const at::Tensor& w, double tolerance) {
+    const Triplets exact = largest_triplets(w, 6);
+    const Triplets found = leading_triplets(w, 6, {.seed = 4});
+    CHECK(relative(found.sigma, exact.sigma) < tolerance * 1e-2);
+    CHECK(relative(at::mm(found.u, found.v.t()), at::mm(exact.u, exact.v.t())) < tolerance);
+    CHECK(at::equal(found.u, leading_triplets(w, 6, {.seed = 4}).u));
+  };
+  const at::Tensor w = at::mm(left * decay, right);
+  check(w, 1e-3);
+  check(w.t(), 1e-3);
+  check(w.to(at::kFloat), 1e-3);
+  check(at::mm(left.narrow(1, 0, 9), right.narrow(0, 0, 9)), 1e-6);  // rank 9: the space ends
+  check(right, 1e-12);                                               // flat: the exact ones
+  const at::Tensor one = at::mm(left.narrow(1, 0, 1), right.narrow(0, 0, 1)).to(at::kFloat);
+  const Triplets lone = leading_triplets(one, 6, {.seed = 4});
+  CHECK(relative(lone.sigma.sum(), one.norm()) < 1e-5);
+  CHECK(leading_triplets(at::zeros({160, 190}), 6, {.seed = 4}).sigma.max().item<double>() == 0.0);
+}
+
 TEST_CASE("pissa: starts at the base bit by bit, from the principal triplets") {
   test::ToyModel model;
   const models::Batch batch = test::toy_batch(3);
