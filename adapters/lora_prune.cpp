@@ -65,6 +65,7 @@ struct ScoredBlock {
   const PruneLayer* columns = nullptr;
   at::Tensor start;   ///< [groups] what was published of its scores
   at::Tensor scores;  ///< [groups] fp32 on the CPU: their moving average
+  at::Tensor random;  ///< [groups] in place of what was measured; undefined: measure
 
   bool is_scored() const { return !rows.empty() || columns != nullptr; }
 };
@@ -76,6 +77,7 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
         options_{.virtual_rate = number(spec, "virtual_rate"),
                  .squares = text(spec, "form") == "paper",
                  .magnitude = text(spec, "criterion") == "magnitude"},
+        is_random_(text(spec, "criterion") == "random"),
         momentum_(number(spec, "momentum")),
         every_(integer(spec, "every")) {
     std::map<std::string, const PruneLayer*> layers;
@@ -95,7 +97,8 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
   void on_gradients(const Step& step) override {
     if (step.index % every_ != 0) return;
     const at::NoGradGuard no_grad;
-    const std::map<const PruneLayer*, Importance> importances = measure();
+    std::map<const PruneLayer*, Importance> importances;
+    if (!is_random_) importances = measure();
     std::vector<at::Tensor> now;
     for (const ScoredBlock& block : blocks_) {
       now.push_back(group_scores(block, importances));
@@ -145,6 +148,12 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
       if (published != start.statistics->end()) block.start = published->second.to(at::kCPU);
     }
     block.scores = block.start.clone();
+    if (is_random_) {  // everybody's the same, in every round
+      const std::string purpose = "prune-random/" + block.block.name;
+      block.random = nested_normal({.seed = start.seed, .purpose = purpose}, block.block.groups, 1)
+                         .flatten()
+                         .abs();
+    }
     blocks_.push_back(std::move(block));
   }
 
@@ -164,6 +173,7 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
   /// Σ over the block's modules of their groups' sums, each module's of length 1.
   at::Tensor group_scores(const ScoredBlock& block,
                           const std::map<const PruneLayer*, Importance>& importances) const {
+    if (block.random.defined()) return block.random;
     at::Tensor sum = at::zeros({block.block.groups}, at::kFloat);
     const auto add = [&](const PruneLayer* layer, at::Tensor Importance::* side) {
       const auto found = importances.find(layer);
@@ -179,6 +189,7 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
   }
 
   ImportanceOptions options_;
+  bool is_random_;
   double momentum_;
   std::int64_t every_;
   std::vector<ScoredBlock> blocks_;
@@ -296,8 +307,10 @@ Method lora_prune_method() {
                    .choices = {"reference", "paper"}},
                   {.name = "criterion",
                    .default_value = std::string("gradient"),
-                   .help = "what a weight's importance is: gradient times weight, or its magnitude",
-                   .choices = {"gradient", "magnitude"}},
+                   .help =
+                       "what a weight's importance is: gradient times weight, its magnitude, or "
+                       "a random order of the groups, for comparison",
+                   .choices = {"gradient", "magnitude", "random"}},
                   {.name = "virtual_rate",
                    .default_value = 1.0,
                    .help = "rate of the virtual step that estimates the gradient",
