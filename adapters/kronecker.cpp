@@ -151,32 +151,28 @@ at::Tensor KroneckerPosterior::covariance(std::size_t block, const at::Tensor& j
   return result;
 }
 
-double precision_by_evidence(const KroneckerPosterior& posterior, const EvidenceSearch& search) {
-  constexpr double kBeta1 = 0.9;
-  constexpr double kBeta2 = 0.999;
-  constexpr double kEpsilon = 1e-8;
-  const double enough = search.tolerance * static_cast<double>(posterior.num_parameters());
-  double log_precision = std::log(search.start);
-  double best = log_precision;
-  double best_evidence = -std::numeric_limits<double>::infinity();
-  double mean = 0.0;
-  double square = 0.0;
-  for (std::int64_t step = 1; step <= search.steps; ++step) {
-    const double precision = std::exp(log_precision);
-    const double evidence = posterior.log_evidence(precision);
-    if (evidence > best_evidence) {
-      best_evidence = evidence;
-      best = log_precision;
-    }
-    const double slope = posterior.evidence_slope(precision);
-    if (std::abs(slope) < enough) break;
-    mean = kBeta1 * mean + (1.0 - kBeta1) * slope;
-    square = kBeta2 * square + (1.0 - kBeta2) * slope * slope;
-    const double corrected = mean / (1.0 - std::pow(kBeta1, step));
-    const double spread = std::sqrt(square / (1.0 - std::pow(kBeta2, step)));
-    log_precision += search.learning_rate * corrected / (spread + kEpsilon);
+at::Tensor KroneckerPosterior::draw(std::size_t block, double precision,
+                                    const core::StreamKey& key) const {
+  const KroneckerBlock& layer = blocks_.at(block);
+  const at::NoGradGuard no_grad;
+  const at::Tensor& u = layer.gradient.vectors;
+  const at::Tensor& v = layer.input.vectors;
+  const at::Tensor noise =
+      nested_normal(key, layer.mean.size(0), layer.mean.size(1)).to(at::kDouble);
+  const at::Tensor inner = at::matmul(u.t(), at::matmul(noise, v));
+  const double flat = 1.0 / std::sqrt(precision);  // scale in directions without an eigenpair
+  const at::Tensor scale = (curvature_[block] + precision).rsqrt() - flat;
+  return noise * flat + at::matmul(u, at::matmul(inner * scale, v.t()));
+}
+
+double precision_by_evidence(const KroneckerPosterior& posterior) {
+  double low = std::log(1e-12);
+  double high = std::log(1e16);
+  while (true) {
+    const double middle = 0.5 * (low + high);
+    if (middle <= low || middle >= high) return std::exp(middle);
+    (posterior.evidence_slope(std::exp(middle)) > 0.0 ? low : high) = middle;
   }
-  return std::exp(best);
 }
 
 }  // namespace drystone::adapters

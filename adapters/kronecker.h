@@ -69,6 +69,9 @@ class KroneckerPosterior {
   /// @return            [precisions, rows, outputs, outputs] fp64, computed in the Jacobian's dtype
   at::Tensor covariance(std::size_t block, const at::Tensor& jacobian,
                         std::span<const double> precisions) const;
+  /// W − θ̂ of one block [out, in] fp64, W drawn from the posterior. Equal keys, equal draws: those
+  /// of different λ differ in their scale alone.
+  at::Tensor draw(std::size_t block, double precision, const core::StreamKey& key) const;
 
  private:
   std::vector<KroneckerBlock> blocks_;
@@ -79,15 +82,9 @@ class KroneckerPosterior {
   std::int64_t num_flat_ = 0;  ///< parameters in directions without an eigenpair
 };
 
-struct EvidenceSearch {
-  double start = 1.0;          ///< λ
-  double learning_rate = 0.1;  ///< of Adam on log λ
-  std::int64_t steps = 1000;   ///< most
-  double tolerance = 1e-6;     ///< stops when |d log Z / d log λ| is below this share of D
-};
-
-/// The λ of largest evidence: Adam on log λ, as in the paper's code, and the best λ that it met.
-double precision_by_evidence(const KroneckerPosterior& posterior,
-                             const EvidenceSearch& search = {});
+/// The λ of largest evidence, from 1e-12 to 1e16: where γ(λ) = λ‖θ̂‖² (MacKay, 1992), γ the effective
+/// number of parameters. γ falls and λ‖θ̂‖² grows with λ, so that there is one such λ, which bisection
+/// finds to rounding (the paper's code takes steps of Adam on log λ towards it).
+double precision_by_evidence(const KroneckerPosterior& posterior);
 
 }  // namespace drystone::adapters

@@ -137,9 +137,26 @@ TEST_CASE("kronecker: the evidence's slope is its finite difference, and vanishe
           doctest::Approx((up - down) / (2.0 * kStep)).epsilon(1e-6));
   }
   const double best = precision_by_evidence(posterior);
-  CHECK(std::abs(posterior.evidence_slope(best)) < 1e-3);
-  CHECK(posterior.log_evidence(best) > posterior.log_evidence(best * 1.05));
-  CHECK(posterior.log_evidence(best) > posterior.log_evidence(best / 1.05));
+  CHECK(std::abs(posterior.evidence_slope(best)) < kExact);
+  CHECK(posterior.log_evidence(best) > posterior.log_evidence(best * 1.001));
+  CHECK(posterior.log_evidence(best) > posterior.log_evidence(best / 1.001));
+}
+
+TEST_CASE("kronecker: draws are a linear map of standard normal ones whose square is Λ⁻¹") {
+  const KroneckerPosterior posterior(blocks(), 0.0);
+  constexpr double kPrecision = 0.7;
+  const core::StreamKey key{.seed = 1, .purpose = "draw"};
+  for (std::size_t b = 0; b < 2; ++b) {
+    CAPTURE(b);
+    const KroneckerBlock& block = posterior.blocks()[b];
+    const at::Tensor noise =
+        sketch_matrix(key, block.mean.size(0), block.mean.size(1)).to(at::kDouble).flatten();
+    const at::Tensor whole = dense_precision(block, kPrecision);
+    const auto [values, vectors] = at::linalg_eigh(whole);
+    const at::Tensor root = at::mm(vectors * values.rsqrt(), vectors.t());  // the symmetric one
+    const at::Tensor drawn = posterior.draw(b, kPrecision, key).flatten();
+    CHECK(at::allclose(drawn, at::mv(root, noise), kExact, kExact));
+  }
 }
 
 TEST_CASE("kronecker: a strong prior leaves no variance") {
