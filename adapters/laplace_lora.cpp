@@ -72,10 +72,10 @@ struct ModuleSums {
 
 at::Tensor scalar(double value) { return at::full({1}, value, at::kFloat); }
 
-/// The labels that the likelihood is over, and of which example each is.
+/// The labels that the likelihood is over, and of which row each is.
 struct Labels {
   at::Tensor values;               ///< [targets] int64
-  std::vector<std::size_t> owner;  ///< place in the observation's examples
+  std::vector<std::int64_t> rows;  ///< [targets], ascending
 };
 
 Labels labels_of(const models::Batch& batch) {
@@ -89,7 +89,7 @@ Labels labels_of(const models::Batch& batch) {
   if (batch.labels.dim() == 1) {
     labels.values = batch.labels;
     for (std::int64_t row = 0; row < batch.labels.size(0); ++row) {
-      labels.owner.push_back(static_cast<std::size_t>(row));
+      labels.rows.push_back(row);
     }
     return labels;
   }
@@ -97,10 +97,21 @@ Labels labels_of(const models::Batch& batch) {
   labels.values = targets.labels;
   const at::Tensor places = targets.positions.to(at::kCPU).contiguous();
   for (std::int64_t i = 0; i < places.size(0); ++i) {
-    const std::int64_t row = places.const_data_ptr<std::int64_t>()[i] / batch.input_ids.size(1);
-    labels.owner.push_back(static_cast<std::size_t>(row));
+    labels.rows.push_back(places.const_data_ptr<std::int64_t>()[i] / batch.input_ids.size(1));
   }
   return labels;
+}
+
+/// What a row's draws are keyed by: its tokens, which are the same whoever holds the example.
+std::string draw_name(const models::Batch& batch, std::int64_t row, std::int64_t sample) {
+  at::Tensor ids = batch.input_ids[row].to(at::kCPU);
+  if (batch.pad_mask.defined()) ids = ids.masked_select(batch.pad_mask[row].to(at::kCPU));
+  ids = ids.to(at::kInt).contiguous();
+  std::string name = "laplace-label/" + std::to_string(sample) + "/";
+  for (std::int64_t t = 0; t < ids.numel(); ++t) {
+    name += std::to_string(ids.const_data_ptr<std::int32_t>()[t]) + " ";
+  }
+  return name;
 }
 
 class LaplaceLora final : public ObservedModel {
@@ -109,8 +120,7 @@ class LaplaceLora final : public ObservedModel {
       : ObservedModel(model, spec, start),
         plan_(sketch_plan(spec, start.seed)),
         samples_(text(spec, "labels") == "exact" ? 0 : integer(spec, "samples")),
-        key_{.seed = start.seed, .round = start.round, .client = start.client, .purpose = {}},
-        client_(start.client) {
+        seed_(start.seed) {
     for (const ObservedLayer* layer : observed()) modules_.emplace_back(*layer, plan_);
     if (!head()) return;
     const at::Device device = head()->weight->device();
@@ -119,22 +129,10 @@ class LaplaceLora final : public ObservedModel {
   }
 
   double observe(const Observation& seen) override {
-    Labels labels = labels_of(seen.batch);
-    if (!head() && samples_ == 0) {
-      throw core::ConfigError(
-          "training.options.labels: the exact expectation takes a backward pass for each entry of "
-          "a language model's vocabulary; set it to \"sampled\"");
-    }
-    const Pass pass = forward(seen.batch);
-    const at::Tensor log_p = at::log_softmax(pass.logits.detach(), -1);
-    labels.values = labels.values.to(log_p.device());
-    const double log_likelihood =
-        log_p.gather(1, labels.values.unsqueeze(1)).to(at::kDouble).sum().item<double>();
-    log_likelihood_ += log_likelihood;
-    add_inputs(seen.batch, pass);
-    add_gradients(seen, pass, log_p, labels);
+    double loss = 0.0;
+    for (const models::Batch& part : parts_of(seen.batch)) loss += observe_part(part);
     num_examples_ += seen.batch.input_ids.size(0);
-    return -log_likelihood;
+    return loss;
   }
 
   TensorMap statistics() const override {
@@ -159,6 +157,24 @@ class LaplaceLora final : public ObservedModel {
   }
 
  private:
+  double observe_part(const models::Batch& batch) {
+    Labels labels = labels_of(batch);
+    if (!head() && samples_ == 0) {
+      throw core::ConfigError(
+          "training.options.labels: the exact expectation takes a backward pass for each entry of "
+          "a language model's vocabulary; set it to \"sampled\"");
+    }
+    const Pass pass = forward(batch);
+    const at::Tensor log_p = at::log_softmax(pass.logits.detach(), -1);
+    labels.values = labels.values.to(log_p.device());
+    const double log_likelihood =
+        log_p.gather(1, labels.values.unsqueeze(1)).to(at::kDouble).sum().item<double>();
+    log_likelihood_ += log_likelihood;
+    add_inputs(batch, pass);
+    add_gradients(batch, pass, log_p, labels);
+    return -log_likelihood;
+  }
+
   void add_inputs(const models::Batch& batch, const Pass& pass) {
     const at::NoGradGuard no_grad;
     for (std::size_t i = 0; i < modules_.size(); ++i) {
@@ -171,7 +187,7 @@ class LaplaceLora final : public ObservedModel {
     if (head()) head_input_->add(head()->augmented(pass.features));
   }
 
-  void add_gradients(const Observation& seen, const Pass& pass, const at::Tensor& log_p,
+  void add_gradients(const models::Batch& batch, const Pass& pass, const at::Tensor& log_p,
                      const Labels& labels) {
     const std::int64_t classes = log_p.size(1);
     const at::Tensor p = log_p.exp();
@@ -183,10 +199,10 @@ class LaplaceLora final : public ObservedModel {
         const at::Tensor y = at::full({log_p.size(0)}, i, labels.values.options());
         weights = (at::one_hot(y, classes) - p) * (log_p.select(1, i) * 0.5).exp().unsqueeze(1);
       } else {
-        const at::Tensor y = draw(seen, p, labels, i);
+        const at::Tensor y = draw(batch, p, labels, i);
         weights = (at::one_hot(y, classes) - p) / std::sqrt(static_cast<double>(samples_));
       }
-      add_gradients(seen.batch, pass, weights.to(p.scalar_type()), i + 1 == passes);
+      add_gradients(batch, pass, weights.to(p.scalar_type()), i + 1 == passes);
     }
   }
 
@@ -201,29 +217,29 @@ class LaplaceLora final : public ObservedModel {
     if (head()) head_gradient_->add(weights);
   }
 
-  /// A label for each target from the model's own probabilities, keyed by example and sample, so
-  /// that neither batch size nor order matters.
-  at::Tensor draw(const Observation& seen, const at::Tensor& p, const Labels& labels,
+  /// A label for each target from the model's own probabilities, keyed by text and sample, so that
+  /// neither batch size nor order nor who holds the example matters.
+  at::Tensor draw(const models::Batch& batch, const at::Tensor& p, const Labels& labels,
                   std::int64_t sample) const {
-    std::map<std::size_t, core::SplitMix64> streams;
-    std::vector<float> uniforms;
-    for (const std::size_t owner : labels.owner) {
-      const std::string purpose =
-          "laplace-label/" + std::to_string(seen.examples[owner]) + "/" + std::to_string(sample);
-      const core::StreamKey key{key_.seed, key_.round, client_, purpose};
-      auto& stream = streams.try_emplace(owner, key).first->second;
-      uniforms.push_back(static_cast<float>(stream.uniform()));
+    std::vector<double> uniforms;
+    core::SplitMix64 stream(seed_);
+    for (std::size_t i = 0; i < labels.rows.size(); ++i) {
+      if (i == 0 || labels.rows[i] != labels.rows[i - 1]) {
+        const std::string name = draw_name(batch, labels.rows[i], sample);
+        stream = core::SplitMix64(core::StreamKey{.seed = seed_, .purpose = name});
+      }
+      uniforms.push_back(stream.uniform());
     }
-    const at::Tensor total = at::cumsum(p, 1);
-    const at::Tensor u = at::tensor(uniforms).to(p.options()).unsqueeze(1) * total.narrow(1, -1, 1);
+    const at::Tensor total = at::cumsum(p, 1, at::kDouble);
+    const at::Tensor u =
+        at::tensor(uniforms).to(total.options()).unsqueeze(1) * total.narrow(1, -1, 1);
     const at::Tensor y = at::searchsorted(total, u, /*out_int32=*/false, /*right=*/true);
     return y.squeeze(1).clamp_max(p.size(1) - 1);
   }
 
   SketchPlan plan_;
   std::int64_t samples_;  ///< 0: the exact expectation
-  core::StreamKey key_;
-  std::string client_;
+  std::uint64_t seed_;
   std::vector<ModuleSums> modules_;
   std::optional<OuterSum> head_input_;
   std::optional<OuterSum> head_gradient_;

@@ -1,22 +1,37 @@
 #include "adapters/linearisation.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/floor_divide.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/one_hot.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include "adapters/side_path.h"
+#include "core/check.h"
 #include "core/error.h"
+#include "models/loss.h"
 
 namespace drystone::adapters {
 
 namespace {
 
 constexpr std::string_view kHead = "head";
+
+std::string a_name(const ObservedLayer& layer) { return layer.module() + ".lora_A"; }
+std::string b_name(const ObservedLayer& layer) { return layer.module() + ".lora_B"; }
+
+double squared(const at::Tensor& tensor) {
+  return tensor.detach().to(at::kDouble).square().sum().item<double>();
+}
 
 /// A statistic as the eigenpairs of `scale` · its mean.
 Spectrum spectrum_in(const Curvature& curvature, const std::string& name, std::int64_t dimension,
@@ -80,13 +95,21 @@ at::Tensor head_jacobian(const Head& head, const at::Tensor& features, std::int6
   return jacobian;
 }
 
-}  // namespace
-
-Linearisation::Linearisation(models::Model& model, const AdapterSpec& spec,
-                             const AdapterStart& start)
-    : ObservedModel(model, spec, start) {
-  if (!head()) throw core::ConfigError("posterior: only classifiers are predicted with");
+std::vector<at::Tensor> covariances_of(const std::map<std::string, at::Tensor>& jacobians,
+                                       std::span<const Linearisation::Query> queries) {
+  std::vector<at::Tensor> all;
+  for (const Linearisation::Query& query : queries) {
+    at::Tensor sum;
+    for (std::size_t i = 0; i < query.posterior->blocks().size(); ++i) {
+      const at::Tensor& jacobian = jacobians.at(query.posterior->blocks()[i].name);
+      add_term(sum, query.posterior->covariance(i, jacobian, query.precisions));
+    }
+    all.push_back(sum);
+  }
+  return all;
 }
+
+}  // namespace
 
 KroneckerPosterior Linearisation::posterior(const Curvature& curvature, Uncertain which) const {
   const double count = curvature.num_examples;
@@ -103,20 +126,21 @@ KroneckerPosterior Linearisation::posterior(const Curvature& curvature, Uncertai
     for (const ObservedLayer* layer : observed()) {
       const std::string& module = layer->module();
       const double tokens = scalar_in(curvature, module + ".tokens");
-      add(module + ".lora_A", layer->a(), module + ".input", module + ".hidden_gradient", tokens);
-      add(module + ".lora_B", layer->b(), module + ".hidden", module + ".output_gradient", tokens);
+      add(a_name(*layer), layer->a(), module + ".input", module + ".hidden_gradient", tokens);
+      add(b_name(*layer), layer->b(), module + ".hidden", module + ".output_gradient", tokens);
     }
   }
   if (which != Uncertain::Factors) {
+    core::require(is_classifier(), "posterior: a language model has no head of its own");
     add(std::string(kHead), head()->parameters(), "head.input", "head.output_gradient", 1.0);
   }
   return {std::move(blocks), scalar_in(curvature, "log_likelihood") * count};
 }
 
-std::map<std::string, at::Tensor> Linearisation::jacobians(const models::Batch& batch,
-                                                           const Pass& pass) {
-  const std::int64_t rows = pass.logits.size(0);
-  const std::int64_t classes = pass.logits.size(1);
+Linearisation::Jacobians Linearisation::jacobians(const models::Batch& batch, const Pass& pass,
+                                                  std::span<const at::Tensor> weights) {
+  const std::int64_t rows = batch.input_ids.size(0);
+  const auto passes = static_cast<std::int64_t>(weights.size());
   std::vector<Places> places;
   std::vector<RowProducts> products;
   std::vector<at::Tensor> inputs;
@@ -127,46 +151,138 @@ std::map<std::string, at::Tensor> Linearisation::jacobians(const models::Batch& 
     inputs.push_back(product.spread(here.of(layer->input())));
     hiddens.push_back(product.spread(here.of(layer->flat_hidden())));
   }
-  std::map<std::string, at::Tensor> all;
+  Jacobians all;
   const auto keep = [&](const std::string& name, std::int64_t c, const at::Tensor& jacobian) {
     at::Tensor& whole = all[name];
     if (!whole.defined()) {
-      whole = at::zeros({rows, classes, jacobian.size(1), jacobian.size(2)}, jacobian.options());
+      whole = at::zeros({rows, passes, jacobian.size(1), jacobian.size(2)}, jacobian.options());
     }
     whole.select(1, c).copy_(jacobian);
   };
-  for (std::int64_t c = 0; c < classes; ++c) {
-    const at::NoGradGuard no_grad;
-    at::Tensor weights = at::zeros({rows, classes}, pass.logits.options());
-    weights.select(1, c).fill_(1.0);
-    const Gradients found = gradients(pass.logits, weights, c + 1 == classes);
+  for (std::int64_t c = 0; c < passes; ++c) {
+    const Gradients found =
+        gradients(pass.logits, weights[static_cast<std::size_t>(c)], c + 1 == passes);
     for (std::size_t i = 0; i < observed().size(); ++i) {
-      const std::string& module = observed()[i]->module();
       const at::Tensor of_hidden = places[i].of(found.hidden[i]);
       const at::Tensor of_output = places[i].of(found.output[i]);
-      keep(module + ".lora_A", c, products[i].product(of_hidden, inputs[i]));
-      keep(module + ".lora_B", c, products[i].product(of_output, hiddens[i]));
+      keep(a_name(*observed()[i]), c, products[i].product(of_hidden, inputs[i]));
+      keep(b_name(*observed()[i]), c, products[i].product(of_output, hiddens[i]));
     }
   }
-  all[std::string(kHead)] = head_jacobian(*head(), pass.features, classes);
   return all;
 }
 
 Linearisation::Answer Linearisation::predict(const models::Batch& batch,
                                              std::span<const Query> queries) {
+  core::require(is_classifier(), "Linearisation::predict: not a classifier");
+  std::vector<at::Tensor> means;
+  std::vector<std::vector<at::Tensor>> covariances(queries.size());
+  for (const models::Batch& part : parts_of(batch)) {
+    const Answer answer = predict_part(part, queries);
+    means.push_back(answer.mean);
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+      covariances[i].push_back(answer.covariances[i]);
+    }
+  }
+  Answer all{.mean = at::cat(means), .covariances = {}};
+  for (const auto& parts : covariances) all.covariances.push_back(at::cat(parts, /*dim=*/1));
+  return all;
+}
+
+Linearisation::Answer Linearisation::predict_part(const models::Batch& batch,
+                                                  std::span<const Query> queries) {
   const Pass pass = forward(batch);
   const at::NoGradGuard no_grad;
-  Answer answer{.mean = pass.logits.detach().to(at::kCPU, at::kDouble), .covariances = {}};
-  const std::map<std::string, at::Tensor> all = jacobians(batch, pass);
-  for (const Query& query : queries) {
-    at::Tensor sum;
-    for (std::size_t i = 0; i < query.posterior->blocks().size(); ++i) {
-      const at::Tensor& jacobian = all.at(query.posterior->blocks()[i].name);
-      add_term(sum, query.posterior->covariance(i, jacobian, query.precisions));
-    }
-    answer.covariances.push_back(sum);
+  const std::int64_t classes = pass.logits.size(1);
+  std::vector<at::Tensor> weights;
+  for (std::int64_t c = 0; c < classes; ++c) {
+    weights.push_back(at::zeros(pass.logits.sizes(), pass.logits.options()));
+    weights.back().select(1, c).fill_(1.0);
   }
-  return answer;
+  Jacobians all = jacobians(batch, pass, weights);
+  all[std::string(kHead)] = head_jacobian(*head(), pass.features, classes);
+  return {.mean = pass.logits.detach().to(at::kCPU, at::kDouble),
+          .covariances = covariances_of(all, queries)};
+}
+
+Linearisation::Answer Linearisation::predict_choices(const models::Batch& batch,
+                                                     std::span<const Query> queries) {
+  core::require(!is_classifier(), "Linearisation::predict_choices: not a language model");
+  const Pass pass = forward(batch);
+  const at::NoGradGuard no_grad;
+  const models::Targets targets = models::find_targets(batch);
+  const at::Tensor labels = targets.labels.to(pass.logits.device());
+  const at::Tensor log_p = at::log_softmax(pass.logits.detach(), -1);
+  const at::Tensor weights = at::one_hot(labels, log_p.size(1)) - log_p.exp();
+  const at::Tensor rows = at::floor_divide(targets.positions, batch.input_ids.size(1));
+  const at::Tensor chosen =
+      log_p.gather(1, labels.unsqueeze(1)).squeeze(1).to(at::kCPU, at::kDouble);
+  Jacobians all = jacobians(batch, pass, {{weights}});
+  for (auto& [name, jacobian] : all) jacobian = jacobian.transpose(0, 1);
+  return {.mean = at::zeros({batch.input_ids.size(0)}, at::kDouble)
+                      .index_add_(0, rows, chosen)
+                      .unsqueeze(0),
+          .covariances = covariances_of(all, queries)};
+}
+
+at::Tensor Linearisation::logits(const models::Batch& batch) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor logits = model().logits(batch);
+  return logits.element_size() < 4 ? logits.to(at::kFloat) : logits;
+}
+
+at::Tensor Linearisation::displaced(const models::Batch& batch, const Direction& direction,
+                                    double length) {
+  std::vector<Pair> factors;
+  const auto restore = [&] {
+    for (std::size_t i = 0; i < factors.size(); ++i) observed()[i]->set(factors[i].a, factors[i].b);
+  };
+  try {
+    for (ObservedLayer* layer : observed()) {
+      const auto moved = [&](const at::Tensor& values, const std::string& name) {
+        return values.detach() + direction.at(name).to(values.options()) * length;
+      };
+      factors.push_back({.a = layer->a(), .b = layer->b()});
+      layer->set(moved(layer->a(), a_name(*layer)), moved(layer->b(), b_name(*layer)));
+    }
+    at::Tensor there = model().logits(batch);
+    restore();
+    if (there.element_size() >= 4) return there;
+    throw core::ConfigError(
+        "posterior: a language model's derivatives drown in the rounding of 16 bits; set --dtype "
+        "float32");
+  } catch (...) {
+    restore();
+    throw;
+  }
+}
+
+at::Tensor Linearisation::slope(const models::Batch& batch, const Direction& direction) {
+  const at::NoGradGuard no_grad;
+  double squared_norm = 0.0;
+  double squared_length = 0.0;
+  double epsilon = std::numeric_limits<double>::epsilon();
+  for (const ObservedLayer* layer : observed()) {
+    squared_norm += squared(layer->a()) + squared(layer->b());
+    squared_length += squared(direction.at(a_name(*layer))) + squared(direction.at(b_name(*layer)));
+    if (layer->a().scalar_type() != at::kDouble) epsilon = std::numeric_limits<float>::epsilon();
+  }
+  const double step = std::cbrt(epsilon) * std::sqrt(squared_norm / squared_length);
+  core::require(std::isfinite(step), "Linearisation::slope: a direction without a length");
+  const at::Tensor up = displaced(batch, direction, step);
+  return (up - displaced(batch, direction, -step)) / (2.0 * step);
+}
+
+Direction draw_direction(const KroneckerPosterior& posterior, double precision,
+                         const core::StreamKey& key) {
+  Direction direction;
+  for (std::size_t i = 0; i < posterior.blocks().size(); ++i) {
+    const std::string& name = posterior.blocks()[i].name;
+    const std::string purpose = std::string(key.purpose) + "/" + name;
+    direction[name] =
+        posterior.draw(i, precision, {key.seed, key.round, key.client, purpose}).to(at::kFloat);
+  }
+  return direction;
 }
 
 }  // namespace drystone::adapters

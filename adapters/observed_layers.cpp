@@ -8,6 +8,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/ones.h>
@@ -18,12 +19,17 @@
 #include "adapters/side_path.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "models/loss.h"
 
 namespace drystone::adapters {
 
 namespace {
 
 at::Tensor flat(const at::Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
+
+at::Tensor stacked(const std::vector<at::Tensor>& parts) {
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
+}
 
 /// Tokens of each row.
 std::vector<std::int64_t> lengths_of(const models::Batch& batch) {
@@ -42,6 +48,33 @@ std::vector<std::int64_t> rows_by_token(const std::vector<std::int64_t>& lengths
     rows.insert(rows.end(), static_cast<std::size_t>(lengths[row]), static_cast<std::int64_t>(row));
   }
   return rows;
+}
+
+/// Row of each position that predicts a token; empty: not a language model's batch.
+std::vector<std::int64_t> rows_by_target(const models::Batch& batch) {
+  std::vector<std::int64_t> rows;
+  if (!batch.labels.defined() || batch.labels.dim() != 2) return rows;
+  const at::Tensor positions = models::find_targets(batch).positions.contiguous();
+  for (std::int64_t i = 0; i < positions.size(0); ++i) {
+    rows.push_back(positions.const_data_ptr<std::int64_t>()[i] / batch.input_ids.size(1));
+  }
+  return rows;
+}
+
+/// Some rows of a batch, cut to `width` tokens.
+models::Batch cut(const models::Batch& batch, const at::Tensor& rows, std::int64_t width) {
+  const auto of = [&](const at::Tensor& tensor) {
+    if (!tensor.defined()) return tensor;
+    const at::Tensor chosen = tensor.index_select(0, rows.to(tensor.device()));
+    return chosen.dim() == 2 ? chosen.narrow(1, 0, width) : chosen;
+  };
+  models::Batch part;
+  part.input_ids = of(batch.input_ids);
+  part.pad_mask = of(batch.pad_mask);
+  part.type_ids = of(batch.type_ids);
+  part.labels = of(batch.labels);
+  part.segments = of(batch.segments);
+  return part;
 }
 
 }  // namespace
@@ -74,24 +107,37 @@ at::Tensor ObservedLayer::forward(const models::Linear& base, const at::Tensor& 
   at::Tensor side;
   if (fixed_.a.defined()) side = at::linear(at::linear(in, fixed_.a), fixed_.b);
   if (is_observed()) {
-    input_ = flat(in.detach());
-    hidden_ = at::linear(in, a_);
-    output_ = at::linear(hidden_, b_);
-    ++calls_;
-    add_term(side, output_);
+    const at::Tensor hidden = at::linear(in, a_);
+    const at::Tensor output = at::linear(hidden, b_);
+    if (at::GradMode::is_enabled()) uses_.push_back({flat(in.detach()), hidden, output});
+    add_term(side, output);
   }
   const at::Tensor y = base.plain(x);
   return side.defined() ? y + side.to(y.scalar_type()) : y;
 }
 
-const at::Tensor& ObservedLayer::input() const {
-  if (calls_ == 1) return input_;
-  throw core::ConfigError("training.target_modules: the model goes through " + module_ + " " +
-                          (calls_ == 0 ? std::string("never") : "several times") +
-                          " in one pass, which a Laplace posterior does not cover; leave it out");
+void ObservedLayer::set(at::Tensor a, at::Tensor b) {
+  core::require(a.sizes() == a_.sizes() && b.sizes() == b_.sizes(),
+                "observe: factors of another shape for " + module_);
+  a_ = std::move(a);
+  b_ = std::move(b);
 }
 
-at::Tensor ObservedLayer::flat_hidden() const { return flat(hidden_.detach()); }
+at::Tensor ObservedLayer::input() const {
+  if (uses_.empty()) {
+    throw core::ConfigError("training.target_modules: the model never goes through " + module_ +
+                            "; leave it out");
+  }
+  std::vector<at::Tensor> parts;
+  for (const Use& use : uses_) parts.push_back(use.input);
+  return stacked(parts);
+}
+
+at::Tensor ObservedLayer::flat_hidden() const {
+  std::vector<at::Tensor> parts;
+  for (const Use& use : uses_) parts.push_back(flat(use.hidden.detach()));
+  return stacked(parts);
+}
 
 at::Tensor Head::augmented(const at::Tensor& features) const {
   if (bias == nullptr) return features;
@@ -129,8 +175,15 @@ Places places_of(const at::Tensor& activation, const models::Batch& batch) {
   const auto rows = static_cast<std::int64_t>(lengths.size());
   std::vector<std::int64_t> by_token = rows_by_token(lengths);
   const std::int64_t positions = activation.numel() / activation.size(-1);
+  if (rows == 1 && lengths.front() == width) {
+    return {.kept = {}, .rows = std::vector<std::int64_t>(static_cast<std::size_t>(positions), 0)};
+  }
   if (positions == static_cast<std::int64_t>(by_token.size())) {
     return {.kept = {}, .rows = std::move(by_token)};
+  }
+  if (std::vector<std::int64_t> by_target = rows_by_target(batch);
+      positions == static_cast<std::int64_t>(by_target.size())) {  // behind a decoder's attention
+    return {.kept = {}, .rows = std::move(by_target)};
   }
   if (positions == rows) {
     return {.kept = {}, .rows = rows_by_token(std::vector<std::int64_t>(lengths.size(), 1))};
@@ -187,6 +240,33 @@ at::Tensor ObservedModel::features(const models::Batch& batch) {
   }
 }
 
+// A row twice has twice the positions, unless its rows share them.
+bool ObservedModel::shares_uses(const models::Batch& batch) {
+  const std::int64_t width = lengths_of(batch).front();
+  forward(cut(batch, at::zeros({1}, at::kLong), width));
+  std::vector<std::int64_t> once;
+  for (const ObservedLayer* layer : observed_) {
+    if (layer->uses().size() > 1) return true;
+    once.push_back(layer->input().size(0));
+  }
+  forward(cut(batch, at::zeros({2}, at::kLong), width));
+  for (std::size_t i = 0; i < once.size(); ++i) {
+    if (observed_[i]->input().size(0) != 2 * once[i]) return true;
+  }
+  return false;
+}
+
+std::vector<models::Batch> ObservedModel::parts_of(const models::Batch& batch) {
+  if (!shares_uses_) shares_uses_ = shares_uses(batch);
+  if (!*shares_uses_) return {batch};
+  std::vector<models::Batch> parts;
+  for (const std::int64_t width : lengths_of(batch)) {
+    const auto row = static_cast<std::int64_t>(parts.size());
+    parts.push_back(cut(batch, at::full({1}, row, at::kLong), width));
+  }
+  return parts;
+}
+
 ObservedModel::Pass ObservedModel::forward(const models::Batch& batch) {
   const at::AutoGradMode with_gradients(true);
   for (ObservedLayer& layer : layers_) layer.start_pass();
@@ -205,16 +285,28 @@ ObservedModel::Gradients ObservedModel::gradients(const at::Tensor& logits,
                                                   const at::Tensor& weights, bool last) const {
   std::vector<at::Tensor> inputs;
   for (const ObservedLayer* layer : observed_) {
-    inputs.push_back(layer->hidden());
-    inputs.push_back(layer->output());
+    for (const ObservedLayer::Use& use : layer->uses()) {
+      inputs.push_back(use.hidden);
+      inputs.push_back(use.output);
+    }
   }
   const auto found = torch::autograd::grad({logits}, inputs, {weights.to(logits.options())},
                                            /*retain_graph=*/!last, /*create_graph=*/false,
                                            /*allow_unused=*/true);
+  const auto gradient = [&](std::size_t i) {
+    return flat(found[i].defined() ? found[i] : at::zeros_like(inputs[i]));
+  };
   Gradients result;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const at::Tensor gradient = found[i].defined() ? found[i] : at::zeros_like(inputs[i]);
-    (i % 2 == 0 ? result.hidden : result.output).push_back(flat(gradient));
+  std::size_t next = 0;
+  for (const ObservedLayer* layer : observed_) {
+    std::vector<at::Tensor> hidden;
+    std::vector<at::Tensor> output;
+    for (std::size_t use = 0; use < layer->uses().size(); ++use, next += 2) {
+      hidden.push_back(gradient(next));
+      output.push_back(gradient(next + 1));
+    }
+    result.hidden.push_back(stacked(hidden));
+    result.output.push_back(stacked(output));
   }
   return result;
 }

@@ -29,26 +29,30 @@ class ObservedLayer final : public models::LinearAdapter {
   bool is_observed() const { return a_.size(0) > 0; }
   const at::Tensor& a() const { return a_; }  ///< [rank, in]
   const at::Tensor& b() const { return b_; }  ///< [out, rank]
+  /// Other values of the factors, of the same shapes: the function elsewhere.
+  void set(at::Tensor a, at::Tensor b);
 
-  /// Of the last forward pass, flattened to [positions, …]; with autograd record: hidden = x·Aᵀ,
-  /// output = hidden·Bᵀ.
-  /// @throws core::ConfigError  the model went through the layer more than once, or not at all
-  const at::Tensor& input() const;
-  const at::Tensor& hidden() const { return hidden_; }
-  /// hidden, flattened and detached.
+  /// One use of the layer in a pass; with autograd record: hidden = x·Aᵀ, output = hidden·Bᵀ.
+  struct Use {
+    at::Tensor input;   ///< [positions, in] detached
+    at::Tensor hidden;  ///< [..., rank]
+    at::Tensor output;  ///< [..., out]
+  };
+  /// Of the last pass with autograd, in the order in which the model came by.
+  const std::vector<Use>& uses() const { return uses_; }
+  void start_pass() { uses_.clear(); }
+
+  /// Of all uses, one below the other: [positions, in] and [positions, rank], detached.
+  /// @throws core::ConfigError  the model did not come by
+  at::Tensor input() const;
   at::Tensor flat_hidden() const;
-  const at::Tensor& output() const { return output_; }
-  void start_pass() { calls_ = 0; }
 
  private:
   std::string module_;
   at::Tensor a_;
   at::Tensor b_;
   tensors::Factors fixed_;  ///< undefined: nothing
-  at::Tensor input_;
-  at::Tensor hidden_;
-  at::Tensor output_;
-  int calls_ = 0;
+  std::vector<Use> uses_;
 };
 
 /// A classifier's last linear layer: logits = W·h + bias.
@@ -75,8 +79,9 @@ struct Places {
   /// The positions that hold tokens. @param flat  [positions, width]
   at::Tensor of(const at::Tensor& flat) const;
 };
+/// A row alone without padding owns every position.
 /// @param activation  [positions, width], or [rows, tokens, width]
-/// @throws core::InvalidArgument  neither one position a token nor one a row
+/// @throws core::InvalidArgument  neither one position a token, nor one a row, nor one a target
 Places places_of(const at::Tensor& activation, const models::Batch& batch);
 
 /// The model with its factors observed. Nothing is trained; the model's own dropout must be off.
@@ -90,6 +95,10 @@ class ObservedModel : public Adapter {
   /// @throws core::ConfigError  no start.factors, or a target that has none
   ObservedModel(models::Model& model, const AdapterSpec& spec, const AdapterStart& start);
 
+  /// The batch as it can be observed: whole; or row by row, without padding, where rows share what
+  /// a layer is used on (DeBERTa's relative positions), so that its gradients would be their sum.
+  std::vector<models::Batch> parts_of(const models::Batch& batch);
+
   struct Pass {
     at::Tensor logits;    ///< [rows or targets, classes], fp32 at least, with autograd record
     at::Tensor features;  ///< [rows, features]: the head's input; undefined without a head
@@ -97,22 +106,25 @@ class ObservedModel : public Adapter {
   Pass forward(const models::Batch& batch);
 
   struct Gradients {
-    std::vector<at::Tensor> hidden;  ///< of each observed layer, by its hidden
-    std::vector<at::Tensor> output;  ///< by its output
+    std::vector<at::Tensor> hidden;  ///< of each observed layer, by its hidden [positions, rank]
+    std::vector<at::Tensor> output;  ///< by its output [positions, out]
   };
   /// Of Σ weights · logits. @param last  frees the record
   Gradients gradients(const at::Tensor& logits, const at::Tensor& weights, bool last) const;
 
+  models::Model& model() { return model_; }
   const std::vector<ObservedLayer*>& observed() const { return observed_; }
   const std::optional<Head>& head() const { return head_; }
 
  private:
   at::Tensor features(const models::Batch& batch);
+  bool shares_uses(const models::Batch& batch);
 
   models::Model& model_;
   std::deque<ObservedLayer> layers_;  // addresses stay: the linears point at them
   std::vector<ObservedLayer*> observed_;
   std::optional<Head> head_;
+  std::optional<bool> shares_uses_;  ///< known from the first batch on
 };
 
 }  // namespace drystone::adapters

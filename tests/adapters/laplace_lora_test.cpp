@@ -1,7 +1,6 @@
 #include "adapters/laplace_lora.h"
 
 #include <cmath>
-#include <filesystem>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
@@ -9,97 +8,12 @@
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "adapters/linearisation.h"
 #include "adapters/predictive.h"
-#include "adapters/registry.h"
 #include "core/error.h"
-#include "models/load.h"
-#include "toy_model.h"
+#include "laplace_case.h"
 
 namespace drystone::adapters {
 namespace {
-
-using FactorMap = std::map<std::string, tensors::Factors>;
-
-AdapterSpec laplace_spec(core::Options options = {}) {
-  return {.method = "laplace-lora", .rank = 3, .options = std::move(options)};
-}
-
-FactorMap trained_factors(models::Model& model, std::int64_t rank = 3) {
-  FactorMap factors;
-  std::uint64_t seed = 70;
-  for (const models::Linear* linear : model.linears()) {
-    factors[linear->name] = {.b = test::keyed_normal(seed++, {linear->out_features(), rank}, 0.3),
-                             .a = test::keyed_normal(seed++, {rank, linear->in_features()}, 0.3)};
-  }
-  return factors;
-}
-
-std::vector<std::size_t> numbers(std::size_t first, std::int64_t count) {
-  std::vector<std::size_t> all;
-  for (std::int64_t i = 0; i < count; ++i) all.push_back(first + static_cast<std::size_t>(i));
-  return all;
-}
-
-models::Batch rows_of(const models::Batch& batch, std::int64_t first, std::int64_t count) {
-  models::Batch part;
-  part.input_ids = batch.input_ids.narrow(0, first, count);
-  part.pad_mask = batch.pad_mask.narrow(0, first, count);
-  part.labels = batch.labels.narrow(0, first, count);
-  return part;
-}
-
-/// The statistics of rows [first, first + count), `batch_size` at a time.
-TensorMap observe(models::Model& model, const AdapterSpec& spec, const FactorMap& factors,
-                  const models::Batch& data, std::int64_t first, std::int64_t count,
-                  std::int64_t batch_size) {
-  const auto adapter =
-      make_adapter(model, spec, {.seed = 3, .round = 1, .client = "c", .factors = &factors});
-  for (std::int64_t at = 0; at < count; at += batch_size) {
-    const std::int64_t rows = std::min(batch_size, count - at);
-    const models::Batch batch = rows_of(data, first + at, rows);
-    const auto examples = numbers(static_cast<std::size_t>(first + at), rows);
-    adapter->observe({.batch = batch, .examples = examples});
-  }
-  CHECK(adapter->parameters().empty());
-  CHECK(adapter->export_delta().empty());
-  return adapter->statistics();
-}
-
-void check_close(const TensorMap& actual, const TensorMap& expected, double tolerance) {
-  REQUIRE(actual.size() == expected.size());
-  for (const auto& [name, tensor] : expected) {
-    CAPTURE(name);
-    const double size = tensor.norm().item<double>();
-    CHECK((actual.at(name) - tensor).norm().item<double>() <= tolerance * size);
-  }
-}
-
-ObservedLayer& layer_of(const models::Linear& linear) {
-  return dynamic_cast<ObservedLayer&>(*linear.adapter);
-}
-
-/// The tiny BERT of the models' tests, with three classes and rows of unequal length.
-struct TinyBert {
-  std::unique_ptr<models::Model> model = models::load_model(
-      {.folder = std::filesystem::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/bert_tiny",
-       .task = models::Task::Classification,
-       .num_labels = 3});
-  models::Batch batch;
-
-  TinyBert() {
-    batch.input_ids = at::zeros({4, 6}, at::kLong);
-    batch.pad_mask = at::zeros({4, 6}, at::kBool);
-    core::SplitMix64 random(1);
-    for (std::int64_t row = 0; row < 4; ++row) {
-      for (std::int64_t t = 0; t < 3 + row; ++t) {
-        batch.input_ids[row][t].fill_(static_cast<std::int64_t>(random.below(20)));
-        batch.pad_mask[row][t].fill_(true);
-      }
-    }
-    batch.labels = at::tensor({0, 1, 2, 1}, at::kLong);
-  }
-};
 
 TEST_CASE("laplace-lora: the function is the trained one, whatever part of the rank is observed") {
   test::ToyModel model;
@@ -170,7 +84,7 @@ TEST_CASE("laplace-lora: sums are those of examples one by one, labels in exact 
 }
 
 TEST_CASE("laplace-lora: neither batch size nor padding matters; parts sum to the union") {
-  TinyBert tiny;
+  TinyEncoder tiny("bert_tiny");
   const FactorMap factors = trained_factors(*tiny.model);
   const AdapterSpec spec = laplace_spec();
   const TensorMap all = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
@@ -191,7 +105,7 @@ TEST_CASE("laplace-lora: neither batch size nor padding matters; parts sum to th
   CHECK(shapes == statistics_of(*tiny.model, spec));
 }
 
-TEST_CASE("laplace-lora: sampled labels are keyed by example and tend to the expectation") {
+TEST_CASE("laplace-lora: sampled labels are keyed by text and tend to the expectation") {
   test::ToyModel model;
   const models::Batch data = test::toy_batch(3, /*rows=*/6);
   const FactorMap factors = trained_factors(model);
@@ -236,39 +150,8 @@ TEST_CASE("laplace-lora: what cannot be observed is refused with the remedy") {
                        doctest::Contains("regression"), core::ConfigError);
 }
 
-/// JJᵀ of every row by ordinary autograd on the factors [rows, classes, classes].
-at::Tensor autograd_gram(models::Model& model, const models::Batch& batch) {
-  const at::Tensor logits = model.logits(batch);
-  std::vector<at::Tensor> leaves;
-  for (const models::Linear* linear : model.linears()) {
-    leaves.push_back(layer_of(*linear).a());
-    leaves.push_back(layer_of(*linear).b());
-  }
-  std::vector<at::Tensor> rows;
-  for (std::int64_t row = 0; row < logits.size(0); ++row) {
-    std::vector<at::Tensor> classes;
-    for (std::int64_t c = 0; c < logits.size(1); ++c) {
-      std::vector<at::Tensor> flat;
-      for (const at::Tensor& g :
-           torch::autograd::grad({logits[row][c]}, leaves, {}, /*retain_graph=*/true)) {
-        flat.push_back(g.flatten());
-      }
-      classes.push_back(at::cat(flat));
-    }
-    const at::Tensor j = at::stack(classes).to(at::kDouble);
-    rows.push_back(at::mm(j, j.t()));
-  }
-  return at::stack(rows);
-}
-
-Curvature curvature_of(const TensorMap& statistics, const AdapterSpec& spec, double examples) {
-  return {.statistics = statistics,
-          .num_examples = examples,
-          .plan = sketch_plan(completed(spec), /*seed=*/3)};
-}
-
 TEST_CASE("linearisation: Jacobians are autograd's, row by row, with padding and packed tokens") {
-  TinyBert tiny;
+  TinyEncoder tiny("bert_tiny");
   const FactorMap factors = trained_factors(*tiny.model);
   const AdapterSpec spec = laplace_spec();
   const TensorMap statistics = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
@@ -287,7 +170,7 @@ TEST_CASE("linearisation: Jacobians are autograd's, row by row, with padding and
 }
 
 TEST_CASE("linearisation: a strong prior predicts the MAP; the last layer alone is a posterior") {
-  TinyBert tiny;
+  TinyEncoder tiny("bert_tiny");
   const FactorMap factors = trained_factors(*tiny.model);
   const AdapterSpec spec = laplace_spec();
   const TensorMap statistics = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
