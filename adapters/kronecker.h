@@ -82,9 +82,9 @@ class KroneckerPosterior {
   std::int64_t num_flat_ = 0;  ///< parameters in directions without an eigenpair
 };
 
-/// The λ of largest evidence, from 1e-12 to 1e16: where γ(λ) = λ‖θ̂‖² (MacKay, 1992), γ the effective
-/// number of parameters. γ falls and λ‖θ̂‖² grows with λ, so that there is one such λ, which bisection
-/// finds to rounding (the paper's code takes steps of Adam on log λ towards it).
+/// The λ of largest evidence, from 1e-12 to 1e16: where γ(λ) = λ‖θ̂‖² (MacKay, 1992), γ the
+/// effective number of parameters. γ falls and λ‖θ̂‖² grows with λ, so that there is one such λ,
+/// which bisection finds to rounding (the paper's code takes steps of Adam on log λ towards it).
 double precision_by_evidence(const KroneckerPosterior& posterior);
 
 }  // namespace drystone::adapters

@@ -12,6 +12,7 @@
 #include "cli/evaluate_ensemble.h"
 #include "cli/evaluate_predictives.h"
 #include "cli/evaluated_model.h"
+#include "cli/token_predictives.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
@@ -126,6 +127,28 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const data::Toke
   return dataset;
 }
 
+namespace {
+
+void check_uncertainty(const EvaluateOptions& options) {
+  if (options.mc_dropout > 0 && options.task != "classification") {
+    throw core::ConfigError("--mc-dropout: only with --task classification; leave it out");
+  }
+  if (options.posterior.empty()) return;
+  if (options.task == "regression" || options.task == "exact-match") {
+    throw core::ConfigError(
+        "--posterior: predicts with --task classification, causal-lm and multiple-choice; leave it "
+        "out");
+  }
+  for (const auto& [name, folder] :
+       {std::pair{"--adapter", options.adapter}, std::pair{"--ensemble", options.ensemble}}) {
+    if (folder.empty()) continue;
+    throw core::ConfigError(std::string(name) +
+                            ": --posterior holds the adapter as well; leave it out");
+  }
+}
+
+}  // namespace
+
 EvaluateOptions with_defaults(EvaluateOptions options) {
   find_task(options.task);
   if (options.max_length > 0) return options;
@@ -140,6 +163,7 @@ EvaluateOptions with_defaults(EvaluateOptions options) {
 
 Measurement evaluate(const EvaluateOptions& options, const MeasureHooks& hooks) {
   const Measure measure = find_task(options.task);
+  check_uncertainty(options);
   return options.ensemble.empty() ? measure(options, hooks) : evaluate_ensemble(options, hooks);
 }
 
@@ -153,12 +177,11 @@ Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& 
   const data::Dataset dataset =
       labelled_examples(options, model.tokenizer(), classes ? &*classes : nullptr);
   if (const bool compares = !options.posterior.empty() || options.mc_dropout > 0; compares) {
-    if (!classes) throw core::ConfigError("--posterior, --mc-dropout: only with classification");
     EvaluateOptions other = options;
     other.data = options.validation;
     data::Dataset validation;
     if (!other.data.empty()) validation = labelled_examples(other, model.tokenizer(), &*classes);
-    return evaluate_predictives(options, hooks, model, dataset, validation);
+    return evaluate_predictives(options, hooks, model, dataset, validation, classes->size());
   }
   std::vector<Json> predictions(dataset.size());
   std::vector<at::Tensor> all_logits;
@@ -202,6 +225,19 @@ LabelledSequences labelled_sequences(const EvaluateOptions& options, const Evalu
 Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHooks& hooks) {
   const EvaluatedModel model(options, models::Task::CausalLm, 1);
   const auto [dataset, kept, num_records] = labelled_sequences(options, model);
+  const std::size_t left_out = num_records - kept.size();
+  if (!options.posterior.empty()) {
+    EvaluateOptions other = options;
+    other.data = options.validation;
+    data::Dataset validation;
+    if (!other.data.empty()) validation = labelled_sequences(other, model).dataset;
+    Measurement compared = evaluate_token_predictives(options, hooks, model, dataset, validation);
+    if (left_out > 0) compared.metrics["left_out"] = static_cast<double>(left_out);
+    for (Json& entry : compared.predictions) {
+      entry["example"] = kept[entry["example"].get<std::size_t>()];
+    }
+    return compared;
+  }
   Measurement measurement;
   double nll = 0.0;
   double targets = 0.0;
@@ -216,7 +252,6 @@ Measurement evaluate_causal_lm(const EvaluateOptions& options, const MeasureHook
   measurement.metrics = {{"loss", nll / targets},
                          {"perplexity", client::perplexity(nll / targets)},
                          {"targets", targets}};
-  const std::size_t left_out = num_records - kept.size();
   if (left_out > 0) measurement.metrics["left_out"] = static_cast<double>(left_out);
   return measurement;
 }

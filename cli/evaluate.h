@@ -38,12 +38,13 @@ struct EvaluateOptions {
   std::int64_t max_examples = 0;      ///< 0: all; else the first ones
   std::int64_t max_new_tokens = 256;  ///< exact-match
   std::string device = "auto";
-  // classification:
+  // classification, causal-lm and multiple-choice:
   std::filesystem::path posterior;   ///< RUN/global of "laplace-lora", in place of `adapter`
-  std::int64_t samples = 10000;      ///< draws of the posterior's logits
+  std::int64_t samples = 0;          ///< draws of the logits; 0: 10,000, for causal-lm 32
   std::string prior = "evidence";    ///< evidence | validation | λ
   std::filesystem::path validation;  ///< data for the prior's choice and for a temperature
-  std::int64_t mc_dropout = 0;       ///< passes with the model's own dropout on; 0: none
+  // classification:
+  std::int64_t mc_dropout = 0;  ///< passes with the model's own dropout on; 0: none
 };
 
 struct Measurement {

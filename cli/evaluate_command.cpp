@@ -111,11 +111,13 @@ void add_data_options(CLI::App& app, EvaluateOptions& options) {
 
 void add_uncertainty_options(CLI::App& app, EvaluateOptions& options) {
   app.add_option("--posterior", options.posterior,
-                 "classification: RUN/global of a run with method laplace-lora; compares MAP, "
-                 "Laplace and last-layer predictions");
-  app.add_option("--samples", options.samples, "Draws of the posterior's logits")
+                 "classification, causal-lm, multiple-choice: RUN/global of a run with method "
+                 "laplace-lora; compares MAP, Laplace and last-layer predictions");
+  app.add_option("--samples", options.samples,
+                 "Draws of the posterior's logits; 0: 10,000, for causal-lm, where each takes a "
+                 "forward pass, 32")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--prior", options.prior,
                  "Precision of the posterior's prior: evidence, validation or a number")
       ->capture_default_str();

@@ -1,138 +1,57 @@
 #include "cli/evaluate_predictives.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
+#include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 
-#include "adapters/predictive.h"
+#include "cli/comparison.h"
 #include "cli/posterior.h"
-#include "cli/predictives.h"
-#include "core/check.h"
-#include "core/error.h"
-#include "core/text.h"
 
 namespace drystone::cli {
 
 namespace {
 
-constexpr std::uint64_t kDrawSeed = 0;  // of all draws: the same command gives the same numbers
-const core::StreamKey kDraws{.seed = kDrawSeed, .round = 0, .client = "", .purpose = "predictive"};
-
-at::Tensor labels_of(const data::Dataset& dataset) {
-  std::vector<std::int64_t> labels;
-  for (std::size_t i = 0; i < dataset.size(); ++i) labels.push_back(dataset.label(i));
-  return at::tensor(labels, at::kLong);
-}
-
-/// λ as a number; nullopt: to be chosen.
-std::optional<double> given_precision(const std::string& prior) {
-  if (prior == "evidence" || prior == "validation") return std::nullopt;
-  double value = 0.0;
-  const auto [end, error] = std::from_chars(prior.data(), prior.data() + prior.size(), value);
-  if (error == std::errc() && end == prior.data() + prior.size() && value > 0.0) return value;
-  throw core::ConfigError("--prior: " + core::quote(prior) +
-                          " is not evidence, validation or a positive precision");
-}
-
-/// Every half decade.
-std::vector<double> precision_grid() {
-  std::vector<double> grid;
-  for (double exponent = -2.0; exponent <= 8.0; exponent += 0.5) {
-    grid.push_back(std::pow(10.0, exponent));
-  }
-  return grid;
-}
-
-class Comparison {
+/// Texts and their classes.
+class LabelledTexts final : public PredictiveSource {
  public:
-  Comparison(const EvaluateOptions& options, const MeasureHooks& hooks, const EvaluatedModel& model)
-      : options_(options), hooks_(hooks), model_(model) {
-    if (options.posterior.empty()) return;
-    if (!options.adapter.empty()) {
-      throw core::ConfigError("--adapter: --posterior holds the adapter as well; leave it out");
-    }
-    posterior_.emplace(model.model(), read_posterior(options.posterior));
-    if (const auto precision = given_precision(options.prior)) {
-      for (FittedPosterior& fitted : posterior_->posteriors()) fitted.precision = *precision;
-    }
-  }
+  LabelledTexts(const EvaluateOptions& options, const MeasureHooks& hooks,
+                const EvaluatedModel& model, PosteriorModel* posterior,
+                const data::Dataset& dataset, std::int64_t num_classes)
+      : options_(options),
+        hooks_(hooks),
+        model_(model),
+        posterior_(posterior),
+        dataset_(dataset),
+        num_classes_(num_classes) {}
 
-  Measurement run(const data::Dataset& test, const data::Dataset& validation) {
-    const bool validates = posterior_ && options_.prior == "validation";
-    if (validates && validation.empty()) {
-      throw core::ConfigError("--prior validation: needs data of its own; set --validation");
-    }
-    double temperature = 1.0;
-    if (!validation.empty()) {
-      const auto fitted = fit(validation, validates);
-      if (!fitted) return {};
-      temperature = *fitted;
-    }
-    Predictives predictives(labels_of(test));
-    const bool ended = model_.for_each_batch(
-        test, hooks_, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
-          predict(encoded, batch, validation.empty() ? std::nullopt : std::optional(temperature),
-                  predictives);
+  at::Tensor labels() const override {
+    std::vector<std::int64_t> labels;
+    for (std::size_t i = 0; i < dataset_.size(); ++i) labels.push_back(dataset_.label(i));
+    return at::tensor(labels, at::kLong);
+  }
+  std::int64_t num_classes() const override { return num_classes_; }
+
+  bool for_each(const Ask& ask, const Body& body) override {
+    return model_.for_each_batch(
+        dataset_, hooks_, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
+          Part part{.examples = encoded.examples, .prediction = predict(ask, batch)};
+          if (ask.dropout) part.dropout = mc_dropout(encoded, batch);
+          body(part);
         });
-    if (!ended) return {};
-    Measurement measurement = predictives.measurement();
-    if (!validation.empty()) measurement.metrics["temperature"] = temperature;
-    if (!posterior_) return measurement;
-    for (const FittedPosterior& fitted : posterior_->posteriors()) {
-      measurement.metrics[fitted.name + ".precision"] = fitted.precision;
-      measurement.metrics[fitted.name + ".log_evidence"] =
-          fitted.posterior.log_evidence(fitted.precision);
-    }
-    return measurement;
   }
 
  private:
-  /// @return  the temperature; nullopt: stopped
-  std::optional<double> fit(const data::Dataset& validation, bool validates) {
-    const std::vector<double> grid = precision_grid();
-    Predictives predictives(labels_of(validation));
-    const auto name = [](std::size_t posterior, std::size_t precision) {
-      return std::to_string(posterior) + "/" + std::to_string(precision);
-    };
-    const bool ended = model_.for_each_batch(
-        validation, hooks_, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
-          if (!validates) return predictives.add("map", encoded.examples, map_of(batch));
-          const auto prediction = posterior_->predict(batch, grid);
-          predictives.add("map", encoded.examples, at::log_softmax(prediction.mean, -1));
-          for (std::size_t i = 0; i < prediction.each.size(); ++i) {
-            for (std::size_t j = 0; j < grid.size(); ++j) {
-              predictives.add(
-                  name(i, j), encoded.examples,
-                  adapters::monte_carlo(prediction.each[i][j], validation_samples(), kDraws));
-            }
-          }
-        });
-    if (!ended) return std::nullopt;
-    if (validates) {
-      for (std::size_t i = 0; i < posterior_->posteriors().size(); ++i) {
-        std::size_t best = 0;
-        for (std::size_t j = 1; j < grid.size(); ++j) {
-          if (predictives.nll(name(i, j)) < predictives.nll(name(i, best))) best = j;
-        }
-        posterior_->posteriors()[i].precision = grid[best];
-      }
-    }
-    return fit_temperature(predictives.log_probabilities("map"), predictives.labels());
+  PosteriorModel::Prediction predict(const Ask& ask, const models::Batch& batch) const {
+    if (posterior_ != nullptr && ask.covariances) return posterior_->predict(batch, ask.precisions);
+    return {.mean = logits(batch), .each = {}};
   }
-
-  std::int64_t validation_samples() const { return std::min<std::int64_t>(options_.samples, 1000); }
-
-  at::Tensor map_of(const models::Batch& batch) const {
-    return at::log_softmax(model_.model().logits(batch).to(at::kCPU, at::kDouble), -1);
+  at::Tensor logits(const models::Batch& batch) const {
+    return model_.model().logits(batch).to(at::kCPU, at::kDouble);
   }
 
   /// Passes with dropout, keyed by the pass and the batch's first example.
@@ -140,48 +59,34 @@ class Comparison {
     at::Tensor sum;
     for (std::int64_t pass = 0; pass < options_.mc_dropout; ++pass) {
       const std::string purpose = "mc-dropout/" + std::to_string(encoded.examples.front());
-      const auto key = static_cast<std::uint64_t>(pass);
-      model_.model().set_training(true, core::stream_seed({kDrawSeed, key, "", purpose}));
-      const at::Tensor p = map_of(batch).exp();
+      const core::StreamKey key{kPredictiveDraws.seed, static_cast<std::uint64_t>(pass), "",
+                                purpose};
+      model_.model().set_training(true, core::stream_seed(key));
+      const at::Tensor p = at::log_softmax(logits(batch), -1).exp();
       sum = sum.defined() ? sum + p : p;
     }
     model_.model().set_training(false, 0);
     return (sum / static_cast<double>(options_.mc_dropout)).log();
   }
 
-  void predict(const data::EncodedBatch& encoded, const models::Batch& batch,
-               std::optional<double> temperature, Predictives& predictives) {
-    std::optional<PosteriorModel::Prediction> prediction;
-    if (posterior_) prediction = posterior_->predict(batch);
-    const at::Tensor map = prediction ? at::log_softmax(prediction->mean, -1) : map_of(batch);
-    const auto add = [&](const std::string& name, const at::Tensor& log_p) {
-      predictives.add(name, encoded.examples, log_p);
-    };
-    add("map", map);
-    if (temperature) add("temperature", at::log_softmax(map / *temperature, -1));
-    if (options_.mc_dropout > 0) add("mc-dropout", mc_dropout(encoded, batch));
-    if (!prediction) return;
-    for (std::size_t i = 0; i < prediction->each.size(); ++i) {
-      const std::string& name = posterior_->posteriors()[i].name;
-      const adapters::GaussianLogits& logits = prediction->each[i].front();
-      add(name + ".mc", adapters::monte_carlo(logits, options_.samples, kDraws));
-      add(name + ".probit", adapters::probit(logits));
-      add(name + ".bridge", adapters::laplace_bridge(logits));
-    }
-  }
-
   const EvaluateOptions& options_;
   const MeasureHooks& hooks_;
   const EvaluatedModel& model_;
-  std::optional<PosteriorModel> posterior_;
+  PosteriorModel* posterior_;
+  const data::Dataset& dataset_;
+  std::int64_t num_classes_;
 };
 
 }  // namespace
 
 Measurement evaluate_predictives(const EvaluateOptions& options, const MeasureHooks& hooks,
                                  const EvaluatedModel& model, const data::Dataset& test,
-                                 const data::Dataset& validation) {
-  return Comparison(options, hooks, model).run(test, validation);
+                                 const data::Dataset& validation, std::int64_t num_classes) {
+  const std::unique_ptr<PosteriorModel> posterior = load_posterior(options, model.model());
+  LabelledTexts tested(options, hooks, model, posterior.get(), test, num_classes);
+  LabelledTexts validated(options, hooks, model, posterior.get(), validation, num_classes);
+  return compare_predictives(options, posterior.get(), tested,
+                             validation.empty() ? nullptr : &validated);
 }
 
 }  // namespace drystone::cli

@@ -7,14 +7,13 @@
 
 namespace drystone::cli {
 
-/// "map", then "temperature" (with validation data), "mc-dropout" (mean probabilities of passes
-/// with the model's own dropout on) and, for each posterior of the folder, ".mc", ".probit" and
-/// ".bridge"; also "NAME.precision" and "NAME.log_evidence" of each among the metrics.
+/// As compare_predictives; "mc-dropout" is the mean of the probabilities of passes with the model's
+/// own dropout on.
 /// @param validation  may be empty, unless options.prior is "validation"
 /// @return            no examples: stopped
 /// @throws core::ConfigError, core::IoError
 Measurement evaluate_predictives(const EvaluateOptions& options, const MeasureHooks& hooks,
                                  const EvaluatedModel& model, const data::Dataset& test,
-                                 const data::Dataset& validation);
+                                 const data::Dataset& validation, std::int64_t num_classes);
 
 }  // namespace drystone::cli

@@ -1,5 +1,8 @@
 #include "cli/posterior.h"
 
+#include <charconv>
+#include <cmath>
+#include <optional>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -8,6 +11,7 @@
 #include "client/global_model.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/text.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
 
@@ -50,6 +54,27 @@ void read_about(const fs::path& file, PosteriorFolder& folder) {
   }
 }
 
+/// λ as a number; nullopt: to be chosen.
+std::optional<double> given_precision(const std::string& prior) {
+  if (prior == "evidence" || prior == "validation") return std::nullopt;
+  double value = 0.0;
+  const auto [end, error] = std::from_chars(prior.data(), prior.data() + prior.size(), value);
+  if (error == std::errc() && end == prior.data() + prior.size() && value > 0.0) return value;
+  throw core::ConfigError("--prior: " + core::quote(prior) +
+                          " is not evidence, validation or a positive precision");
+}
+
+PosteriorModel::Prediction by_precision(const adapters::Linearisation::Answer& answer) {
+  PosteriorModel::Prediction prediction{.mean = answer.mean, .each = {}};
+  for (const at::Tensor& covariances : answer.covariances) {
+    auto& logits = prediction.each.emplace_back();
+    for (std::int64_t i = 0; i < covariances.size(0); ++i) {
+      logits.push_back({.mean = answer.mean, .covariance = covariances[i]});
+    }
+  }
+  return prediction;
+}
+
 }  // namespace
 
 PosteriorFolder read_posterior(const fs::path& folder) {
@@ -76,10 +101,12 @@ PosteriorModel::PosteriorModel(models::Model& model, const PosteriorFolder& fold
   pristine->apply(0, wire::PublishMode::Add, version)->install_for_evaluation(model);
   linearised_ = std::make_unique<adapters::Linearisation>(
       model, folder.spec, adapters::AdapterStart{.factors = &folder.factors});
-  const std::vector<std::pair<const char*, adapters::Uncertain>> kinds = {
-      {"laplace", adapters::Uncertain::Factors},
-      {"last-layer", adapters::Uncertain::Head},
-      {"laplace+head", adapters::Uncertain::All}};
+  std::vector<std::pair<const char*, adapters::Uncertain>> kinds = {
+      {"laplace", adapters::Uncertain::Factors}};
+  if (linearised_->is_classifier()) {
+    kinds.emplace_back("last-layer", adapters::Uncertain::Head);
+    kinds.emplace_back("laplace+head", adapters::Uncertain::All);
+  }
   for (const auto& [name, which] : kinds) {
     adapters::KroneckerPosterior posterior = linearised_->posterior(folder.curvature, which);
     const double precision = adapters::precision_by_evidence(posterior);
@@ -90,23 +117,57 @@ PosteriorModel::PosteriorModel(models::Model& model, const PosteriorFolder& fold
 
 PosteriorModel::~PosteriorModel() = default;
 
-PosteriorModel::Prediction PosteriorModel::predict(const models::Batch& batch,
-                                                   const std::vector<double>& precisions) {
+void PosteriorModel::describe(client::Metrics& metrics) const {
+  for (const FittedPosterior& fitted : posteriors_) {
+    metrics[fitted.name + ".precision"] = fitted.precision;
+    metrics[fitted.name + ".log_evidence"] = fitted.posterior.log_evidence(fitted.precision);
+  }
+}
+
+std::vector<adapters::Linearisation::Query> PosteriorModel::queries(
+    const std::vector<double>& precisions) const {
   std::vector<adapters::Linearisation::Query> queries;
   for (const FittedPosterior& fitted : posteriors_) {
     queries.push_back(
         {.posterior = &fitted.posterior,
          .precisions = precisions.empty() ? std::vector<double>{fitted.precision} : precisions});
   }
-  const auto answer = linearised_->predict(batch, queries);
-  Prediction prediction{.mean = answer.mean, .each = {}};
-  for (const at::Tensor& covariances : answer.covariances) {
-    auto& logits = prediction.each.emplace_back();
-    for (std::int64_t i = 0; i < covariances.size(0); ++i) {
-      logits.push_back({.mean = answer.mean, .covariance = covariances[i]});
-    }
+  return queries;
+}
+
+PosteriorModel::Prediction PosteriorModel::predict(const models::Batch& batch,
+                                                   const std::vector<double>& precisions) {
+  return by_precision(linearised_->predict(batch, queries(precisions)));
+}
+
+PosteriorModel::Prediction PosteriorModel::predict_choices(const models::Batch& batch,
+                                                           const std::vector<double>& precisions) {
+  return by_precision(linearised_->predict_choices(batch, queries(precisions)));
+}
+
+std::unique_ptr<PosteriorModel> load_posterior(const EvaluateOptions& options,
+                                               models::Model& model) {
+  if (options.posterior.empty()) return nullptr;
+  const std::optional<double> precision = given_precision(options.prior);
+  auto posterior = std::make_unique<PosteriorModel>(model, read_posterior(options.posterior));
+  for (FittedPosterior& fitted : posterior->posteriors()) {
+    fitted.precision = precision.value_or(fitted.precision);
   }
-  return prediction;
+  return posterior;
+}
+
+bool validates_prior(const EvaluateOptions& options) { return options.prior == "validation"; }
+
+std::vector<double> precision_grid() {
+  std::vector<double> grid;
+  for (double exponent = -2.0; exponent <= 8.0; exponent += 0.5) {
+    grid.push_back(std::pow(10.0, exponent));
+  }
+  return grid;
+}
+
+std::int64_t samples_of(const EvaluateOptions& options, std::int64_t fallback) {
+  return options.samples > 0 ? options.samples : fallback;
 }
 
 }  // namespace drystone::cli

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
-#include <ATen/ops/zeros.h>
 
 #include "core/check.h"
 
@@ -33,12 +34,14 @@ void Predictives::add(const std::string& name, const std::vector<std::size_t>& e
                       const at::Tensor& log_p) {
   auto found = std::ranges::find(all_, name, &std::pair<std::string, at::Tensor>::first);
   if (found == all_.end()) {
-    all_.emplace_back(name, at::zeros({labels_.size(0), log_p.size(1)}, at::kDouble));
+    all_.emplace_back(name, at::full({labels_.size(0), num_classes_},
+                                     -std::numeric_limits<double>::infinity(), at::kDouble));
     found = std::prev(all_.end());
   }
   for (std::size_t row = 0; row < examples.size(); ++row) {
-    found->second[static_cast<std::int64_t>(examples[row])].copy_(
-        log_p[static_cast<std::int64_t>(row)]);
+    found->second[static_cast<std::int64_t>(examples[row])]
+        .narrow(0, 0, log_p.size(1))
+        .copy_(log_p[static_cast<std::int64_t>(row)]);
   }
 }
 

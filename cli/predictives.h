@@ -14,10 +14,12 @@ namespace drystone::cli {
 /// Collects log p of several predictives over one data set, in the data set's order.
 class Predictives {
  public:
-  /// @param labels  [examples] int64
-  explicit Predictives(at::Tensor labels) : labels_(std::move(labels)) {}
+  /// @param labels       [examples] int64
+  /// @param num_classes  the most that an example has
+  Predictives(at::Tensor labels, std::int64_t num_classes)
+      : labels_(std::move(labels)), num_classes_(num_classes) {}
 
-  /// @param log_p  [n, classes] of the given examples
+  /// @param log_p  [n, classes] of the given examples; classes that they lack have probability 0
   void add(const std::string& name, const std::vector<std::size_t>& examples,
            const at::Tensor& log_p);
 
@@ -32,6 +34,7 @@ class Predictives {
 
  private:
   at::Tensor labels_;
+  std::int64_t num_classes_;
   std::vector<std::pair<std::string, at::Tensor>> all_;
 };
 

@@ -1,0 +1,28 @@
+#pragma once
+// Questions of multiple choice, and their answers as continuations of a prompt.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/evaluate.h"
+#include "data/dataset.h"
+#include "data/tokenizer.h"
+
+namespace drystone::cli {
+
+struct ChoiceQuestion {
+  std::string prompt;
+  std::vector<std::string> answers;  ///< what follows the prompt, with its leading space
+  std::size_t truth = 0;
+};
+
+/// Those of options.data, at most max_examples. @throws core::ConfigError, core::IoError
+std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options);
+
+/// Adds a sequence for each answer, in their order; its labels are the answer's tokens.
+void add_answers(const data::Tokenizer& tokenizer, const ChoiceQuestion& question,
+                 std::int64_t max_length, data::Dataset& dataset);
+
+}  // namespace drystone::cli
