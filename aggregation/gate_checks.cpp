@@ -11,6 +11,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/ones.h>
 
 #include "core/check.h"
 #include "tensors/safetensors.h"
@@ -49,15 +50,28 @@ at::Tensor float_tensor(const tensors::TensorInfo& info, core::ByteView bytes) {
   return at::from_blob(const_cast<std::uint8_t*>(bytes.data()), info.shape, at::kFloat);
 }
 
+/// One factor as far as the norms of its components go: of a selector only its entries, [rank, 1]
+/// or [1, rank].
+at::Tensor entries_of(const SafetensorsHeader& header, core::ByteView payload,
+                      const std::string& module, tensors::Side side, int64_t rank) {
+  const auto find = [&](const std::string& key) {
+    const auto found = header.tensors.find(key);
+    if (found == header.tensors.end()) return at::Tensor();
+    return float_tensor(found->second, tensors::tensor_bytes(header, found->second, payload));
+  };
+  if (const at::Tensor weight = find(tensors::weight_key(module, side)); weight.defined()) {
+    return weight;
+  }
+  const at::Tensor value = find(tensors::value_key(module, side));
+  return (value.defined() ? value : at::ones({rank})).unsqueeze(side == tensors::Side::A ? 1 : 0);
+}
+
 core::Expected<void> check_gauges(const SafetensorsHeader& header,
                                   const tensors::FactorSetShapes& shapes, core::ByteView payload) {
-  const auto tensor = [&](const std::string& key) {
-    const tensors::TensorInfo& info = header.tensors.at(key);
-    return float_tensor(info, tensors::tensor_bytes(header, info, payload));
-  };
   for (const auto& [name, shape] : shapes.modules) {
     auto checked =
-        check_gauge({.b = tensor(tensors::b_key(name)), .a = tensor(tensors::a_key(name))});
+        check_gauge({.b = entries_of(header, payload, name, tensors::Side::B, shape.rank),
+                     .a = entries_of(header, payload, name, tensors::Side::A, shape.rank)});
     if (!checked) return core::refuse(checked.error().code, name + ": " + checked.error().detail);
   }
   return {};
@@ -66,6 +80,7 @@ core::Expected<void> check_gauges(const SafetensorsHeader& header,
 /// NaN and infinity, tensor by tensor so that the refusal names one.
 core::Expected<void> check_all_finite(const SafetensorsHeader& header, core::ByteView payload) {
   for (const auto& [key, info] : header.tensors) {
+    if (info.dtype != at::ScalarType::Float) continue;  // indices
     auto checked = check_finite(tensors::tensor_bytes(header, info, payload));
     if (!checked) return core::refuse(checked.error().code, key + ": " + checked.error().detail);
   }
@@ -185,6 +200,8 @@ core::Expected<void> check_payload(core::ByteView payload, const AdapterLayout& 
   const auto shapes = tensors::describe(*header);
   if (!shapes) return tl::make_unexpected(shapes.error());
   if (auto checked = check_shapes(*shapes, plan, max_rank); !checked) return checked;
+  auto indices = tensors::check_selectors(*header, *shapes, payload);
+  if (!indices) return indices;
   if (auto checked = check_all_finite(*header, payload); !checked) return checked;
   return check_gauges(*header, *shapes, payload);
 }

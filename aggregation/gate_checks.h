@@ -39,7 +39,8 @@ core::Expected<void> check_finite(core::ByteView values);
 /// @param factors  float32, finite
 core::Expected<void> check_gauge(const tensors::Factors& factors);
 
-/// All of them on a whole payload, cheapest first: header, plan, finiteness, gauge. A payload that
+/// All of them on a whole payload, cheapest first: header, plan, indices, finiteness, gauge. A
+/// payload that
 /// passes has exactly the bytes that its shapes need. Nothing is allocated in proportion to what
 /// the payload claims. Works on mapped memory. The claim of a length is bounded before: layout.h,
 /// max_payload_bytes.

@@ -111,8 +111,11 @@ std::uint64_t max_header_bytes(const AdapterLayout& layout) {
   CheckedBytes bytes;
   bytes.add(kFixed);
   for (const auto& [name, module] : layout.modules) {
-    bytes.add_entry(tensors::a_key(name), 2);
-    bytes.add_entry(tensors::b_key(name), 2);
+    for (const tensors::Side side : {tensors::Side::A, tensors::Side::B}) {
+      // Whichever form it comes in: dense, or a selector's index and value.
+      bytes.add_entry(tensors::index_key(name, side, std::numeric_limits<std::int32_t>::max()), 2);
+    }
+    bytes.add_entry(tensors::value_key(name, tensors::Side::A), 1);  // at most one selects
   }
   for (const auto& [name, shape] : layout.dense) bytes.add_entry(name, shape.size());
   return bytes.total();

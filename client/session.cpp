@@ -206,7 +206,7 @@ void Session::on_trained(const TrainJob& job, std::optional<LocalResult> result)
   job_running_ = false;
   const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round;
   if (result && still_asked) {
-    const core::Bytes payload = tensors::to_bytes(result->update);
+    const core::Bytes payload = tensors::update_to_bytes(result->update);
     Finished finished{.manifest = {.round = job.plan.round,
                                    .attempt = job.plan.attempt,
                                    .client = settings_.client,

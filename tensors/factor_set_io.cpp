@@ -8,18 +8,9 @@
 namespace drystone::tensors {
 namespace {
 
-using core::Refusal;
-
-constexpr std::string_view kASuffix = ".lora_A.weight";
-constexpr std::string_view kBSuffix = ".lora_B.weight";
-
 const Metadata& factors_metadata() {
   static const Metadata metadata = {{"format", std::string(kFactorsFormat)}};
   return metadata;
-}
-
-bool is_factor_key(std::string_view key) {
-  return key.ends_with(kASuffix) || key.ends_with(kBSuffix);
 }
 
 void require_factors(const std::string& name, const Factors& factors) {
@@ -38,27 +29,49 @@ void require_dense(const std::string& name, const at::Tensor& tensor) {
   core::require(!is_factor_key(name), "factor set: dense part '" + name + "' is named as a factor");
 }
 
-/// The shape of a module whose A is given, or why it has none.
-core::Expected<FactorsShape> pair_shape(const SafetensorsHeader& header, const std::string& module,
-                                        const TensorInfo& a) {
-  const auto found = header.tensors.find(b_key(module));
-  if (found == header.tensors.end()) {
-    return core::refuse(Refusal::PlanMismatch, "factor set: '" + module + "' has A without B");
-  }
-  const TensorInfo& b = found->second;
-  if (a.shape.size() != 2 || b.shape.size() != 2 || b.shape[1] != a.shape[0] || a.shape[0] < 1 ||
-      a.shape[1] < 1 || b.shape[0] < 1) {
-    return core::refuse(Refusal::PlanMismatch,
-                        "factor set: '" + module + "' is no B [out, r], A [r, in] with r >= 1");
-  }
-  return FactorsShape{.out = b.shape[0], .in = a.shape[1], .rank = a.shape[0]};
+/// A selector, where that is smaller than the factor and the one beside it bounds its width.
+std::optional<Selector> selector_to_write(const Factors& factors, Side side) {
+  const int64_t width = side == Side::A ? factors.in_features() : factors.out_features();
+  const int64_t other = side == Side::A ? factors.out_features() : factors.in_features();
+  constexpr int64_t kNumbersPerEntry = 2;  // an index and a value
+  if (width <= kNumbersPerEntry || !may_select(width, other)) return std::nullopt;
+  const at::Tensor& factor = side == Side::A ? factors.a : factors.b;
+  return selector_of(factor.detach().to(at::kCPU), side);
 }
 
+void add_selector(NamedTensors& tensors, const std::string& module, Side side, int64_t width,
+                  const Selector& selector) {
+  tensors.emplace_back(index_key(module, side, width), selector.index);
+  if (selector.value.defined()) tensors.emplace_back(value_key(module, side), selector.value);
+}
+
+/// One module with one of its factors as a selector, A rather than B, if it has one.
+void add_shortest(NamedTensors& tensors, const std::string& name, const Factors& pair) {
+  const auto a = selector_to_write(pair, Side::A);
+  const auto b = a ? std::nullopt : selector_to_write(pair, Side::B);
+  if (a) {
+    add_selector(tensors, name, Side::A, pair.in_features(), *a);
+  } else {
+    tensors.emplace_back(a_key(name), pair.a);
+  }
+  if (b) {
+    add_selector(tensors, name, Side::B, pair.out_features(), *b);
+  } else {
+    tensors.emplace_back(b_key(name), pair.b);
+  }
+}
+
+enum class Form { Dense, Shortest };
+
 /// Tensors in the order in which they are written.
-NamedTensors in_order(const FactorSet& factors) {
+NamedTensors in_order(const FactorSet& factors, Form form) {
   NamedTensors tensors;
   for (const auto& [name, pair] : factors.modules) {
     require_factors(name, pair);
+    if (form == Form::Shortest) {
+      add_shortest(tensors, name, pair);
+      continue;
+    }
     tensors.emplace_back(a_key(name), pair.a);
     tensors.emplace_back(b_key(name), pair.b);
   }
@@ -69,6 +82,27 @@ NamedTensors in_order(const FactorSet& factors) {
   return tensors;
 }
 
+/// One factor of a module, dense, in whichever form it stands.
+/// @param tensor  key → tensor, of those that the header has
+template <typename Get>
+at::Tensor factor_of(const SafetensorsHeader& header, const std::string& module, Side side,
+                     const FactorsShape& shape, const Get& tensor) {
+  const std::string weight = weight_key(module, side);
+  if (header.tensors.contains(weight)) return tensor(weight);
+  const std::string value = value_key(module, side);
+  const Selector selector = {
+      .index = tensor(index_key(module, side, shape.width(side))),
+      .value = header.tensors.contains(value) ? tensor(value) : at::Tensor()};
+  return dense_factor(selector, side, shape.width(side));
+}
+
+template <typename Get>
+Factors factors_of(const SafetensorsHeader& header, const std::string& module,
+                   const FactorsShape& shape, const Get& tensor) {
+  return {.b = factor_of(header, module, Side::B, shape, tensor),
+          .a = factor_of(header, module, Side::A, shape, tensor)};
+}
+
 FactorSet copy_all(const SafetensorsHeader& header, const FactorSetShapes& shapes,
                    core::ByteView payload) {
   const auto copy = [&](const std::string& key) {
@@ -77,58 +111,39 @@ FactorSet copy_all(const SafetensorsHeader& header, const FactorSetShapes& shape
   };
   FactorSet factors;
   for (const auto& [name, shape] : shapes.modules) {
-    factors.modules.emplace(name, Factors{.b = copy(b_key(name)), .a = copy(a_key(name))});
+    factors.modules.emplace(name, factors_of(header, name, shape, copy));
   }
   for (const auto& [name, shape] : shapes.dense) factors.dense.emplace(name, copy(name));
   return factors;
 }
 
+core::Expected<FactorSetShapes> checked_shapes(const SafetensorsHeader& header,
+                                               core::ByteView payload) {
+  auto shapes = describe(header);
+  if (!shapes) return shapes;
+  const auto checked = check_selectors(header, *shapes, payload);
+  if (!checked) return tl::make_unexpected(checked.error());
+  return shapes;
+}
+
 FactorSetShapes describe_file(const SafetensorsFile& file) {
-  auto shapes = describe(file.header());
+  auto shapes = checked_shapes(file.header(), file.bytes());
   if (!shapes) throw core::IoError(file.path().string() + ": " + shapes.error().detail);
   return std::move(*shapes);
 }
 
 }  // namespace
 
-std::string a_key(std::string_view module) { return std::string(module) + std::string(kASuffix); }
-
-std::string b_key(std::string_view module) { return std::string(module) + std::string(kBSuffix); }
-
-core::Expected<FactorSetShapes> describe(const SafetensorsHeader& header) {
-  const auto format = header.metadata.find("format");
-  if (format == header.metadata.end() || format->second != kFactorsFormat) {
-    return core::refuse(Refusal::PlanMismatch, "factor set: the metadata does not say format " +
-                                                   std::string(kFactorsFormat));
-  }
-  FactorSetShapes shapes;
-  std::size_t num_b = 0;
-  for (const auto& [key, info] : header.tensors) {
-    if (info.dtype != at::ScalarType::Float) {
-      return core::refuse(Refusal::PlanMismatch, "factor set: '" + key + "' is not float32");
-    }
-    if (key.ends_with(kASuffix) && key.size() > kASuffix.size()) {
-      const std::string module = key.substr(0, key.size() - kASuffix.size());
-      const auto shape = pair_shape(header, module, info);
-      if (!shape) return tl::make_unexpected(shape.error());
-      shapes.modules.emplace(module, *shape);
-    } else if (is_factor_key(key)) {
-      ++num_b;
-    } else {
-      shapes.dense.emplace(key, info.shape);
-    }
-  }
-  if (num_b != shapes.modules.size()) {  // each A has its B, so a surplus is a B alone
-    return core::refuse(Refusal::PlanMismatch, "factor set: a module has B without A");
-  }
-  return shapes;
-}
-
 FactorSetFile::FactorSetFile(const std::filesystem::path& file)
     : file_(file), shapes_(describe_file(file_)) {}
 
 Factors FactorSetFile::module(const std::string& name) const {
-  return {.b = file_.tensor(b_key(name)), .a = file_.tensor(a_key(name))};
+  const auto found = shapes_.modules.find(name);
+  if (found == shapes_.modules.end()) {
+    throw core::IoError(file_.path().string() + ": holds no module '" + name + "'");
+  }
+  return factors_of(file_.header(), name, found->second,
+                    [&](const std::string& key) { return file_.tensor(key); });
 }
 
 at::Tensor FactorSetFile::dense(const std::string& name) const { return file_.tensor(name); }
@@ -156,14 +171,18 @@ void FactorSetWriter::add_dense(const std::string& name, const at::Tensor& tenso
 void FactorSetWriter::finish() { writer_.finish(); }
 
 core::Bytes to_bytes(const FactorSet& factors) {
-  return to_safetensors(in_order(factors), factors_metadata());
+  return to_safetensors(in_order(factors, Form::Dense), factors_metadata());
+}
+
+core::Bytes update_to_bytes(const FactorSet& factors) {
+  return to_safetensors(in_order(factors, Form::Shortest), factors_metadata());
 }
 
 core::Expected<FactorSet> factor_set_from_bytes(core::ByteView payload,
                                                 const SafetensorsLimits& limits) {
   const auto header = parse_safetensors(payload, limits);
   if (!header) return tl::make_unexpected(header.error());
-  const auto shapes = describe(*header);
+  const auto shapes = checked_shapes(*header, payload);
   if (!shapes) return tl::make_unexpected(shapes.error());
   return copy_all(*header, *shapes, payload);
 }

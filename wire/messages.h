@@ -15,7 +15,7 @@
 
 namespace drystone::wire {
 
-inline constexpr std::uint32_t kProtocolVersion = 2;
+inline constexpr std::uint32_t kProtocolVersion = 3;
 
 /// Bytes together with the signature over exactly these bytes.
 struct Signed {

@@ -144,6 +144,54 @@ TEST_CASE("check_payload: one number that is not finite is found wherever it lie
   }
 }
 
+/// good_update, the A of "q" being basis vectors times `value`.
+tensors::FactorSet selecting_update(double value, int64_t rank = 2) {
+  tensors::FactorSet update = good_update(rank);
+  at::Tensor& a = update.modules["q"].a;
+  a.zero_();
+  for (int64_t i = 0; i < rank; ++i) a[i][i] = value;
+  return update;
+}
+
+TEST_CASE("check_payload: a factor as indices passes and fails as its dense form does") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double value : {1.0, 2.0, 900.0, 2000.0, 1e30, nan}) {
+    CAPTURE(value);
+    for (const int64_t rank : {2L, kQuota + 1}) {
+      const tensors::FactorSet update = selecting_update(value, rank);
+      const core::Bytes dense = tensors::to_bytes(update);
+      const core::Bytes short_form = tensors::update_to_bytes(update);
+      REQUIRE(short_form != dense);
+      const auto expected = check_payload(dense, plan(), kQuota);
+      const auto actual = check_payload(short_form, plan(), kQuota);
+      REQUIRE(actual.has_value() == expected.has_value());
+      if (!actual) CHECK(actual.error().code == expected.error().code);
+    }
+  }
+}
+
+TEST_CASE("check_payload: indices beyond the plan's width, of any bits, are refused") {
+  const core::Bytes good = tensors::update_to_bytes(selecting_update(1.0));
+  REQUIRE(check_payload(good, plan(), kQuota).has_value());
+  const auto header = tensors::parse_safetensors(good).value();
+  const auto& info = header.tensors.at(tensors::index_key("q", tensors::Side::A, 8));
+  const std::int32_t beyond = std::numeric_limits<std::int32_t>::max();
+  for (const std::int32_t bad : {8, -1, 0x7f800000, beyond}) {
+    CAPTURE(bad);
+    core::Bytes bytes = good;
+    std::memcpy(bytes.data() + header.data_offset + info.begin + 4, &bad, sizeof bad);
+    const auto checked = check_payload(bytes, plan(), kQuota);
+    REQUIRE_FALSE(checked.has_value());
+    CHECK(checked.error().code == Refusal::PlanMismatch);
+    CHECK(checked.error().detail.find("q.lora_A.index.8") != std::string::npos);
+  }
+  tensors::FactorSet wider = selecting_update(1.0);
+  wider.modules["q"].a = at::zeros({2, 9});
+  for (int64_t i = 0; i < 2; ++i) wider.modules["q"].a[i][i] = 1.0;
+  CHECK(check_payload(tensors::update_to_bytes(wider), plan(), kQuota).error().code ==
+        Refusal::PlanMismatch);
+}
+
 TEST_CASE("check_finite: finds each position in a long run, and accepts extremes") {
   std::vector<float> values(5000, std::numeric_limits<float>::max());
   values[17] = std::numeric_limits<float>::denorm_min();
@@ -196,20 +244,22 @@ TEST_CASE("check_gauge: one bad component among good ones is named") {
 }
 
 TEST_CASE("check_payload: truncations and flips are refused or harmless, never a crash") {
-  const core::Bytes good = tensors::to_bytes(good_update());
-  for (std::size_t length = 0; length < good.size(); ++length) {
-    const auto checked = check_payload(core::ByteView(good).first(length), plan(), kQuota);
-    REQUIRE_FALSE(checked.has_value());
+  for (const core::Bytes& good :
+       {tensors::to_bytes(good_update()), tensors::update_to_bytes(selecting_update(2.0))}) {
+    for (std::size_t length = 0; length < good.size(); ++length) {
+      const auto checked = check_payload(core::ByteView(good).first(length), plan(), kQuota);
+      REQUIRE_FALSE(checked.has_value());
+    }
+    core::SplitMix64 random(1);
+    for (int trial = 0; trial < 5000; ++trial) {
+      core::Bytes bytes = good;
+      bytes[random.below(bytes.size())] ^= static_cast<std::uint8_t>(1 + random.below(255));
+      if (check_payload(bytes, plan(), kQuota)) CHECK(tensors::factor_set_from_bytes(bytes));
+    }
+    core::Bytes longer = good;
+    longer.push_back(0);
+    CHECK(check_payload(longer, plan(), kQuota).error().code == Refusal::PayloadMismatch);
   }
-  core::SplitMix64 random(1);
-  for (int trial = 0; trial < 5000; ++trial) {
-    core::Bytes bytes = good;
-    bytes[random.below(bytes.size())] ^= static_cast<std::uint8_t>(1 + random.below(255));
-    (void)check_payload(bytes, plan(), kQuota);
-  }
-  core::Bytes longer = good;
-  longer.push_back(0);
-  CHECK(check_payload(longer, plan(), kQuota).error().code == Refusal::PayloadMismatch);
 }
 
 }  // namespace

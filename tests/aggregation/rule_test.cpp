@@ -1,5 +1,6 @@
 #include "aggregation/rule.h"
 
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -360,6 +361,38 @@ TEST_CASE("flora: what was cut of a module that nobody adapts any more is publis
   round.run(config_of("flora"));
   check_close(test::dense(round.result().modules.at("m.v")),
               test::dense(carried.modules.at("m.v")));
+}
+
+TEST_CASE("every rule: updates with indices publish the bits that their dense forms do") {
+  for (const std::string& rule : rule_names()) {
+    for (const char* compaction : {"lossless", "none"}) {
+      CAPTURE(rule);
+      CAPTURE(compaction);
+      Round round;
+      for (int client = 0; client < 3; ++client) {
+        const std::string name = "client-" + std::to_string(client);
+        tensors::FactorSet update;
+        update.modules["m.k"] = test::random_factors(31, name + "k", kOut, kIn, 4);
+        update.modules["m.k"].a = at::zeros({4, kIn});
+        update.modules["m.q"] = test::random_factors(31, name + "q", kOut, kIn, 4);
+        update.modules["m.q"].b = at::zeros({kOut, 4});
+        for (int64_t i = 0; i < 4; ++i) {
+          update.modules["m.k"].a[i][3 * i] = 1.0;
+          update.modules["m.q"].b[5 * i][i] = 1.3;  // alpha / r
+        }
+        update.dense["bias"] = test::random_tensor(31, name, {5});
+        round.add(name, 10, update);
+      }
+      round.run(config_of(rule, compaction), "dense");
+      for (const AcceptedUpdate& update : round.job().updates) {
+        const auto bytes = tensors::update_to_bytes(tensors::read_factor_set(update.payload));
+        CHECK(bytes.size() < content(update.payload).size());
+        std::ofstream(update.payload, std::ios::binary) << core::as_text(bytes);
+      }
+      round.run(config_of(rule, compaction), "indices");
+      CHECK(content(round.file("indices")) == content(round.file("dense")));
+    }
+  }
 }
 
 TEST_CASE("rules: uniform weights") {

@@ -100,7 +100,10 @@ TEST_CASE("programs: so does an ensemble of two clusters, beside a client of the
 }
 
 TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {
-  const TinyFederation tiny;
+  // Updates in both forms: dense factors, and indices.
+  const TinyFederation tiny(
+      "[[clients]]\nrank = 4\n[[clients]]\nmethod = \"sbora-fa\"\ncount = 2\n"
+      "[[clients]]\nrank = 1\nmethod = \"sbora-fb\"\n");
   const Deployment deployment(tiny);
   std::vector<Process> clients;
   for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));

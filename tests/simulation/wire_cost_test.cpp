@@ -5,7 +5,10 @@
 #include <sstream>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
+#include "aggregation/rule.h"
+#include "core/files.h"
 #include "simulation/simulator.h"
 #include "tensors/checkpoint.h"
 #include "tensors/factor_set_io.h"
@@ -76,4 +79,37 @@ TEST_CASE("wire: a round sends at most 1.05 times the bytes of the factors, each
   CAPTURE(fetched / version);
   CHECK(fetched <= 1.05 * 3 * version);
   CHECK(fetched >= 2 * version);
+}
+
+TEST_CASE("wire: SBoRA's updates are half of their dense form, and publish the same bits") {
+  for (const char* method : {"sbora-fa", "sbora-fb"}) {
+    CAPTURE(method);
+    const TinyFederation tiny("[[clients]]\ncount = 2\n");
+    widen(tiny.path() / "model");
+    core::Config config = tiny.config({"federation.rounds=1", "training.rank=8"});
+    config.clients[0].training.method = method;
+    const auto outcome =
+        simulation::simulate(config, {.run_dir = tiny.path() / "run", .device = "cpu", .stop = {}});
+    REQUIRE(outcome.report.rounds.size() == 1);
+    const fs::path version = tiny.path() / "run" / "versions" / "0001";
+    double sent = 0.0;
+    double dense = 0.0;
+    aggregation::AggregationJob job{
+        .updates = {}, .carry_in = {}, .output = tiny.path() / "again", .carry_out = {}};
+    const auto record = nlohmann::json::parse(std::ifstream(version / "version.json"));
+    for (const auto& update : record.at("updates")) {
+      const std::string client = update.at("client");
+      const fs::path file = version / "updates" / (client + ".safetensors");
+      const fs::path whole = tiny.path() / client;
+      tensors::write_factor_set(whole, tensors::read_factor_set(file));
+      sent += static_cast<double>(fs::file_size(file));
+      dense += static_cast<double>(fs::file_size(whole));
+      job.updates.push_back({client, update.at("num_examples"), whole});
+    }
+    CAPTURE(sent / dense);
+    CHECK(sent < 0.55 * dense);
+    (void)aggregation::make_rule(config.aggregation)->aggregate(job);
+    CHECK(core::read_file(job.output, 1 << 24) ==
+          core::read_file(version / "factors.safetensors", 1 << 24));
+  }
 }
