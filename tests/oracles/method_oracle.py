@@ -1,30 +1,17 @@
 """Writes tests/adapters/fixtures/method_steps.json: five AdamW steps of every method in float64.
 
-One linear layer W [6, 5] classifies the rows of X [8, 5]; a method is its leaves, its effective
-weight and what it adds to the loss. Written from the formulas, not from Drystone's code.
+The setting is one_layer.py's; a method is its leaves, its effective weight and what it adds to the
+loss. Written from the formulas, not from Drystone's code.
 Run: .venv/bin/python tests/oracles/method_oracle.py   (needs torch)
 """
-import json
 import math
-import pathlib
 
+import one_layer
 import torch
+from one_layer import A, B, DECAY, LABELS, RANK, RATE, SCALE, STEPS, W, X
 from torch.nn.functional import cross_entropy, log_softmax
 
-OUT = pathlib.Path(__file__).parent.parent / "adapters" / "fixtures" / "method_steps.json"
-STEPS, RATE, DECAY, RANK, ALPHA = 5, 0.03, 0.1, 2, 3.0
-SCALE = ALPHA / RANK
 MASK = 2**64 - 1
-torch.set_default_dtype(torch.float64)
-torch.manual_seed(3)
-W, X = torch.randn(6, 5), torch.randn(8, 5)
-LABELS = torch.randint(0, 6, (8,))
-A, B = torch.randn(RANK, 5) * 0.4, torch.randn(6, RANK) * 0.4
-CASES = {}
-
-
-def numbers(tensor):
-    return {"shape": list(tensor.shape), "values": tensor.detach().flatten().tolist()}
 
 
 class Stream:
@@ -85,16 +72,11 @@ def case(name, method, leaves, weight, extra=lambda p, z, t: 0.0, after=lambda p
         gradients = torch.autograd.grad(loss, list(p.values()))
         adam.step(p, dict(zip(p, gradients)))
         after(p)
-    CASES[name] = {"method": method, "options": options, "delta": numbers(weight(p) - base),
-                   "start": {n: numbers(v) for n, v in leaves.items()},
-                   "end": {n: numbers(v) for n, v in p.items()}}
+    one_layer.add_case(name, method, options, weight(p) - base, leaves, p)
 
 
 def pissa():
-    u, s, vt = torch.linalg.svd(W)
-    sign = torch.sign(u.gather(0, u.abs().argmax(0, keepdim=True)))[0, :RANK]
-    root = (s[:RANK] / SCALE).sqrt() * sign
-    a0, b0 = root[:, None] * vt[:RANK], u[:, :RANK] * root
+    a0, b0 = one_layer.pissa_start()
     leaves = {"lora_A": a0, "lora_B": b0}
     return leaves, lambda p: W - SCALE * b0 @ a0 + SCALE * p["lora_B"] @ p["lora_A"]
 
@@ -286,10 +268,7 @@ def bilora(form):
         for n, k in zip(lower, kept):
             p[n].data.copy_(k)
         upper_adam.step(v, direct + (sides[1] - sides[0]) / (2 * epsilon))
-    CASES[f"bilora {form}"] = {"method": "bilora", "options": {"orthogonality": form},
-                               "delta": numbers(weight() - W),
-                               "start": {n: numbers(x) for n, x in leaves.items()},
-                               "end": {n: numbers(x) for n, x in p.items()}}
+    one_layer.add_case(f"bilora {form}", "bilora", {"orthogonality": form}, weight() - W, leaves, p)
 
 
 class UpperAdam:
@@ -318,6 +297,4 @@ lora_ensemble()
 bilora("squared")
 bilora("adalora")
 flat_lora()
-OUT.write_text(json.dumps(
-    {"steps": STEPS, "rate": RATE, "decay": DECAY, "rank": RANK, "alpha": ALPHA,
-     "weight": numbers(W), "x": numbers(X), "labels": LABELS.tolist(), "cases": CASES}) + "\n")
+one_layer.write("method_steps.json")

@@ -1,33 +1,20 @@
 """Writes tests/adapters/fixtures/pair_steps.json: five steps of LoRA-Pro and LoRA-RITE in float64.
 
-The setting is method_oracle.py's: one linear layer W [6, 5] classifies the rows of X [8, 5].
-Written from the papers' formulas, not from Drystone's code; least-squares problems are solved as
-such (numpy.linalg.lstsq over all unknowns) where Drystone uses closed forms.
+The setting is one_layer.py's. Written from the papers' formulas, not from Drystone's code;
+least-squares problems are solved as such (numpy.linalg.lstsq over all unknowns) where Drystone uses
+closed forms.
 Run: .venv/bin/python tests/oracles/pair_optimizer_oracle.py   (needs numpy and torch)
 """
-import json
 import math
-import pathlib
 
 import numpy as np
+import one_layer
 import torch
+from one_layer import A, ALPHA, B, DECAY, LABELS, RANK, RATE, SCALE, STEPS, W, X
 from torch.nn.functional import cross_entropy
 
-OUT = pathlib.Path(__file__).parent.parent / "adapters" / "fixtures" / "pair_steps.json"
-STEPS, RATE, DECAY, RANK, ALPHA = 5, 0.03, 0.1, 2, 3.0
-torch.set_default_dtype(torch.float64)
-torch.manual_seed(3)
-W, X = torch.randn(6, 5), torch.randn(8, 5)
-LABELS = torch.randint(0, 6, (8,))
-A, B = torch.randn(RANK, 5) * 0.4, torch.randn(6, RANK) * 0.4
-CASES = {}
 
-
-def numbers(values):
-    return {"shape": list(values.shape), "values": np.asarray(values).flatten().tolist()}
-
-
-def case(name, method, start, make_step, options, scale=ALPHA / RANK, offset=0.0):
+def case(name, method, start, make_step, options, scale=SCALE, offset=0.0):
     """`offset` is what the product holds at the start and the base lacks (PiSSA)."""
     a, b = (t.numpy().copy() for t in start)
     step = make_step(scale)
@@ -37,10 +24,8 @@ def case(name, method, start, make_step, options, scale=ALPHA / RANK, offset=0.0
         loss = cross_entropy(X @ (W + delta(ta, tb)).T, LABELS)
         ga, gb = (g.numpy() for g in torch.autograd.grad(loss, [ta, tb]))
         a, b = step(t, a, b, ga, gb)
-    CASES[name] = {"method": method, "options": options,
-                   "delta": numbers(delta(torch.tensor(a), torch.tensor(b))),
-                   "start": {"lora_A": numbers(start[0]), "lora_B": numbers(start[1])},
-                   "end": {"lora_A": numbers(a), "lora_B": numbers(b)}}
+    one_layer.add_case(name, method, options, delta(torch.tensor(a), torch.tensor(b)),
+                       {"lora_A": start[0], "lora_B": start[1]}, {"lora_A": a, "lora_B": b})
 
 
 class Adam:
@@ -146,13 +131,6 @@ def lora_rite(moments, escape, clip, damping, warmup, balance=False):
     return make
 
 
-def pissa_start(scale):
-    u, s, vt = torch.linalg.svd(W)
-    sign = torch.sign(u.gather(0, u.abs().argmax(0, keepdim=True)))[0, :RANK]
-    root = (s[:RANK] / scale).sqrt() * sign
-    return root[:, None] * vt[:RANK], u[:, :RANK] * root
-
-
 FRESH = (A, torch.zeros_like(B))
 paper = {"damping": 0.0, "warmup": 0}
 case("lora-pro efficient", "lora-pro", (A, B), lora_pro("efficient", "sylvester", 0, 0), paper)
@@ -167,10 +145,10 @@ case("lora-pro full, fresh", "lora-pro", FRESH, lora_pro("full", "sylvester", 0.
 case("lora-pro full, rslora, symmetric", "lora-pro", (A, B), lora_pro("full", "symmetric", 0, 0),
      paper | {"mode": "full", "x": "symmetric", "parameterisation": "rslora"},
      scale=ALPHA / math.sqrt(RANK))
-a0, b0 = pissa_start(ALPHA / RANK)
+a0, b0 = one_layer.pissa_start()
 case("lora-pro full, pissa", "lora-pro", (a0, b0), lora_pro("full", "sylvester", 0, 0),
      paper | {"mode": "full", "parameterisation": "pissa", "svd": "exact"},
-     offset=ALPHA / RANK * b0 @ a0)
+     offset=SCALE * b0 @ a0)
 plain = {"clip": 0.0, "damping": 0.0, "warmup": 0}
 case("lora-rite", "lora-rite", (A, B), lora_rite("code", False, 0, 0, 0), plain)
 case("lora-rite, escape, clip", "lora-rite", (A, B), lora_rite("code", True, 0.5, 0, 0),
@@ -181,6 +159,4 @@ case("lora-rite, damping, fresh", "lora-rite", FRESH, lora_rite("code", False, 0
      plain | {"damping": 0.02})
 case("lora-rite, balance", "lora-rite", (A, 3 * B), lora_rite("code", False, 0, 0, 0, True),
      plain | {"balance": True})
-OUT.write_text(json.dumps(
-    {"steps": STEPS, "rate": RATE, "decay": DECAY, "rank": RANK, "alpha": ALPHA,
-     "weight": numbers(W), "x": numbers(X), "labels": LABELS.tolist(), "cases": CASES}) + "\n")
+one_layer.write("pair_steps.json")

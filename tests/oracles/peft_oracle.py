@@ -5,6 +5,10 @@ peft_oracle.py base DIR    writes a tiny random sequence classifier to DIR/FAMIL
 peft_oracle.py logits DIR  loads DIR/FAMILY/adapter onto it with PEFT, writes its logits for two rows
                            of ids to DIR/FAMILY/logits.safetensors and PEFT's own copy of the adapter
                            to DIR/FAMILY/resaved
+
+And of tests/simulation/member_adapters_test.cpp:
+
+peft_oracle.py causal MODEL ADAPTER  the same of a language model in MODEL: ADAPTER/logits.safetensors
 """
 import pathlib
 import sys
@@ -14,8 +18,8 @@ warnings.filterwarnings("ignore")
 import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
-from transformers import (AutoModelForSequenceClassification, BertConfig,  # noqa: E402
-                          DebertaV2Config, RobertaConfig)
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification,  # noqa: E402
+                          BertConfig, DebertaV2Config, RobertaConfig)
 
 CONFIGS = {
     "bert": (BertConfig, {}),
@@ -37,17 +41,25 @@ def make_base(folder, family):
     model.save_pretrained(folder / "base")
 
 
-def compute_logits(folder):
-    base = AutoModelForSequenceClassification.from_pretrained(folder / "base", num_labels=3)
-    model = PeftModel.from_pretrained(base, folder / "adapter").eval()
+def write_logits(base, adapter, out):
+    model = PeftModel.from_pretrained(base, adapter).eval()
     with torch.no_grad():
         logits = model(input_ids=torch.arange(5, 17).view(2, 6)).logits
-    save_file({"logits": logits.contiguous()}, folder / "logits.safetensors")
-    model.save_pretrained(folder / "resaved")
+    save_file({"logits": logits.contiguous()}, out / "logits.safetensors")
+    return model
 
 
-for name in CONFIGS:
-    if sys.argv[1] == "base":
-        make_base(pathlib.Path(sys.argv[2]) / name, name)
-    else:
-        compute_logits(pathlib.Path(sys.argv[2]) / name)
+def compute_logits(folder):
+    base = AutoModelForSequenceClassification.from_pretrained(folder / "base", num_labels=3)
+    write_logits(base, folder / "adapter", folder).save_pretrained(folder / "resaved")
+
+
+paths = [pathlib.Path(argument) for argument in sys.argv[2:]]
+if sys.argv[1] == "causal":
+    write_logits(AutoModelForCausalLM.from_pretrained(paths[0]), paths[1], paths[1])
+else:
+    for name in CONFIGS:
+        if sys.argv[1] == "base":
+            make_base(paths[0] / name, name)
+        else:
+            compute_logits(paths[0] / name)
