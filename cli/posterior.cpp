@@ -13,6 +13,7 @@
 #include "core/files.h"
 #include "core/text.h"
 #include "tensors/factor_set_io.h"
+#include "tensors/member_names.h"
 #include "tensors/peft_io.h"
 
 namespace drystone::cli {
@@ -88,7 +89,8 @@ PosteriorFolder read_posterior(const fs::path& folder) {
   tensors::FactorSet set = tensors::read_factor_set(folder / "posterior.safetensors");
   result.factors = std::move(set.modules);
   for (auto& [name, tensor] : set.dense) {
-    result.curvature.statistics[name.substr(tensors::kStatistics.size())] = std::move(tensor);
+    const auto statistic = tensors::statistic_name(name);
+    if (statistic) result.curvature.statistics[*statistic] = std::move(tensor);
   }
   result.head = tensors::read_peft(folder).dense;
   return result;

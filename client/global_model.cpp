@@ -130,8 +130,8 @@ void GlobalState::add_modules(const std::map<std::string, tensors::Factors>& mod
 
 void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dense) {
   for (const auto& [name, published] : dense) {
-    if (name.starts_with(tensors::kStatistics)) {
-      tensors::add_statistic(statistics_, name.substr(tensors::kStatistics.size()), published);
+    if (const auto statistic = tensors::statistic_name(name)) {
+      tensors::add_statistic(statistics_, *statistic, published);
       continue;
     }
     const at::Tensor& current = find(dense_, name, "dense part");

@@ -140,9 +140,9 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
 std::map<std::string, at::Tensor> take_statistics(tensors::FactorSet& global) {
   std::map<std::string, at::Tensor> statistics;
   std::erase_if(global.dense, [&](const auto& part) {
-    if (!part.first.starts_with(tensors::kStatistics)) return false;
-    statistics[part.first.substr(tensors::kStatistics.size())] = part.second;
-    return true;
+    const auto statistic = tensors::statistic_name(part.first);
+    if (statistic) statistics[*statistic] = part.second;
+    return statistic.has_value();
   });
   return statistics;
 }
@@ -152,8 +152,8 @@ class Pruning {
  public:
   void apply(std::uint64_t version, const tensors::FactorSet& published) {
     for (const auto& [name, tensor] : published.dense) {
-      if (!name.starts_with(tensors::kStatistics)) continue;
-      tensors::add_statistic(statistics_, name.substr(tensors::kStatistics.size()), tensor);
+      const auto statistic = tensors::statistic_name(name);
+      if (statistic) tensors::add_statistic(statistics_, *statistic, tensor);
     }
     kept_ = tensors::next_mask(kept_, version, statistics_);
   }
@@ -251,7 +251,7 @@ void write_posterior(const RunFolder& folder, std::uint64_t newest) {
   tensors::FactorSet posterior = payload(newest);
   posterior.modules = payload(0).modules;
   std::erase_if(posterior.dense,
-                [](const auto& part) { return !part.first.starts_with(tensors::kStatistics); });
+                [](const auto& part) { return !tensors::statistic_name(part.first); });
   tensors::write_factor_set(dir / "posterior.safetensors", posterior);
   const core::TrainingConfig training = core::list_clients(folder.config).front().training;
   const nlohmann::ordered_json json = {{"format", "drystone-posterior-1"},

@@ -35,6 +35,11 @@ std::optional<MemberName> split_member(std::string_view full_name) {
   return MemberName{.member = *member, .name = rest.substr(slash + 1)};
 }
 
+std::optional<std::string> statistic_name(std::string_view full_name) {
+  if (!full_name.starts_with(kStatistics)) return std::nullopt;
+  return std::string(full_name.substr(kStatistics.size()));
+}
+
 SplitSet split_members(const FactorSet& factors) {
   SplitSet split;
   for (const auto& [full_name, pair] : factors.modules) {

@@ -1,5 +1,6 @@
 #pragma once
-// How the members of an ensemble share one update or version: "member-<k>/<name>".
+// How an update or version names what is not the shared model's: an ensemble's members,
+// "member-<k>/<name>", and what a method collects beside the model, "statistics/<name>".
 
 #include <cstdint>
 #include <map>
@@ -21,6 +22,9 @@ struct MemberName {
 
 /// The reverse; nullopt: a name of the base that all members share.
 std::optional<MemberName> split_member(std::string_view full_name);
+
+/// "scores" of "statistics/scores"; nullopt: no statistic.
+std::optional<std::string> statistic_name(std::string_view full_name);
 
 struct SplitSet {
   FactorSet shared;
