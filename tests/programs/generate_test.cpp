@@ -36,8 +36,11 @@ class TinyModel {
 
   /// The command's lines on stdout; stderr is silenced.
   std::vector<nlohmann::json> run(std::vector<std::string> arguments) {
+    return run_with(path(), std::move(arguments));
+  }
+  std::vector<nlohmann::json> run_with(const fs::path& folder, std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(),
-                     {"generate", "--model", path().string(), "--json", "--log-level", "error"});
+                     {"generate", "--model", folder.string(), "--json", "--log-level", "error"});
     const fs::path log = path() / ("log" + std::to_string(count_++));
     test::Process process("drystone", arguments, log);
     REQUIRE(process.wait() == 0);
@@ -48,6 +51,14 @@ class TinyModel {
     }
     return objects;
   }
+  /// Any other command.
+  void call(const std::vector<std::string>& arguments) {
+    const fs::path log = path() / ("log" + std::to_string(count_++));
+    test::Process process("drystone", arguments, log);
+    REQUIRE_MESSAGE(process.wait() == 0, process.output());
+  }
+  void write(const std::string& name, const std::string& text) { folder_.write(name, text); }
+
   /// What a person reads when it fails.
   std::string refusal(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"generate", "--model", path().string()});
@@ -79,6 +90,52 @@ TEST_CASE("generate: prompts run together as they do alone; the seed decides a d
   CHECK(with({"--prompt", "a b c", "--prompt", "d", "--batch", "1"}) == both);
   CHECK(with({"--prompt", "a b c"}).front() == both[0]);
   CHECK(with({"--prompt", "a b c", "--prompt", "d"}, "4") != both);
+}
+
+TEST_CASE("generate: each member of a federated ensemble is an adapter") {
+  TinyModel model;
+  std::string texts;
+  for (const char* const text : {"a c e g i k", "b d f h j l", "a d g j m p", "z y x w v u"}) {
+    for (int copy = 0; copy < 4; ++copy) texts += "{\"text\": \"" + std::string(text) + "\"}\n";
+  }
+  model.write("train.jsonl", texts);
+  model.write("federation.toml", R"(seed = 2
+[model]
+path = "."
+task = "causal-lm"
+max_length = 16
+[data]
+train = "train.jsonl"
+test = "train.jsonl"
+[federation]
+rounds = 2
+[training]
+method = "lora-ensemble"
+rank = 4
+alpha = 32
+max_steps = 12
+batch_size = 4
+learning_rate = 5e-2
+options = {members = 2}
+[[clients]]
+count = 2
+[output]
+dir = "run"
+)");
+  model.call({"simulate", (model.path() / "federation.toml").string(), "--device", "cpu"});
+  const std::vector<std::string> greedy = {"--prompt",         "a c", "--temperature", "0",
+                                           "--max-new-tokens", "6"};
+  const auto ids_with = [&](const std::string& member) {
+    std::vector<std::string> arguments = greedy;
+    arguments.insert(arguments.end(),
+                     {"--adapter", (model.path() / "run/global" / member).string()});
+    return model.run(arguments).front().at("ids");
+  };
+  CHECK(ids_with("member-0") != model.run(greedy).front().at("ids"));
+  const fs::path merged = model.path() / "merged";
+  model.call({"merge", "--model", model.path().string(), "--adapter",
+              (model.path() / "run/global/member-1").string(), "--out", merged.string()});
+  CHECK(ids_with("member-1") == model.run_with(merged, greedy).front().at("ids"));
 }
 
 TEST_CASE("generate: what a person gets wrong is one line") {
