@@ -56,10 +56,11 @@ class KrylovSpace {
   std::int64_t size() const { return basis_.defined() ? basis_.size(1) : 0; }
 
   void grow() {
-    if (basis_.defined()) {
-      for (int i = 0; i < 2; ++i) next_ = next_ - at::mm(basis_, at::mm(basis_.t(), next_));
+    at::Tensor block = orthonormal(next_);
+    // What W leaves of an exhausted space is rounding, and far from orthogonal to the rest.
+    for (int i = 0; i < 2 && basis_.defined(); ++i) {
+      block = orthonormal(block - at::mm(basis_, at::mm(basis_.t(), block)));
     }
-    const at::Tensor block = orthonormal(next_);
     const at::Tensor image = at::mm(w_.t(), block);
     next_ = at::mm(w_, image);
     append(basis_, block);
@@ -154,7 +155,7 @@ Triplets leading_triplets(const at::Tensor& weight, std::int64_t rank, const cor
   if (w.size(0) < kLeastBlocks * width) return largest_triplets(weight, rank);
   const at::Tensor start = tensors::random_normal(key, {w.size(1), width}, 0.0, 1.0, w.device());
   KrylovSpace space(w, start.to(w.scalar_type()));
-  while (2 * (space.size() + width) <= w.size(0)) {
+  while (3 * (space.size() + width) <= w.size(0)) {
     space.grow();
     if (auto found = space.triplets(rank)) {
       if (is_tall) std::swap(found->u, found->v);
