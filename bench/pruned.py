@@ -6,8 +6,9 @@
 
 For each criterion, ratio and seed: one federation of four clients of ranks 16, 8, 4 and 2; the test
 perplexity of the base with the run's factors and masks, that of the smaller checkpoint that
-`drystone merge` writes, the checkpoint's bytes, and the processor time of an evaluation and of a
-generated token, the least of --times. Standard library only.
+`drystone merge` writes, the checkpoint's bytes, and the processor time of an evaluation and (of the
+first seed) of a generated token, the least of --times. A folder that holds results is not run again.
+Standard library only.
 """
 
 import argparse
