@@ -10,6 +10,7 @@
 
 #include "adapters/registry.h"
 #include "core/error.h"
+#include "models/device.h"
 #include "toy_model.h"
 
 namespace drystone::adapters {
@@ -33,11 +34,14 @@ const AdapterStart kStart{.seed = 3, .round = 1, .client = "c"};
 /// An adapter and its optimiser in the middle of a local training.
 struct Training {
   Training(test::ToyModel& toy, const AdapterSpec& spec, const AdapterStart& start = kStart)
-      : model(toy), adapter(make_adapter(toy, spec, start)), parameters(adapter->parameters()) {
+      : model(toy),
+        device(toy.linears().front()->device()),
+        adapter(make_adapter(toy, spec, start)),
+        parameters(adapter->parameters()) {
     optimizer = adapter->make_optimizer(parameters, {.weight_decay = 0.01});
   }
   void run(std::int64_t first, std::int64_t last) {
-    const models::Batch batch = test::toy_batch(1, /*rows=*/32);
+    const models::Batch batch = test::moved(test::toy_batch(1, /*rows=*/32), device);
     for (Step step{.index = first, .total = kSteps}; step.index < last; ++step.index) {
       adapter->before_step(step);
       optimizer->zero_grad();
@@ -49,6 +53,7 @@ struct Training {
   }
 
   test::ToyModel& model;
+  at::Device device;
   std::unique_ptr<Adapter> adapter;
   std::vector<Parameter> parameters;
   std::unique_ptr<Optimizer> optimizer;
@@ -70,7 +75,7 @@ struct Training {
     loss.backward();
   }
   void upper_step(const models::Batch& last, const Step& step) {
-    const models::Batch held_out = test::toy_batch(2, /*rows=*/8);
+    const models::Batch held_out = test::moved(test::toy_batch(2, /*rows=*/8), device);
     const auto pass = [&](UpperContext::Data which) {
       const bool is_last = which == UpperContext::Data::LastBatch;
       backward(is_last ? last : held_out, step, is_last);
@@ -86,6 +91,8 @@ bool same(const TensorMap& one, const TensorMap& other) {
            return x.first == y.first && at::equal(x.second, y.second);
          });
 }
+
+bool has_gpu() { return models::parse_device("auto").is_cuda(); }
 
 bool is_float(const at::Tensor& tensor) { return tensor.scalar_type() == at::kFloat; }
 
@@ -224,6 +231,28 @@ TEST_CASE("every method: trains beside 4-bit weights; the export stands beside t
     // A later round starts beside what was published.
     const auto next = make_adapter(model, spec_for(method), kStart);
     CHECK(at::allclose(model.logits(batch), adapted, 1e-4, 1e-5));
+  }
+}
+
+TEST_CASE("every method: a GPU trains what the CPU trains" * doctest::skip(!has_gpu())) {
+  for (const Method& method : trained_methods()) {
+    for (const bool quantized : {false, true}) {
+      CAPTURE(method.name);
+      CAPTURE(quantized);
+      const auto train = [&](at::Device device) {
+        test::ToyModel model;
+        model.move(device);
+        if (quantized) model.quantize();
+        Training training(model, spec_for(method));
+        training.run(0, kSteps);
+        return training.adapter->export_delta();
+      };
+      const auto expected = train(at::kCPU);
+      for (const auto& [name, factors] : train(at::kCUDA)) {
+        const at::Tensor product = factors.product().to(at::kCPU);
+        CHECK(at::allclose(product, expected.at(name).product(), 1e-2, 1e-4));
+      }
+    }
   }
 }
 

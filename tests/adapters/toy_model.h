@@ -70,6 +70,12 @@ class ToyModel final : public models::Model {
     first_.bias = first_.bias.to(dtype);
     second_.weight = second_.weight.to(dtype);
   }
+  void move(at::Device device) {
+    for (at::Tensor* const tensor :
+         {&embedding_, &first_.weight, &first_.bias, &second_.weight, &head_weight_, &head_bias_}) {
+      *tensor = tensor->to(device);
+    }
+  }
   /// Both linears in 4 bits.
   void quantize() {
     for (models::Linear* linear : linears()) {
@@ -84,13 +90,13 @@ class ToyModel final : public models::Model {
 
  private:
   at::Tensor dropout_mask(const at::Tensor& like) {
-    at::Tensor mask = at::empty_like(like);
+    at::Tensor mask = at::empty(like.sizes(), at::kFloat);
     float* values = mask.mutable_data_ptr<float>();
     for (std::int64_t i = 0; i < mask.numel(); ++i) {
       const bool drops = masks_.uniform() < own_dropout;
       values[i] = drops ? 0.0F : static_cast<float>(1.0 / (1.0 - own_dropout));
     }
-    return mask;
+    return mask.to(like.device());
   }
 
   models::Task task_;
@@ -116,6 +122,13 @@ inline models::Batch toy_batch(std::uint64_t seed, std::int64_t rows = 8, std::i
     batch.input_ids[row].fill_(token);
     batch.labels[row] = token % classes;
   }
+  return batch;
+}
+
+inline models::Batch moved(models::Batch batch, at::Device device) {
+  batch.input_ids = batch.input_ids.to(device);
+  batch.pad_mask = batch.pad_mask.to(device);
+  batch.labels = batch.labels.to(device);
   return batch;
 }
 
