@@ -35,7 +35,7 @@ std::map<std::string, at::Tensor> results(ModelSpec spec, at::Device device, boo
   std::map<std::string, at::Tensor> found;
   std::map<std::string, at::Tensor> weights;
   for (Linear* const linear : model->linears()) {
-    if (!linear->weight.defined()) continue;
+    if (!linear->weight.defined() || bfloat16) continue;
     weights[linear->name] = linear->weight.detach().clone().set_requires_grad(true);
     linear->weight = weights[linear->name];
   }
