@@ -11,6 +11,7 @@
 #include "core/seed.h"
 #include "crypto/hash.h"
 #include "models/model.h"
+#include "tensors/factor_set_io.h"
 
 namespace drystone::comparison {
 
@@ -151,7 +152,7 @@ std::optional<Outcome> Task::run(const core::TrainingConfig& training, std::uint
          .state = state},
         {.on_progress = [&](const client::TrainProgress&) { timer.on_step(); }, .stop = stop});
     if (!result) return std::nullopt;
-    numbers["bytes"] += static_cast<double>(result->update.num_bytes());
+    numbers["bytes"] += static_cast<double>(tensors::update_to_bytes(result->update).size());
     numbers["steps"] += static_cast<double>(result->num_steps);
     numbers["passes"] += static_cast<double>(result->num_passes);
     numbers["start_seconds"] += timer.start();
