@@ -15,8 +15,6 @@
 namespace drystone::models {
 namespace {
 
-bool has_gpu() { return parse_device("auto").is_cuda(); }
-
 Batch two_rows() {
   Batch batch{.input_ids = at::arange(20, at::kLong).reshape({2, 10}).add_(3),
               .pad_mask = at::ones({2, 10}, at::kBool)};
@@ -49,7 +47,11 @@ std::map<std::string, at::Tensor> results(ModelSpec spec, at::Device device, boo
   return found;
 }
 
-TEST_CASE("a GPU computes losses, logits and gradients of the CPU" * doctest::skip(!has_gpu())) {
+TEST_CASE("a GPU computes losses, logits and gradients of the CPU") {
+  if (!parse_device("auto").is_cuda()) {
+    MESSAGE("no GPU: nothing to compare");
+    return;
+  }
   for (const std::string type : {"llama", "mistral", "qwen2", "qwen3"}) {
     const test::TemporaryFolder folder;
     test::write_tiny_decoder(folder.path(), type);
