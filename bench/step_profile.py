@@ -29,7 +29,10 @@ def product(line):
         return None
     if layer := SHAPE.search(line):
         return (*map(int, layer.groups()), float(fields[-1]), True)
-    rows, inner, _, out = map(int, BLOCK.search(fields[-2]).groups())
+    block = BLOCK.search(fields[-2])
+    if block is None:
+        return None  # an activation
+    rows, inner, _, out = map(int, block.groups())
     return rows, inner, out, float(fields[-1]), False
 
 

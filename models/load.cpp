@@ -15,6 +15,7 @@
 #include "models/int8_weight.h"
 #include "models/nf4.h"
 #include "models/weights.h"
+#include "tensors/process.h"
 
 namespace drystone::models {
 namespace {
@@ -107,7 +108,11 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
   family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
-  if (spec.quantization != Quantization::None) return load_quantized(spec, config);
+  if (spec.quantization != Quantization::None) {
+    Base base = load_quantized(spec, config);
+    tensors::give_back_freed_memory();
+    return base;
+  }
   LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
   return {.config = config,
           .weights = to_device(loaded.tensors, spec.device),

@@ -20,4 +20,10 @@ void tune_process() {
 #endif
 }
 
+void give_back_freed_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+}
+
 }  // namespace drystone::tensors
