@@ -94,6 +94,7 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
     linear->weight.reset();
     read.insert(linear->name + ".weight");
     loaded.forget_pages();
+    tensors::give_back_freed_memory();  // holes that the next layer's buffers do not fit into
   }
   for (auto& [name, tensor] : base.weights) {
     if (read.contains(name)) continue;
@@ -108,11 +109,7 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
   family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
-  if (spec.quantization != Quantization::None) {
-    Base base = load_quantized(spec, config);
-    tensors::give_back_freed_memory();
-    return base;
-  }
+  if (spec.quantization != Quantization::None) return load_quantized(spec, config);
   LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
   return {.config = config,
           .weights = to_device(loaded.tensors, spec.device),

@@ -14,8 +14,8 @@ namespace drystone::tensors {
 /// Figures: docs/measurements.md.
 void tune_process();
 
-/// Gives the system what was freed, holes between blocks included: after a phase whose buffers do
-/// not come back, such as loading a model (4-bit TinyLlama: 1.9 GB of heap, 1.1 GB of it in use).
+/// Gives the system what was freed, holes between blocks included: in phases whose buffers do not
+/// come back, such as loading a model (4-bit TinyLlama: 1.1 GB of heap instead of 1.9 GB).
 void give_back_freed_memory();
 
 }  // namespace drystone::tensors
