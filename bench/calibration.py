@@ -96,16 +96,16 @@ def measure(task, seed, args):
     call(args, "simulate", config, "--set", f"output.dir={folder / 'posterior'}",
          "--set", f"model.adapter={adapter}", "--set", "training.method=laplace-lora",
          "--set", "federation.rounds=1", "--set", "simulation.workers=1")
-    common = ["evaluate", "--model", args.model, "--data", folder / "test.jsonl", "--max-length",
-              args.max_length, "--validation", folder / "validation.jsonl", "--json"]
-    result = json.loads(call(args, *common, "--posterior", folder / "posterior" / "global",
-                             "--mc-dropout", 10, "--batch-size", 8, "--samples", 2000,
+    evaluate = ["evaluate", "--model", args.model, "--data", folder / "test.jsonl",
+                "--max-length", args.max_length, "--json"]
+    result = json.loads(call(args, *evaluate, "--posterior", folder / "posterior" / "global",
+                             "--validation", folder / "validation.jsonl", "--mc-dropout", 10, "--batch-size", 8, "--samples", 2000,
                              "--threads", 1))
     call(args, "simulate", config, "--set", f"output.dir={folder / 'ensemble'}",
          "--set", "training.method=lora-ensemble", "--set", f"training.options.members={args.members}",
          "--set", "simulation.workers=1")
-    members = json.loads(call(args, *common[:7], "--json", "--ensemble",
-                              folder / "ensemble" / "global", "--threads", 1))
+    members = json.loads(call(args, *evaluate, "--ensemble", folder / "ensemble" / "global",
+                              "--threads", 1))
     result["predictives"]["ensemble"] = members["predictives"]["ensemble"]
     (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     return result

@@ -139,12 +139,15 @@ def run(command):
                                      text=True).stdout.splitlines()[-1])
 
 
-def drystone_turn(program, row, quantization="none"):
+def drystone_command(program, row):
     task = "classification" if row["family"] == "roberta" else "causal-lm"
     lengths = ",".join(map(str, row["lengths"]))
-    return run([program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
-                ",".join(row["modules"]), str(row["steps"]), quantization, "keep", "auto",
-                row["precision"]])
+    return [program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
+            ",".join(row["modules"]), str(row["steps"]), "none", "keep", "auto", row["precision"]]
+
+
+def drystone_turn(program, row):
+    return run(drystone_command(program, row))
 
 
 def rows_of(arguments, folder):

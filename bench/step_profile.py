@@ -46,10 +46,8 @@ def kind_of(rows, inner, out, is_layer, row):
 
 def profile(program, row):
     """Of one step: kind → [operations, ms]."""
-    task = "classification" if row["family"] == "roberta" else "causal-lm"
-    command = [program, row["folder"], task, ",".join(map(str, row["lengths"])), str(row["vocab"]),
-               str(row["rank"]), ",".join(row["modules"]), str(row["steps"]), "none", "keep"]
-    output = subprocess.run(command, check=True, capture_output=True, text=True,
+    output = subprocess.run(engine_step.drystone_command(program, row), check=True,
+                            capture_output=True, text=True,
                             env={**os.environ, "DNNL_VERBOSE": "profile_exec"}).stdout
     sums = collections.defaultdict(lambda: [0.0, 0.0])
     for found in filter(None, map(product, output.splitlines())):

@@ -7,6 +7,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 
+#include "adapters/side_path.h"
 #include "core/check.h"
 
 namespace drystone::client {
@@ -22,8 +23,7 @@ class Scores {
   void add(models::Model& model, const models::Batch& batch, std::int64_t targets) {
     if (task_ == models::Task::CausalLm) {  // logits of a vocabulary are too many to keep
       if (targets == 0) return;
-      const at::Tensor loss = model.batch_loss(batch).to(at::kDouble) * targets;
-      loss_sum_ = loss_sum_.defined() ? loss_sum_ + loss : loss;
+      adapters::add_term(loss_sum_, model.batch_loss(batch).to(at::kDouble) * targets);
       num_targets_ += targets;
       return;
     }

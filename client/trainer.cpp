@@ -12,6 +12,7 @@
 #include <ATen/ops/isfinite.h>
 
 #include "adapters/registry.h"
+#include "adapters/side_path.h"
 #include "client/evaluator.h"
 #include "client/held_out.h"
 #include "client/memory_plan.h"
@@ -53,11 +54,6 @@ std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches
   const std::int64_t steps =
       training.epochs * divide_up(batches_per_epoch, training.gradient_accumulation);
   return training.max_steps > 0 ? std::min(steps, training.max_steps) : steps;
-}
-
-void add_scaled(at::Tensor& sum, const at::Tensor& value, double scale) {
-  const at::Tensor own = value.detach().to(at::kDouble) * scale;
-  sum = sum.defined() ? sum + own : own;
 }
 
 class LocalTraining {
@@ -242,7 +238,7 @@ class LocalTraining {
     const Losses losses =
         accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
     const double loss = losses.task.item<double>();  // the only one that a step waits for
-    if (losses.extra.defined()) add_scaled(extra_sum_, losses.extra, 1.0);
+    if (losses.extra.defined()) adapters::add_term(extra_sum_, losses.extra);
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
     adapter_->on_gradients(step);
     if (input_.training.max_grad_norm > 0.0) {
@@ -328,8 +324,8 @@ class LocalTraining {
     const at::Tensor loss = extra.defined() ? task_loss + extra : task_loss;
     (share == 1.0 ? loss : loss * share).backward();
     ++num_passes_;
-    add_scaled(sum.task, task_loss, share);
-    if (extra.defined()) add_scaled(sum.extra, extra, share);
+    adapters::add_term(sum.task, task_loss.detach().to(at::kDouble) * share);
+    if (extra.defined()) adapters::add_term(sum.extra, extra.detach().to(at::kDouble) * share);
   }
 
   void report(std::int64_t index, double loss, std::int64_t targets) {

@@ -150,25 +150,6 @@ TEST_CASE("laplace-lora: what cannot be observed is refused with the remedy") {
                        doctest::Contains("regression"), core::ConfigError);
 }
 
-TEST_CASE("linearisation: Jacobians are autograd's, row by row, with padding and packed tokens") {
-  TinyEncoder tiny("bert_tiny");
-  const FactorMap factors = trained_factors(*tiny.model);
-  const AdapterSpec spec = laplace_spec();
-  const TensorMap statistics = observe(*tiny.model, spec, factors, tiny.batch, 0, 4, 4);
-  Linearisation linearised(*tiny.model, spec, {.factors = &factors});
-  const auto posterior =
-      linearised.posterior(curvature_of(statistics, spec, 4.0), Uncertain::Factors);
-  const double precision = 1e10;  // the prior alone: covariance = JJᵀ / λ
-  const Linearisation::Query query{.posterior = &posterior, .precisions = {precision, 1.0}};
-  const auto answer = linearised.predict(tiny.batch, {{query}});
-  const at::Tensor expected = autograd_gram(*tiny.model, tiny.batch);
-  CHECK(at::allclose(answer.covariances[0][0] * precision, expected, 1e-3,
-                     1e-5 * expected.abs().max().item<double>()));
-  // Data narrow the posterior.
-  const at::Tensor prior = expected.diagonal(0, 1, 2);
-  CHECK((answer.covariances[0][1].diagonal(0, 1, 2) < prior).all().item<bool>());
-}
-
 TEST_CASE("linearisation: a strong prior predicts the MAP; the last layer alone is a posterior") {
   TinyEncoder tiny("bert_tiny");
   const FactorMap factors = trained_factors(*tiny.model);

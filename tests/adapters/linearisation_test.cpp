@@ -15,8 +15,9 @@
 namespace drystone::adapters {
 namespace {
 
-TEST_CASE("linearisation: relative positions count: DeBERTa's Jacobians are autograd's") {
-  for (const char* fixture : {"deberta_v3", "deberta_own"}) {  // shared projections, or own ones
+// Rows with padding, packed tokens; relative positions by shared projections, or by own ones.
+TEST_CASE("linearisation: Jacobians are autograd's, and data narrow the posterior") {
+  for (const char* fixture : {"bert_tiny", "deberta_v3", "deberta_own"}) {
     CAPTURE(fixture);
     TinyEncoder tiny(fixture);
     const FactorMap factors = trained_factors(*tiny.model);
