@@ -44,9 +44,9 @@ class FlatLayer final : public LoraLayer {
     squares_ = row_squares(*weight_, a_.detach(), linear.out_features());
   }
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
     if (!perturbed_) return LoraLayer::forward(base, x);
-    const at::ScalarType dtype = x.scalar_type();
+    const at::ScalarType dtype = x.value.scalar_type();
     return lora_linear(x, perturbed_, base.bias, a_.to(dtype), b_.to(dtype), scale(),
                        next_dropout());
   }

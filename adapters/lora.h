@@ -16,8 +16,9 @@
 namespace drystone::adapters {
 
 /// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once
-/// with respect to x, a and b; never with respect to weight and bias. Keeps x and, on the side
-/// path, the thin drop(x)·Aᵀ; a rounded weight keeps x in bfloat16.
+/// with respect to x, a and b; never with respect to weight and bias. Keeps, on the side path, the
+/// thin drop(x)·Aᵀ, and x where its recipe cannot make it again and something needs it; a rounded
+/// weight keeps x in bfloat16.
 /// @param x       [..., in]
 /// @param weight  [out, in], frozen, dense or quantised
 /// @param bias    [out], frozen, or undefined
@@ -28,13 +29,13 @@ namespace drystone::adapters {
 ///                quantised base); with dropout, or where 16 bits would swallow B·A, it is always
 ///                the side path
 /// @return        [..., out]
-at::Tensor lora_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor lora_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                        const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
                        double scale, const models::Dropout& dropout = {},
                        models::ProductForm form = models::ProductForm::Automatic);
-inline at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                              const at::Tensor& a, const at::Tensor& b, double scale,
-                              const models::Dropout& dropout = {},
+inline at::Tensor lora_linear(const models::LayerInput& x, const at::Tensor& weight,
+                              const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
+                              double scale, const models::Dropout& dropout = {},
                               models::ProductForm form = models::ProductForm::Automatic) {
   return lora_linear(x, c10::make_intrusive<models::FrozenWeight>(weight), bias, a, b, scale,
                      dropout, form);

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "adapters/lora.h"
+#include "adapters/saved_input.h"
 #include "models/gemm.h"
 
 namespace drystone::adapters {
@@ -52,7 +53,8 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
   // The differentiable inputs come first: needs_input_grad counts the defined tensors.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a,
                             const at::Tensor& b, const models::FrozenWeightPtr& weight,
-                            const std::optional<at::Tensor>& bias, const Path& path) {
+                            const std::optional<at::Tensor>& bias, const Path& path,
+                            const models::LayerInput& input) {
     const at::Tensor wide = x.reshape({-1, x.size(-1)});
     const at::Tensor rows = weight->operand(wide);
     at::Tensor thin;
@@ -65,25 +67,29 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
       y = weight->forward(rows, bias.value_or(at::Tensor()));
       add_product_(y, thin, b, path.scale);
     }
-    context->save_for_backward({rows, a, b, thin});
+    const bool needs_rows = a.requires_grad() || path.folds;
+    save_with_input(context, {a, b, thin}, input, needs_rows ? rows : at::Tensor());
     save(context, weight, path);
     return in_shape_of(x, y);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const auto& [x, a, b, kept_thin] = std::tie(saved[0], saved[1], saved[2], saved[3]);
+    const auto& [a, b, kept_thin] = std::tie(saved[0], saved[1], saved[2]);
     const auto weight = c10::static_intrusive_pointer_cast<models::FrozenWeight>(
         context->saved_data["weight"].toCapsule());
     const Path path = saved_path(context);
-    const at::ScalarType dtype = x.scalar_type();
     const at::Tensor wide = gradients[0].reshape({-1, gradients[0].size(-1)});
     const at::Tensor rows = weight->operand(wide);
+    const at::Tensor x = input_rows(context, saved, *weight);
 
-    variable_list result(6);
-    const at::Tensor thin_gradient = linear_backward_input(rows, b.to(dtype)).mul_(path.scale);
+    variable_list result(7);
+    const at::Tensor thin_gradient =
+        linear_backward_input(rows, b.to(rows.scalar_type())).mul_(path.scale);
     const at::Tensor mask =
-        path.dropout.active() ? models::dropout_mask(x, path.dropout) : at::Tensor();
+        path.dropout.active()
+            ? models::dropout_mask({rows.size(0), a.size(1)}, rows.options(), path.dropout)
+            : at::Tensor();
     if (context->needs_input_grad(0)) {
       at::Tensor dx;
       if (path.folds) {
@@ -104,6 +110,12 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
       result[2] = linear_backward_input(thin.t(), rows).mul_(path.scale).t().to(b.scalar_type());
     }
     return result;
+  }
+
+  static at::Tensor input_rows(AutogradContext* context, const variable_list& saved,
+                               const models::FrozenWeight& weight) {
+    const at::Tensor x = saved_input(context, saved, /*others=*/3);
+    return x.defined() ? weight.operand(x) : x;
   }
 
   static void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient,
@@ -132,13 +144,13 @@ bool folds(const at::Tensor& x, const models::FrozenWeight& weight, const at::Te
 
 }  // namespace
 
-at::Tensor lora_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor lora_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                        const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
                        double scale, const models::Dropout& dropout, models::ProductForm form) {
   const std::optional<at::Tensor> maybe_bias = bias.defined() ? std::optional(bias) : std::nullopt;
   const Path path{
-      .scale = scale, .dropout = dropout, .folds = folds(x, *weight, a, b, dropout, form)};
-  return LoraFunction::apply(x, a, b, weight, maybe_bias, path);
+      .scale = scale, .dropout = dropout, .folds = folds(x.value, *weight, a, b, dropout, form)};
+  return LoraFunction::apply(x.value, a, b, weight, maybe_bias, path, x);
 }
 
 }  // namespace drystone::adapters

@@ -47,8 +47,9 @@ MemberLinear::MemberLinear(const models::Linear& linear,
   b_ = b.to(linear.device(), compute_dtype(linear));
 }
 
-at::Tensor MemberLinear::forward(const models::Linear& base, const at::Tensor& x) {
+at::Tensor MemberLinear::forward(const models::Linear& base, const models::LayerInput& input) {
   const at::NoGradGuard no_grad;
+  const at::Tensor& x = input.value;
   const std::int64_t members = a_.size(0);
   const std::int64_t rows = x.numel() / x.size(-1);
   core::require(rows % members == 0, "MemberLinear: the batch does not hold every row " +

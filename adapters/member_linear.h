@@ -30,7 +30,7 @@ class MemberLinear final : public models::LinearAdapter {
                double dropout, const core::StreamKey& key);
 
   /// @throws core::InvalidArgument  rows that are no multiple of the members
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& input) override;
 
  private:
   at::Tensor a_;  ///< [members, in, rank]

@@ -102,7 +102,8 @@ ObservedLayer::ObservedLayer(const models::Linear& linear, const tensors::Factor
   }
 }
 
-at::Tensor ObservedLayer::forward(const models::Linear& base, const at::Tensor& x) {
+at::Tensor ObservedLayer::forward(const models::Linear& base, const models::LayerInput& input) {
+  const at::Tensor& x = input.value;
   const at::Tensor in = x.to(a_.scalar_type());
   at::Tensor side;
   if (fixed_.a.defined()) side = at::linear(at::linear(in, fixed_.a), fixed_.b);

@@ -23,7 +23,7 @@ class ObservedLayer final : public models::LinearAdapter {
   /// @param factors  the whole ΔW; fewer components than `rank` are filled up with zeros
   ObservedLayer(const models::Linear& linear, const tensors::Factors& factors, std::int64_t rank);
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& input) override;
 
   const std::string& module() const { return module_; }
   bool is_observed() const { return a_.size(0) > 0; }

@@ -50,8 +50,8 @@ class SboraLayer final : public SidePath {
                          linear);
   }
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    const at::Tensor trained = trained_.to(x.scalar_type());
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
+    const at::Tensor trained = trained_.to(x.value.scalar_type());
     const auto function = fixed_ == Fixed::A ? gathered_linear : scattered_linear;
     return function(x, base.frozen(), base.bias, index_, trained, scale(), next_dropout());
   }

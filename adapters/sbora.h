@@ -18,14 +18,14 @@ namespace drystone::adapters {
 /// @param bias    [out], frozen, or undefined
 /// @param index   [rank] int64, distinct, in [0, in)
 /// @param b       [out, rank]
-at::Tensor gathered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor gathered_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                            const at::Tensor& bias, const at::Tensor& index, const at::Tensor& b,
                            double scale, const models::Dropout& dropout);
 
 /// x·Wᵀ + bias, and scale · drop(x)·Aᵀ added to the outputs `index`. Differentiable in x and a.
 /// @param index   [rank] int64, distinct, in [0, out)
 /// @param a       [rank, in]
-at::Tensor scattered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor scattered_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                             const at::Tensor& bias, const at::Tensor& index, const at::Tensor& a,
                             double scale, const models::Dropout& dropout);
 

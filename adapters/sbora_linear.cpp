@@ -6,6 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "adapters/saved_input.h"
 #include "adapters/sbora.h"
 #include "models/gemm.h"
 
@@ -83,25 +84,26 @@ struct ScatteredFunction : public torch::autograd::Function<ScatteredFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a,
                             const at::Tensor& index, const models::FrozenWeightPtr& weight,
                             const std::optional<at::Tensor>& bias, double scale,
-                            const models::Dropout& dropout) {
+                            const models::Dropout& dropout, const models::LayerInput& input) {
     const at::Tensor rows = rows_of(x);
     const at::Tensor thin = models::linear_forward(models::apply_dropout(rows, dropout), a, {});
     at::Tensor y = weight->forward(rows, bias.value_or(at::Tensor()));
     y.index_add_(1, index, thin, scale);
-    context->save_for_backward({rows, a, index});
+    save_with_input(context, {a, index}, input, rows);
     save(context, weight, scale, dropout);
     return in_shape_of(x, y);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const auto& [x, a, index] = std::tie(saved[0], saved[1], saved[2]);
+    const auto& [a, index] = std::tie(saved[0], saved[1]);
+    const at::Tensor x = saved_input(context, saved, /*others=*/2);
     const models::Dropout dropout = saved_dropout(context);
     const at::Tensor rows = rows_of(gradients[0]);
     const at::Tensor thin =
         rows.index_select(1, index).mul_(context->saved_data["scale"].toDouble());
     const at::Tensor mask = dropout.active() ? models::dropout_mask(x, dropout) : at::Tensor();
-    variable_list result(7);
+    variable_list result(8);
     if (context->needs_input_grad(0)) {
       at::Tensor dx = saved_weight(context)->backward_input(rows);
       if (mask.defined()) {
@@ -124,16 +126,16 @@ std::optional<at::Tensor> maybe(const at::Tensor& bias) {
 
 }  // namespace
 
-at::Tensor gathered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor gathered_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                            const at::Tensor& bias, const at::Tensor& index, const at::Tensor& b,
                            double scale, const models::Dropout& dropout) {
-  return GatheredFunction::apply(x, b, index, weight, maybe(bias), scale, dropout);
+  return GatheredFunction::apply(x.value, b, index, weight, maybe(bias), scale, dropout);
 }
 
-at::Tensor scattered_linear(const at::Tensor& x, const models::FrozenWeightPtr& weight,
+at::Tensor scattered_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
                             const at::Tensor& bias, const at::Tensor& index, const at::Tensor& a,
                             double scale, const models::Dropout& dropout) {
-  return ScatteredFunction::apply(x, a, index, weight, maybe(bias), scale, dropout);
+  return ScatteredFunction::apply(x.value, a, index, weight, maybe(bias), scale, dropout, x);
 }
 
 }  // namespace drystone::adapters

@@ -49,9 +49,10 @@ SidePath::SidePath(const models::Linear& linear, double scale, const AdapterSpec
               .seed = core::stream_seed({start.seed, start.round, start.client, purpose})};
 }
 
-at::Tensor SidePath::forward(const models::Linear& base, const at::Tensor& x) {
+at::Tensor SidePath::forward(const models::Linear& base, const models::LayerInput& x) {
   const Pair now = pair();
-  const at::ScalarType dtype = x.scalar_type();  // a bf16 base computes in bf16, leaves stay fp32
+  const at::ScalarType dtype =
+      x.value.scalar_type();  // a bf16 base computes in bf16, leaves stay fp32
   return lora_linear(x, base.frozen(), base.bias, now.a.to(dtype), now.b.to(dtype), scale_,
                      next_dropout(), form_);
 }

@@ -47,7 +47,7 @@ class SidePath : public models::LinearAdapter {
   SidePath(const models::Linear& linear, double scale, const AdapterSpec& spec,
            const AdapterStart& start);
 
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override;
   void repeat_mask() override { masks_ = before_last_; }
 
   /// The effective factors, computed from the leaves so that autograd reaches them.

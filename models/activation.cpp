@@ -40,4 +40,13 @@ at::Tensor activate(const at::Tensor& x, Activation activation) {
   return {};
 }
 
+LayerInput activated(const at::Tensor& x, Activation activation) {
+  if (activation == Activation::Relu || activation == Activation::Tanh) {
+    return activate(x, activation);
+  }
+  return made_from({x}, [activation](const Recipe::Sources& sources) {
+    return activate(sources[0], activation);
+  });
+}
+
 }  // namespace drystone::models

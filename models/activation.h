@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "models/hf_config.h"
+#include "models/layer_input.h"
 
 namespace drystone::models {
 
@@ -17,5 +18,8 @@ enum class Activation : std::uint8_t { Gelu, GeluTanh, Relu, Silu, Tanh };
 Activation activation_of(const HfConfig& config, std::string_view key, std::string_view fallback);
 
 at::Tensor activate(const at::Tensor& x, Activation activation);
+
+/// The same for a linear layer: made again from x, where autograd keeps x and not the result.
+LayerInput activated(const at::Tensor& x, Activation activation);
 
 }  // namespace drystone::models

@@ -74,7 +74,7 @@ at::Tensor Bert::embed(const Packing& packing) {
   const at::Tensor sum = at::embedding(word_embeddings_, packing.ids)
                              .add_(packing.types_of(token_type_embeddings_))
                              .add_(at::embedding(position_embeddings_, positions));
-  return apply_dropout(embedding_norm_.forward(sum), next_dropout(config_.hidden_dropout));
+  return apply_dropout(embedding_norm_.forward(sum).value, next_dropout(config_.hidden_dropout));
 }
 
 Roberta::Roberta(const ModelSpec& spec, const HfConfig& config, const Weights& weights)

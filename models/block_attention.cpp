@@ -1,4 +1,5 @@
-// causal_attention_by_blocks: blocks of queries against the keys that they may see.
+// causal_attention_by_blocks: blocks of queries against the keys that they may see. Probabilities
+// are made again in the backward pass.
 
 #include <algorithm>
 #include <array>
@@ -29,15 +30,13 @@ using torch::autograd::variable_list;
 constexpr std::int64_t kBlock = 64;  ///< queries
 /// Heads share a call of the elementwise kernels until it has about this many elements.
 constexpr std::int64_t kChunkElements = 1 << 15;
-/// Probabilities above this size are made again in the backward pass.
-constexpr std::int64_t kMaxKeptBytes = 64 << 20;
 
 /// Queries [begin, end) of a row and the keys [first_key, end_key) that any of them sees.
 struct Block {
   std::int64_t begin, end;
   std::int64_t first_key, end_key;
-  std::int64_t place;  ///< of `begin` among the row's tokens
-  std::int64_t kept;   ///< where all heads' probabilities lie in the kept buffer
+  std::int64_t place;       ///< of `begin` among the row's tokens
+  std::int64_t first_pair;  ///< how many pairs of all heads are before it
 
   std::int64_t queries() const { return end - begin; }
   std::int64_t keys() const { return end_key - first_key; }
@@ -61,14 +60,10 @@ struct Plan {
   Dropout dropout;
   std::vector<Row> rows;
   std::vector<Unit> units;
-  std::int64_t num_kept = 0;  ///< probabilities in all
+  std::int64_t num_pairs = 0;  ///< of all heads
 
   std::int64_t group() const { return spec.num_heads / spec.num_kv_heads; }
   std::int64_t width() const { return spec.num_heads * spec.head_size; }
-  bool keeps() const {
-    return spec.softcap == 0.0 &&
-           num_kept * static_cast<std::int64_t>(sizeof(float)) <= kMaxKeptBytes;
-  }
 
   void add_row(std::int64_t query, std::int64_t num_queries, std::int64_t key,
                std::int64_t num_keys) {
@@ -80,8 +75,8 @@ struct Plan {
       const std::int64_t place = before + begin;
       const std::int64_t first =
           spec.window > 0 ? std::max<std::int64_t>(place - spec.window + 1, 0) : 0;
-      row.blocks.push_back({begin, end, first, before + end, place, num_kept});
-      num_kept += spec.num_heads * row.blocks.back().pairs();
+      row.blocks.push_back({begin, end, first, before + end, place, num_pairs});
+      num_pairs += spec.num_heads * row.blocks.back().pairs();
       most_pairs = std::max(most_pairs, row.blocks.back().pairs());
     }
     const std::int64_t count =
@@ -144,14 +139,11 @@ class BlockWork {
   BlockWork(const Plan& plan, const Unit& unit, const Block& block)
       : plan_(plan), row_(plan.rows[unit.row]), unit_(unit), block_(block) {}
 
-  std::array<std::int64_t, 3> shape() const { return {heads(), block_.queries(), block_.keys()}; }
   std::int64_t heads() const { return unit_.count * plan_.group(); }
 
-  /// The unit's part of the kept probabilities, or fresh memory.
-  at::Tensor pairs(const at::Tensor& kept, const at::TensorOptions& options) const {
-    if (!kept.defined()) return at::empty(shape(), options);
-    return kept.narrow(0, block_.kept + first_head() * block_.pairs(), heads() * block_.pairs())
-        .view(shape());
+  /// Memory for [heads, queries, keys].
+  at::Tensor room(const at::TensorOptions& options) const {
+    return at::empty({heads(), block_.queries(), block_.keys()}, options);
   }
   /// out [heads, queries, keys] = x · yᵀ from y_t [kv heads of the unit · size, all keys].
   void pair_(at::Tensor& out, const Matrix& x, const at::Tensor& y_t) const {
@@ -202,7 +194,7 @@ class BlockWork {
     return bent;
   }
   at::Tensor mask_like(const at::Tensor& p) const {
-    core::SplitMix64 mix(plan_.dropout.seed + static_cast<std::uint64_t>(block_.kept) +
+    core::SplitMix64 mix(plan_.dropout.seed + static_cast<std::uint64_t>(block_.first_pair) +
                          static_cast<std::uint64_t>(first_head()) * 0x9E3779B97F4A7C15ULL);
     return dropout_mask(p, {.probability = plan_.dropout.probability, .seed = mix()});
   }
@@ -225,7 +217,7 @@ void for_each_unit(const Plan& plan, const Body& body) {
   });
 }
 
-at::Tensor run_forward(const Plan& plan, const variable_list& qkv, const at::Tensor& kept) {
+at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {
   at::Tensor out = at::empty({qkv[0].size(0), plan.width()}, qkv[0].options());
   const Matrix q(qkv[0]);
   const Matrix v(qkv[2]);
@@ -235,7 +227,7 @@ at::Tensor run_forward(const Plan& plan, const variable_list& qkv, const at::Ten
         transposed(qkv[1], row.key, row.num_keys, unit.first, unit.count).mul_(plan.spec.scale);
     for (const Block& block : row.blocks) {
       const BlockWork work(plan, unit, block);
-      at::Tensor p = work.pairs(kept, out.options());
+      at::Tensor p = work.room(out.options());
       work.pair_(p, q, k_t);
       work.normalise_(p);
       work.combine_(out, plan.dropout.active() ? p * work.mask_like(p) : p, v);
@@ -250,7 +242,7 @@ struct Gradients {
 
 /// Writes one unit's part of the gradients.
 void backward_unit(Gradients& grads, const Plan& plan, const Unit& unit, const variable_list& qkv,
-                   const at::Tensor& grad_out, const at::Tensor& kept) {
+                   const at::Tensor& grad_out) {
   const Row& row = plan.rows[unit.row];
   const std::int64_t group = plan.group();
   const auto of_keys = [&](const at::Tensor& x) {
@@ -267,15 +259,12 @@ void backward_unit(Gradients& grads, const Plan& plan, const Unit& unit, const v
   at::Tensor grad_v_t = at::zeros(v_t.sizes(), v_t.options());
   for (const Block& block : row.blocks) {
     const BlockWork work(plan, unit, block);
-    at::Tensor p = work.pairs(kept, grad_out.options());
-    at::Tensor bent;
-    if (!kept.defined()) {
-      work.pair_(p, Matrix(qkv[0]), k_t);
-      bent = work.normalise_(p);
-    }
+    at::Tensor p = work.room(grad_out.options());
+    work.pair_(p, Matrix(qkv[0]), k_t);
+    const at::Tensor bent = work.normalise_(p);
     const at::Tensor mask = plan.dropout.active() ? work.mask_like(p) : at::Tensor();
     work.gather_(grad_v_t, grad_t, mask.defined() ? p * mask : p);
-    at::Tensor grad_p = at::empty(work.shape(), p.options());
+    at::Tensor grad_p = work.room(p.options());
     work.pair_(grad_p, Matrix(grad_out), v_t);
     if (mask.defined()) grad_p.mul_(mask);
     at::Tensor grad_scores = at::_softmax_backward_data(grad_p, p, -1, at::kFloat);
@@ -298,10 +287,9 @@ class BlockAttention final : public torch::autograd::Function<BlockAttention> {
                             const at::Tensor& v, const std::vector<std::int64_t>& offsets,
                             const CausalSpec& spec, const Dropout& dropout) {
     const Plan plan = make_plan(spec, dropout, offsets, q.size(0) != k.size(0));
-    const at::Tensor kept = plan.keeps() ? at::empty({plan.num_kept}, q.options()) : at::Tensor();
-    context->save_for_backward({q, k, v, kept});
+    context->save_for_backward({q, k, v});
     save(*context, offsets, spec, dropout);
-    return run_forward(plan, {q, k, v}, kept);
+    return run_forward(plan, {q, k, v});
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
@@ -312,9 +300,8 @@ class BlockAttention final : public torch::autograd::Function<BlockAttention> {
       return at::empty({x.size(0), x.size(1) * x.size(2)}, x.options());
     };
     Gradients grads{like(saved[0]), like(saved[1]), like(saved[2])};
-    for_each_unit(plan, [&](const Unit& unit) {
-      backward_unit(grads, plan, unit, saved, grad_out, saved[3]);
-    });
+    for_each_unit(plan,
+                  [&](const Unit& unit) { backward_unit(grads, plan, unit, saved, grad_out); });
     return {grads.q.view(saved[0].sizes()),
             grads.k.view(saved[1].sizes()),
             grads.v.view(saved[2].sizes()),
@@ -369,7 +356,7 @@ at::Tensor causal_attention_by_blocks(const CausalInput& input, const Packing& p
   }
   const Plan plan =
       make_plan(input.spec, input.dropout, packing.offsets, q.size(0) != packing.num_tokens());
-  return run_forward(plan, {q, k, v}, at::Tensor());
+  return run_forward(plan, {q, k, v});
 }
 
 }  // namespace drystone::models

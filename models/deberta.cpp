@@ -25,18 +25,18 @@ at::Tensor Deberta::embed(const Packing& packing) {
   }
   if (token_type_embeddings_.defined()) x = x + packing.types_of(token_type_embeddings_);
   if (embedding_projection_.is_defined()) x = embedding_projection_.forward(x);
-  return apply_dropout(embedding_norm_.forward(x), next_dropout(config_.hidden_dropout));
+  return apply_dropout(embedding_norm_.forward(x).value, next_dropout(config_.hidden_dropout));
 }
 
-at::Tensor Deberta::run_layer(std::size_t index, const at::Tensor& x, const Packing& packing,
+LayerInput Deberta::run_layer(std::size_t index, const LayerInput& x, const Packing& packing,
                               bool first_only) {
   if (index > 0 || !convolution_) return Encoder::run_layer(index, x, packing, first_only);
-  const at::Tensor output =
-      convolve(x, Encoder::run_layer(index, x, packing, /*first_only=*/false), packing);
-  return first_only ? output.index_select(0, packing.first) : output;
+  LayerInput output =
+      convolve(x.value, Encoder::run_layer(index, x, packing, /*first_only=*/false).value, packing);
+  return first_only ? output.value.index_select(0, packing.first) : output;
 }
 
-at::Tensor Deberta::convolve(const at::Tensor& embedded, const at::Tensor& output,
+LayerInput Deberta::convolve(const at::Tensor& embedded, const at::Tensor& output,
                              const Packing& packing) {
   const at::Tensor wide = packing.pad(embedded).transpose(1, 2);
   const at::Tensor mixed = at::conv1d(wide, convolution_->weight, convolution_->bias, /*stride=*/1,
@@ -68,8 +68,8 @@ PositionTerms Deberta::position_terms(const EncoderLayer& layer, std::int64_t to
   return terms;
 }
 
-at::Tensor Deberta::attend(const EncoderLayer& layer, const at::Tensor& queries,
-                           const at::Tensor& x, const Packing& packing) {
+at::Tensor Deberta::attend(const EncoderLayer& layer, const LayerInput& queries,
+                           const LayerInput& x, const Packing& packing) {
   const PositionTerms positions = position_terms(layer, packing.padded_tokens);
   const int terms =
       1 + (deberta_.content_to_position ? 1 : 0) + (deberta_.position_to_content ? 1 : 0);

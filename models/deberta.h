@@ -61,13 +61,13 @@ class Deberta final : public Encoder {
 
   at::Tensor embed(const Packing& packing) override;
   std::vector<Linear*> embedding_linears() override;
-  at::Tensor run_layer(std::size_t index, const at::Tensor& x, const Packing& packing,
+  LayerInput run_layer(std::size_t index, const LayerInput& x, const Packing& packing,
                        bool first_only) override;
-  at::Tensor attend(const EncoderLayer& layer, const at::Tensor& queries, const at::Tensor& x,
+  at::Tensor attend(const EncoderLayer& layer, const LayerInput& queries, const LayerInput& x,
                     const Packing& packing) override;
   PositionTerms position_terms(const EncoderLayer& layer, std::int64_t tokens);
   AttentionFootprint attention_footprint(const PassShape& shape) const override;
-  at::Tensor convolve(const at::Tensor& embedded, const at::Tensor& output, const Packing& packing);
+  LayerInput convolve(const at::Tensor& embedded, const at::Tensor& output, const Packing& packing);
 
   DebertaConfig deberta_;
   at::Tensor word_embeddings_;

@@ -71,7 +71,7 @@ Deberta::Deberta(const ModelSpec& spec, const HfConfig& config, const Weights& w
   parts.finish();
   if (relative_norm.weight.defined() && relative_embeddings_.defined()) {
     const at::NoGradGuard frozen;
-    relative_embeddings_ = relative_norm.forward(relative_embeddings_);
+    relative_embeddings_ = relative_norm.forward(relative_embeddings_).value;
   }
 }
 

@@ -38,7 +38,12 @@ at::Tensor places_of(const Packing& packing, const Targets& targets) {
 
 }  // namespace
 
-at::Tensor DecoderNormLayer::forward(const at::Tensor& x) const {
+LayerInput DecoderNormLayer::forward(const at::Tensor& x) const {
+  return made_from({x},
+                   [norm = *this](const Recipe::Sources& sources) { return norm.of(sources[0]); });
+}
+
+at::Tensor DecoderNormLayer::of(const at::Tensor& x) const {
   switch (kind) {
     case DecoderNorm::Layer: return at::layer_norm(x, weight.sizes(), weight, bias, eps);
     case DecoderNorm::Rms: return rms_norm(x, weight, eps, NormKind::Rms);
@@ -173,12 +178,12 @@ at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted, KvCache
     x = checkpoints_ && enabled && records ? recomputed(x, run, repeating(linears, masks_, run))
                                            : run(x);
   }
-  return final_norm_.forward(x);
+  return final_norm_.forward(x).value;
 }
 
 Decoder::Heads Decoder::project(const DecoderLayer& layer, const at::Tensor& x,
                                 const Angles& angles) const {
-  const at::Tensor in = layer.attention_norm.forward(x);
+  const LayerInput in = layer.attention_norm.forward(x);
   std::vector<at::Tensor> parts;
   if (layer.projections.size() == 1) {
     parts = layer.projections[0].forward(in).split_with_sizes(
@@ -233,9 +238,9 @@ at::Tensor Decoder::finish_layer(const DecoderLayer& layer, const at::Tensor& re
   return middle + layer.mlp_output_norm.forward_if(fed);
 }
 
-at::Tensor Decoder::feed_forward(const DecoderLayer& layer, const at::Tensor& x) const {
+at::Tensor Decoder::feed_forward(const DecoderLayer& layer, const LayerInput& x) const {
   at::Tensor wide = layer.expansion[0].forward(x);
-  if (!config_.gates) return layer.contraction.forward(activate(wide, config_.activation));
+  if (!config_.gates) return layer.contraction.forward(activated(wide, config_.activation));
   at::Tensor up;
   if (layer.expansion.size() == 2) {
     up = layer.expansion[1].forward(x);

@@ -33,9 +33,12 @@ struct DecoderNormLayer {
   double eps = 1e-6;
   DecoderNorm kind = DecoderNorm::Rms;
 
-  at::Tensor forward(const at::Tensor& x) const;
+  LayerInput forward(const at::Tensor& x) const;
   /// The same where there is such a layer, else x.
-  at::Tensor forward_if(const at::Tensor& x) const { return weight.defined() ? forward(x) : x; }
+  at::Tensor forward_if(const at::Tensor& x) const { return weight.defined() ? of(x) : x; }
+
+ private:
+  at::Tensor of(const at::Tensor& x) const;
 };
 
 struct DecoderLayer {
@@ -113,9 +116,9 @@ class Decoder final : public Model {
   /// What follows the attention: output, residual, feed-forward.
   at::Tensor finish_layer(const DecoderLayer& layer, const at::Tensor& residual,
                           const at::Tensor& context);
-  at::Tensor feed_forward(const DecoderLayer& layer, const at::Tensor& x) const;
+  at::Tensor feed_forward(const DecoderLayer& layer, const LayerInput& x) const;
   LayerFootprint layer_footprint(const DecoderLayer& layer, const PassShape& shape) const;
-  AttentionFootprint attention_footprint(const DecoderLayer& layer, const PassShape& shape) const;
+  AttentionFootprint attention_footprint(const PassShape& shape) const;
   /// The head that the products take.
   const at::Tensor& product_head() const {
     return rounded_head_.defined() ? rounded_head_ : lm_head_;

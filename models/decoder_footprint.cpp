@@ -28,11 +28,10 @@ std::vector<const Linear*> linears_of(const DecoderLayer& layer) {
 
 }  // namespace
 
-AttentionFootprint Decoder::attention_footprint(const DecoderLayer& layer,
-                                                const PassShape& shape) const {
+AttentionFootprint Decoder::attention_footprint(const PassShape& shape) const {
   const bool caps = config_.attention_softcap > 0.0;
   if (can_attend_by_rows(at::empty({0}, embedding_.options()))) {
-    return block_attention_footprint(config_.num_heads, layer.plan.window, caps, shape);
+    return block_attention_footprint(config_.num_heads, shape);
   }
   const bool drops = trains_ && config_.attention_dropout > 0.0;
   return padded_attention_footprint(3 * config_.query_width(), config_.num_heads,
@@ -45,18 +44,14 @@ LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassSha
   const std::int64_t wide = config_.intermediate_size;
   const std::int64_t heads = config_.query_width() + 2 * config_.kv_width();
   const bool fuses = layer.projections.size() == 1;
-  std::int64_t kept = hidden + heads;  // the sum that enters the feed-forward's norm; q, k and v
+  std::int64_t kept = 2 * hidden + heads;  // what enters the two norms; q, k and v
   if (fuses || layer.query_norm.weight.defined()) kept += heads;  // also as they were before
-  if (any_adapted(pointers(layer.projections))) kept += hidden;
   if (any_adapted({&layer.attention_output})) kept += config_.query_width();
   if (layer.attention_output_norm.weight.defined()) kept += hidden;
-  if (any_adapted(pointers(layer.expansion))) kept += hidden;
   kept += config_.gates ? 2 * wide : wide;  // before the activation
-  if (any_adapted({&layer.contraction})) kept += wide;
   if (layer.mlp_output_norm.weight.defined()) kept += hidden;
-  if (config_.residual_dropout > 0.0) kept += 2 * hidden;  // masks
   const std::int64_t each = shape.tokens * static_cast<std::int64_t>(embedding_.element_size());
-  const AttentionFootprint attention = attention_footprint(layer, shape);
+  const AttentionFootprint attention = attention_footprint(shape);
   return {.input = hidden * each,
           .kept = kept * each + attention.kept,
           .passing = std::max((4 * wide + 4 * hidden) * each,
@@ -76,9 +71,9 @@ std::int64_t Decoder::activation_bytes(const PassShape& shape) const {
   }
   constexpr std::int64_t kAllCopies = 5;  // logits, probabilities, gradients and their likes
   const std::int64_t logits =
-      shape.keeps_logits
-          ? shape.tokens * config_.vocab_size * kAllCopies
-          : lm_loss_elements(shape.tokens, config_.vocab_size, config_.logit_softcap > 0.0);
+      shape.keeps_logits ? shape.tokens * config_.vocab_size * kAllCopies
+                         : lm_loss_elements(shape.tokens, config_.vocab_size,
+                                            config_.logit_softcap > 0.0, embedding_.device());
   const std::int64_t loss = 4 * ((task_ == Task::CausalLm ? logits : 0) +
                                  4 * shape.tokens * config_.hidden_size);  // float32 at least
   const std::int64_t rounded_head =

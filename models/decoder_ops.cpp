@@ -1,5 +1,7 @@
 #include "models/decoder_ops.h"
 
+#include <tuple>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/gelu_backward.h>
@@ -90,11 +92,14 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, N
                                                          : normalise(x, weight, eps, kind);
 }
 
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
-  if (at::GradMode::is_enabled() && (gate.requires_grad() || up.requires_grad())) {
-    return Gated::apply(gate, up, activation);
-  }
-  return activate(gate, activation).mul_(up);
+LayerInput gated(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  return made_from({gate, up}, [activation](const Recipe::Sources& sources) {
+    const auto& [g, u] = std::tie(sources[0], sources[1]);
+    if (at::GradMode::is_enabled() && (g.requires_grad() || u.requires_grad())) {
+      return Gated::apply(g, u, activation);
+    }
+    return activate(g, activation).mul_(u);
+  });
 }
 
 }  // namespace drystone::models

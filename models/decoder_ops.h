@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "models/activation.h"
+#include "models/layer_input.h"
 
 namespace drystone::models {
 
@@ -21,7 +22,7 @@ enum class NormKind : std::uint8_t {
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, NormKind kind);
 
 /// activation(gate) · up (Shazeer, 2020, arXiv:2002.05202). Differentiable in both; the activation
-/// is made again in the backward pass.
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation);
+/// and the product are made again in the backward pass.
+LayerInput gated(const at::Tensor& gate, const at::Tensor& up, Activation activation);
 
 }  // namespace drystone::models

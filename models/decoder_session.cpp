@@ -99,7 +99,7 @@ at::Tensor DecoderSession::step(std::span<const std::int64_t> tokens) {
     x = decoder_.finish_layer(layer, x, context);
   }
   cache_.end_step();
-  return decoder_.lm_logits(decoder_.final_norm_.forward(x));
+  return decoder_.lm_logits(decoder_.final_norm_.forward(x).value);
 }
 
 void DecoderSession::keep(const std::vector<std::int64_t>& rows) {

@@ -7,9 +7,13 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 namespace drystone::models {
 namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 /// SplitMix64's output function (Steele et al., 2014) of a counter.
 std::uint64_t mix(std::uint64_t z) {
@@ -46,17 +50,35 @@ at::Tensor device_mask(at::IntArrayRef shape, const Dropout& dropout, at::Device
   return mask.bernoulli_(keep, generator).mul_(1.0 / keep);
 }
 
+struct MaskedFunction : public torch::autograd::Function<MaskedFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const Dropout& dropout) {
+    context->saved_data["probability"] = dropout.probability;
+    context->saved_data["seed"] = static_cast<std::int64_t>(dropout.seed);
+    return x * dropout_mask(x, dropout);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const Dropout dropout{.probability = context->saved_data["probability"].toDouble(),
+                          .seed = static_cast<std::uint64_t>(context->saved_data["seed"].toInt())};
+    return {gradients[0] * dropout_mask(gradients[0], dropout), {}};
+  }
+};
+
 }  // namespace
 
-at::Tensor dropout_mask(const at::Tensor& x, const Dropout& dropout) {
+at::Tensor dropout_mask(at::IntArrayRef shape, const at::TensorOptions& options,
+                        const Dropout& dropout) {
   const at::NoGradGuard no_grad;
+  const at::Device device = options.device();
   const at::Tensor mask =
-      x.is_cpu() ? cpu_mask(x.sizes(), dropout) : device_mask(x.sizes(), dropout, x.device());
-  return mask.to(x.scalar_type());
+      device.is_cpu() ? cpu_mask(shape, dropout) : device_mask(shape, dropout, device);
+  return mask.to(c10::typeMetaToScalarType(options.dtype()));
 }
 
 at::Tensor apply_dropout(const at::Tensor& x, const Dropout& dropout) {
-  return dropout.active() ? x * dropout_mask(x, dropout) : x;
+  if (!dropout.active()) return x;
+  const bool differentiates = at::GradMode::is_enabled() && x.requires_grad();
+  return differentiates ? MaskedFunction::apply(x, dropout) : x * dropout_mask(x, dropout);
 }
 
 }  // namespace drystone::models

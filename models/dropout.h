@@ -15,11 +15,16 @@ struct Dropout {
   bool active() const { return probability > 0.0; }
 };
 
-/// A mask of `x`'s shape, dtype and device: 0 where dropped, else 1 / (1 − p). Equal seeds and
-/// shapes give equal masks: on every CPU, and on one kind of GPU. Contiguous.
-at::Tensor dropout_mask(const at::Tensor& x, const Dropout& dropout);
+/// A mask of this shape: 0 where dropped, else 1 / (1 − p). Equal seeds and shapes give equal
+/// masks: on every CPU, and on one kind of GPU. Contiguous.
+/// @param options  the mask's dtype and device
+at::Tensor dropout_mask(at::IntArrayRef shape, const at::TensorOptions& options,
+                        const Dropout& dropout);
+inline at::Tensor dropout_mask(const at::Tensor& x, const Dropout& dropout) {
+  return dropout_mask(x.sizes(), x.options(), dropout);
+}
 
-/// x times its mask; x itself when the probability is 0.
+/// x times its mask, which the backward pass draws again; x itself when the probability is 0.
 at::Tensor apply_dropout(const at::Tensor& x, const Dropout& dropout);
 
 }  // namespace drystone::models

@@ -48,8 +48,10 @@ EncoderConfig EncoderConfig::from(const HfConfig& config, double default_layer_n
   return encoder;
 }
 
-at::Tensor LayerNorm::forward(const at::Tensor& x) const {
-  return at::layer_norm(x, weight.sizes(), weight, bias, eps);
+LayerInput LayerNorm::forward(const at::Tensor& x) const {
+  return made_from({x}, [norm = *this](const Recipe::Sources& sources) {
+    return at::layer_norm(sources[0], norm.weight.sizes(), norm.weight, norm.bias, norm.eps);
+  });
 }
 
 std::vector<Linear*> EncoderLayer::linears() {
@@ -133,48 +135,49 @@ at::Tensor Encoder::encode(const Packing& packing, bool first_only) {
     const at::AutoGradMode mode(enabled && records);
     return step();
   };
-  at::Tensor x = run([&] { return embed(packing); });
+  LayerInput x = run([&]() -> LayerInput { return embed(packing); });
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     records = records || any_trains(layers_[i].linears());
     const bool is_last = i + 1 == layers_.size();
     const auto layer = [this, i, packing,
-                        is_first_only = first_only && is_last](const at::Tensor& input) {
+                        is_first_only = first_only && is_last](const LayerInput& input) {
       return run_layer(i, input, packing, is_first_only);
     };
-    x = run([&] {
-      return checkpoints_ && enabled && records
-                 ? recomputed(x, layer, repeating(layers_[i].linears(), masks_, layer))
-                 : layer(x);
+    x = run([&]() -> LayerInput {
+      if (!checkpoints_ || !enabled || !records) return layer(x);
+      const auto value = [layer](const at::Tensor& input) { return layer(input).value; };
+      return recomputed(x.value, value, repeating(layers_[i].linears(), masks_, value));
     });
   }
-  return x;
+  return x.value;
 }
 
-at::Tensor Encoder::run_layer(std::size_t index, const at::Tensor& x, const Packing& packing,
+LayerInput Encoder::run_layer(std::size_t index, const LayerInput& x, const Packing& packing,
                               bool first_only) {
   const EncoderLayer& layer = layers_[index];
-  const at::Tensor residual = first_only ? x.index_select(0, packing.first) : x;
+  const LayerInput residual = first_only ? x.value.index_select(0, packing.first) : x;
   const at::Tensor context = attend(layer, residual, x, packing);
   const at::Tensor attended =
       apply_dropout(layer.attention_output.forward(context), next_dropout(config_.hidden_dropout));
-  const at::Tensor middle = layer.attention_norm.forward(attended + residual);
-  const at::Tensor wide = activate(layer.intermediate.forward(middle), config_.activation);
+  const LayerInput middle = layer.attention_norm.forward(attended + residual.value);
+  const LayerInput wide = activated(layer.intermediate.forward(middle), config_.activation);
   const at::Tensor fed =
       apply_dropout(layer.output.forward(wide), next_dropout(config_.hidden_dropout));
-  return layer.output_norm.forward(fed + middle);
+  return layer.output_norm.forward(fed + middle.value);
 }
 
-at::Tensor Encoder::attend(const EncoderLayer& layer, const at::Tensor& queries,
-                           const at::Tensor& x, const Packing& packing) {
+at::Tensor Encoder::attend(const EncoderLayer& layer, const LayerInput& queries,
+                           const LayerInput& x, const Packing& packing) {
   // The fused kernels of GPUs that save the most take 16 bits; the CPU's are float32.
-  const at::ScalarType inside = rounds_ && !x.is_cpu() ? at::kBFloat16 : x.scalar_type();
+  const at::ScalarType inside =
+      rounds_ && !x.value.is_cpu() ? at::kBFloat16 : x.value.scalar_type();
   return attention({.q = layer.query.forward(queries).to(inside),
                     .k = layer.key.forward(x).to(inside),
                     .v = layer.value.forward(x).to(inside),
                     .num_heads = config_.num_heads,
                     .dropout = next_dropout(config_.attention_dropout)},
                    packing)
-      .to(x.scalar_type());
+      .to(x.value.scalar_type());
 }
 
 }  // namespace drystone::models

@@ -27,7 +27,7 @@ struct LayerNorm {
   at::Tensor bias;
   double eps = 1e-12;
 
-  at::Tensor forward(const at::Tensor& x) const;
+  LayerInput forward(const at::Tensor& x) const;
 };
 
 struct EncoderLayer {
@@ -106,12 +106,12 @@ class Encoder : public Model {
   /// Linear layers that `embed` uses.
   virtual std::vector<Linear*> embedding_linears() { return {}; }
   /// Layer `index`. `first_only`: for the first tokens alone, [rows, hidden].
-  virtual at::Tensor run_layer(std::size_t index, const at::Tensor& x, const Packing& packing,
+  virtual LayerInput run_layer(std::size_t index, const LayerInput& x, const Packing& packing,
                                bool first_only);
   /// The heads' joined output before the output layer: [tokens, hidden], or [rows, hidden] when
   /// `queries` are the first tokens alone.
-  virtual at::Tensor attend(const EncoderLayer& layer, const at::Tensor& queries,
-                            const at::Tensor& x, const Packing& packing);
+  virtual at::Tensor attend(const EncoderLayer& layer, const LayerInput& queries,
+                            const LayerInput& x, const Packing& packing);
   /// What `attend` keeps beside q, k and v.
   virtual AttentionFootprint attention_footprint(const PassShape& shape) const;
   /// The next dropout of this forward pass; none when the model does not train.

@@ -32,10 +32,7 @@ LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassSha
   const std::int64_t wide = config_.intermediate_size;
   std::int64_t kept = 5 * hidden;  // q, k, v and what enters the two norms
   if (any_adapted({&layer.attention_output})) kept += hidden;
-  if (any_adapted({&layer.intermediate})) kept += hidden;
   kept += wide;  // before the activation
-  if (any_adapted({&layer.output})) kept += wide;
-  if (config_.hidden_dropout > 0.0) kept += 2 * hidden;  // masks
   const std::int64_t each =
       shape.tokens * static_cast<std::int64_t>(layer.attention_norm.weight.element_size());
   const AttentionFootprint attention = attention_footprint(shape);

@@ -6,15 +6,7 @@ namespace drystone::models {
 namespace {
 
 constexpr std::int64_t kFloat = sizeof(float);
-constexpr std::int64_t kBlock = 64;               // block_attention.cpp
-constexpr std::int64_t kMaxKeptBytes = 64 << 20;  // block_attention.cpp, row_attention.cpp
-
-std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-
-/// Samples of the longest length that hold at least all tokens: pairs are the most there.
-std::int64_t longest_samples(const PassShape& shape) {
-  return divide_up(shape.tokens, std::max<std::int64_t>(shape.longest, 1));
-}
+constexpr std::int64_t kBlock = 64;  // block_attention.cpp
 
 }  // namespace
 
@@ -26,7 +18,9 @@ std::int64_t peak_bytes(const std::vector<LayerFootprint>& layers, std::int64_t 
   for (const LayerFootprint& layer : layers) {
     passing = std::max(passing, layer.passing);
     if (!layer.records) continue;
-    kept += layer.input + (checkpointing ? 0 : layer.kept);
+    const bool is_first = kept == 0;  // no operation made its input that could make it again
+    if (checkpointing || is_first) kept += layer.input;
+    if (!checkpointing) kept += layer.kept;
     again = std::max(again, checkpointing ? layer.kept : 0);
   }
   return kept + std::max(loss, again + passing);
@@ -49,25 +43,13 @@ bool any_adapted(const std::vector<const Linear*>& linears) {
   });
 }
 
-AttentionFootprint block_attention_footprint(std::int64_t num_heads, std::int64_t window,
-                                             bool recomputes, const PassShape& shape) {
-  std::int64_t pairs = 0;
-  for (std::int64_t begin = 0; begin < shape.longest; begin += kBlock) {
-    const std::int64_t end = std::min(begin + kBlock, shape.longest);
-    const std::int64_t keys = window > 0 ? std::min(end, window + kBlock) : end;
-    pairs += (end - begin) * keys;
-  }
-  const std::int64_t all = longest_samples(shape) * num_heads * pairs * kFloat;
+AttentionFootprint block_attention_footprint(std::int64_t num_heads, const PassShape& shape) {
   const std::int64_t block = std::min(kBlock, shape.longest) * shape.longest * num_heads * kFloat;
-  const bool keeps = !recomputes && all <= kMaxKeptBytes;
-  return {.kept = keeps ? all : 0, .passing = (keeps ? 2 : 4) * block};
+  return {.kept = 0, .passing = 4 * block};
 }
 
 AttentionFootprint row_attention_footprint(std::int64_t num_heads, const PassShape& shape) {
-  const std::int64_t row = num_heads * shape.longest * shape.longest * kFloat;
-  const std::int64_t all = longest_samples(shape) * row;
-  const bool keeps = all <= kMaxKeptBytes;
-  return {.kept = keeps ? all : 0, .passing = (keeps ? 2 : 3) * row};
+  return {.kept = 0, .passing = 4 * num_heads * shape.longest * shape.longest * kFloat};
 }
 
 AttentionFootprint padded_attention_footprint(std::int64_t width, std::int64_t num_heads,

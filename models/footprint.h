@@ -12,8 +12,8 @@ namespace drystone::models {
 /// Bytes of one layer for a given batch.
 struct LayerFootprint {
   bool records = false;      ///< autograd keeps what its backward pass needs
-  std::int64_t input = 0;    ///< what enters it, which stays even where the layer is computed again
-  std::int64_t kept = 0;     ///< all else that lives from the forward to the backward pass
+  std::int64_t input = 0;    ///< what enters it, which stays where the layer is computed again
+  std::int64_t kept = 0;     ///< else: what lives from the forward to the backward pass
   std::int64_t passing = 0;  ///< beside that, at most at any one time of either pass
 };
 
@@ -31,9 +31,8 @@ struct AttentionFootprint {
   std::int64_t kept = 0;  ///< beside q, k, v and what they are made into
   std::int64_t passing = 0;
 };
-/// causal_attention_by_blocks. @param recomputes  keeps no probabilities, whatever their size
-AttentionFootprint block_attention_footprint(std::int64_t num_heads, std::int64_t window,
-                                             bool recomputes, const PassShape& shape);
+/// causal_attention_by_blocks
+AttentionFootprint block_attention_footprint(std::int64_t num_heads, const PassShape& shape);
 /// attention_by_rows
 AttentionFootprint row_attention_footprint(std::int64_t num_heads, const PassShape& shape);
 /// In padded layout, by LibTorch's kernels. @param width  of q, k and v together

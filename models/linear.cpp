@@ -6,8 +6,8 @@
 
 namespace drystone::models {
 
-at::Tensor Linear::forward(const at::Tensor& x) const {
-  const at::Tensor y = adapter != nullptr ? adapter->forward(*this, x) : plain(x);
+at::Tensor Linear::forward(const LayerInput& x) const {
+  const at::Tensor y = adapter != nullptr ? adapter->forward(*this, x) : plain(x.value);
   return mask.defined() ? y * mask.to(y.scalar_type()) : y;
 }
 

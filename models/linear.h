@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "models/frozen_weight.h"
+#include "models/layer_input.h"
 
 namespace drystone::models {
 
@@ -17,7 +18,7 @@ class LinearAdapter {
   virtual ~LinearAdapter() = default;
   /// The adapted layer's output: base path and side path together, so that a method may fuse them.
   /// @param x  [..., in]   @return [..., out]
-  virtual at::Tensor forward(const Linear& base, const at::Tensor& x) = 0;
+  virtual at::Tensor forward(const Linear& base, const LayerInput& x) = 0;
   /// The next forward draws the mask that the last one drew: it is computed again.
   virtual void repeat_mask() {}
 };
@@ -45,7 +46,7 @@ struct Linear {
   void set_bfloat16(bool on);
 
   /// The layer as the model uses it: through the adapter when there is one, else plain.
-  at::Tensor forward(const at::Tensor& x) const;
+  at::Tensor forward(const LayerInput& x) const;
   /// x · Wᵀ + bias without the adapter: the base path that adapters build upon.
   at::Tensor plain(const at::Tensor& x) const;
 };

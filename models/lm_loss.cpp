@@ -1,13 +1,13 @@
 #include "models/lm_loss.h"
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/exp.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logaddexp.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -20,51 +20,105 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Pieces of equal size whose logits take at most about 16 MB in float32. A piece reads the whole
-/// head twice, so few rows would wait for memory.
-std::int64_t rows_of_piece(std::int64_t count, std::int64_t vocab) {
-  constexpr std::int64_t kElements = 1 << 22;
-  const std::int64_t most = std::max<std::int64_t>(kElements / vocab, 16);
-  const std::int64_t pieces = std::max<std::int64_t>((count + most - 1) / most, 1);
-  return (count + pieces - 1) / pieces;
+/// How many parts of at most `most` make up `total`, and their size: all but the last are equal.
+std::int64_t equal_part(std::int64_t total, std::int64_t most) {
+  const std::int64_t parts = std::max<std::int64_t>((total + most - 1) / most, 1);
+  return (total + parts - 1) / parts;
+}
+
+/// Targets whose logits exist at once: a piece reads the whole head twice, so few of them would
+/// wait for memory. 32 MB of logits, of a GPU's memory 256 MB.
+std::int64_t rows_of_piece(std::int64_t count, std::int64_t vocab, at::Device device) {
+  const std::int64_t elements = device.is_cpu() ? 1 << 23 : 1 << 26;
+  return equal_part(count, std::max<std::int64_t>(elements / vocab, 16));
+}
+
+/// Tokens whose logits are one block: on a CPU they stay in its cache from one product to the next.
+std::int64_t columns_of_block(std::int64_t vocab, at::Device device) {
+  return device.is_cpu() ? equal_part(vocab, 1 << 10) : vocab;
 }
 
 at::Tensor at_least_float(const at::Tensor& tensor) {
   return tensor.element_size() < 4 ? tensor.to(at::kFloat) : tensor;
 }
 
-/// Adds the losses of a piece to `sum` and, where it is wanted, puts their gradients by the logits
-/// in the logits' place: on a CPU a few rows at a time, which stay in its cache meanwhile.
-void add_losses(at::Tensor& logits, const at::Tensor& labels, at::Tensor& sum,
-                bool wants_gradient) {
-  constexpr std::int64_t kElements = 1 << 17;
-  const std::int64_t rows =
-      logits.is_cpu() ? std::max<std::int64_t>(kElements / logits.size(1), 1) : logits.size(0);
-  for (std::int64_t first = 0; first < logits.size(0); first += rows) {
-    const std::int64_t size = std::min(rows, logits.size(0) - first);
-    at::Tensor here = logits.narrow(0, first, size);
-    const at::Tensor places = labels.narrow(0, first, size).unsqueeze(1);
-    const at::Tensor log_p = at::log_softmax(here, 1);
-    sum.sub_(log_p.gather(1, places).sum(at::kDouble));
-    if (!wants_gradient) continue;
-    at::exp_out(here, log_p);
-    here.scatter_add_(1, places, at::full(places.sizes(), -1.0, here.options()));
+/// Where the labels are in a block of the vocabulary.
+struct Places {
+  at::Tensor column;  ///< [rows, 1] int64; any column where the label is in another block
+  at::Tensor inside;  ///< [rows, 1] bool
+
+  Places(const at::Tensor& labels, std::int64_t first, std::int64_t size) {
+    const at::Tensor shifted = labels.unsqueeze(1) - first;
+    inside = shifted.ge(0).logical_and_(shifted.lt(size));
+    column = shifted.clamp_(0, size - 1);
   }
-}
+};
+
+/// exp(logits − the row's maximum) of some of the vocabulary's tokens.
+struct Block {
+  std::int64_t first = 0;  ///< token
+  at::Tensor values;       ///< [rows, tokens]
+  at::Tensor maximum;      ///< [rows, 1]
+  at::Tensor slope;        ///< of the softcap, [rows, tokens]; undefined: there is none
+
+  /// Turns logits into the block.
+  Block(std::int64_t first_token, at::Tensor logits, double softcap)
+      : first(first_token), values(std::move(logits)) {
+    if (softcap > 0.0) {
+      slope = values.div_(softcap).tanh_().square().neg_().add_(1.0);
+      values.mul_(softcap);
+    }
+    maximum = values.amax({1}, /*keepdim=*/true);
+  }
+  at::Tensor target_logits(const at::Tensor& labels) const {
+    const Places places(labels, first, values.size(1));
+    return values.gather(1, places.column).mul_(places.inside).to(at::kDouble);
+  }
+  /// log Σ exp(logits), [rows, 1] float64.
+  at::Tensor exponentiate() {
+    values.sub_(maximum).exp_();
+    return values.sum(1, /*keepdim=*/true).to(at::kDouble).log_().add_(maximum);
+  }
+  /// The gradient of the summed losses by the logits before the softcap, in the values' place.
+  const at::Tensor& differentiate(const at::Tensor& log_sum, const at::Tensor& labels) {
+    values.mul_((maximum - log_sum).exp_().to(values.scalar_type()));
+    const Places places(labels, first, values.size(1));
+    values.scatter_add_(1, places.column, places.inside.to(values.scalar_type()).neg_());
+    return slope.defined() ? values.mul_(slope) : values;
+  }
+};
 
 /// One piece: adds its losses to `sum` and, where it is wanted, writes the gradient of that sum.
 void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
                double softcap, at::Tensor& sum, at::Tensor gradient) {
-  at::Tensor logits = at_least_float(linear_forward(hidden.to(head.scalar_type()), head, {}));
-  at::Tensor squashed;
-  if (softcap > 0.0) {
-    squashed = (logits / softcap).tanh_();
-    logits = squashed * softcap;
+  const at::Tensor in = hidden.to(head.scalar_type());
+  const std::int64_t columns = columns_of_block(head.size(0), head.device());
+  const auto part_of_head = [&](std::int64_t first) {
+    return head.narrow(0, first, std::min(columns, head.size(0) - first));
+  };
+  std::vector<Block> blocks;
+  at::Tensor log_sum;  // [rows, 1] float64
+  at::Tensor target;
+  for (std::int64_t first = 0; first < head.size(0); first += columns) {
+    Block block(first, at_least_float(linear_forward(in, part_of_head(first), {})), softcap);
+    const at::Tensor here = block.target_logits(labels);
+    target = target.defined() ? target.add_(here) : here;
+    const at::Tensor part = block.exponentiate();
+    log_sum = log_sum.defined() ? at::logaddexp(log_sum, part) : part;
+    if (gradient.defined()) blocks.push_back(std::move(block));
   }
-  add_losses(logits, labels, sum, gradient.defined());
+  sum.add_(log_sum.sub(target).sum());
   if (!gradient.defined()) return;
-  if (softcap > 0.0) logits.mul_(squashed.square_().neg_().add_(1.0));
-  gradient.copy_(linear_backward_input(logits.to(head.scalar_type()), head));
+  at::Tensor by_hidden;
+  for (Block& block : blocks) {
+    const at::Tensor by_logits = block.differentiate(log_sum, labels).to(head.scalar_type());
+    const at::Tensor part =
+        at_least_float(linear_backward_input(by_logits, part_of_head(block.first)));
+    by_hidden = by_hidden.defined() ? by_hidden.add_(part) : part;
+    block.values.reset();
+    block.slope.reset();
+  }
+  gradient.copy_(by_hidden);
 }
 
 struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
@@ -75,7 +129,7 @@ struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
     const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(count, 1));
     at::Tensor gradient = wants_gradient ? at::empty_like(hidden) : at::Tensor();
     at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
-    const std::int64_t rows = rows_of_piece(count, head.size(0));
+    const std::int64_t rows = rows_of_piece(count, head.size(0), head.device());
     for (std::int64_t first = 0; first < count; first += rows) {
       const std::int64_t size = std::min(rows, count - first);
       add_piece(hidden.narrow(0, first, size), head, labels.narrow(0, first, size), softcap, sum,
@@ -94,9 +148,10 @@ struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
 
 }  // namespace
 
-std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap) {
-  constexpr std::int64_t kCopies = 2;  // the logits, and what rows or a smaller type need
-  return rows_of_piece(targets, vocab) * vocab * (has_softcap ? kCopies + 2 : kCopies);
+std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap,
+                              at::Device device) {
+  const std::int64_t rows = rows_of_piece(targets, vocab, device);
+  return rows * (vocab * (has_softcap ? 2 : 1) + 2 * columns_of_block(vocab, device));
 }
 
 at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,

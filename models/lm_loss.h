@@ -8,7 +8,8 @@
 namespace drystone::models {
 
 /// mean −log softmax(softcap(hidden · headᵀ))[label], a few rows at a time: at no time do the
-/// logits of all rows exist. The gradient by `hidden` is made along with the loss, the head being
+/// logits of all rows exist. Of such a piece the vocabulary is taken in blocks that a CPU's cache
+/// holds between the products. The gradient by `hidden` is made along with the loss, the head being
 /// frozen, so that backward costs one multiplication.
 /// @param hidden   [targets, hidden]; the loss is computed in float32 at least
 /// @param head     [vocab, hidden], frozen
@@ -19,6 +20,7 @@ at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const 
                         double softcap = 0.0);
 
 /// Numbers of logits and their like that lm_head_loss holds at most at once.
-std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap);
+std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has_softcap,
+                              at::Device device);
 
 }  // namespace drystone::models

@@ -1,4 +1,5 @@
 // attention_by_rows: each row's heads by oneDNN's small matrix kernels, forward and backward.
+// Probabilities are made again in the backward pass.
 
 #include <array>
 #include <cmath>
@@ -138,27 +139,10 @@ void probabilities_(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, c
   at::softmax_out(out, out, -1);
 }
 
-/// Room for the probabilities of every row, one after the other.
-struct Kept {
-  at::Tensor buffer;                  ///< undefined: nothing is kept
-  std::vector<std::int64_t> offsets;  ///< of each row
-
-  static Kept plan(const Plan& plan) {
-    Kept kept{.buffer = {}, .offsets = {0}};
-    for (std::int64_t row = 0; row < plan.rows(); ++row) {
-      const Heads heads = plan.heads(row);
-      kept.offsets.push_back(kept.offsets.back() + heads.count * heads.num_pairs());
-    }
-    return kept;
-  }
-  /// The row's part of the buffer, or fresh memory.
-  at::Tensor row(std::int64_t row, const Heads& heads, const at::TensorOptions& options) const {
-    const std::array shape = {heads.count, heads.queries, heads.keys};
-    if (!buffer.defined()) return at::empty(shape, options);
-    const std::int64_t begin = offsets[static_cast<std::size_t>(row)];
-    return buffer.narrow(0, begin, heads.count * heads.num_pairs()).view(shape);
-  }
-};
+/// Memory for [heads, queries, keys].
+at::Tensor room(const Heads& heads, const at::TensorOptions& options) {
+  return at::empty({heads.count, heads.queries, heads.keys}, options);
+}
 
 /// Calls body(row) for every row, in parallel where the thread may; rows are independent.
 template <typename Body>
@@ -170,11 +154,11 @@ void for_each_row(const Plan& plan, const Body& body) {
 }
 
 at::Tensor run_forward(const Plan& plan, const at::Tensor& q, const at::Tensor& k,
-                       const at::Tensor& v, const Kept& kept) {
+                       const at::Tensor& v) {
   at::Tensor out = at::empty_like(q);
   for_each_row(plan, [&](std::int64_t row) {
     const Heads heads = plan.heads(row);
-    at::Tensor pairs = kept.row(row, heads, q.options());
+    at::Tensor pairs = room(heads, q.options());
     probabilities_(pairs, plan.queries_of(q, row), plan.keys_of(k, row), heads, plan.scale());
     at::Tensor row_out = plan.queries_of(out, row);
     heads.combine_(row_out, plan.dropout.active() ? pairs * plan.mask_like(pairs, row) : pairs,
@@ -208,36 +192,25 @@ void backward_row_(Gradients& grads, const Plan& plan, std::int64_t row, const v
   plan.keys_of(grads.k, row).copy_(heads.combine_transposed(grad_scores, transposed(q)));
 }
 
-/// Probabilities above this size are made again in the backward pass.
-constexpr std::int64_t kMaxKeptBytes = 64 << 20;
-
 class RowAttention final : public torch::autograd::Function<RowAttention> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const Plan& plan) {
-    Kept kept = Kept::plan(plan);
-    if (kept.offsets.back() * 4 <= kMaxKeptBytes) {
-      kept.buffer = at::empty({kept.offsets.back()}, q.options());
-    }
-    context->save_for_backward({q, k, v, kept.buffer});
+    context->save_for_backward({q, k, v});
     save(*context, plan);
-    return run_forward(plan, q, k, v, kept);
+    return run_forward(plan, q, k, v);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
     const Plan plan = saved_plan(*context);
     const variable_list saved = context->get_saved_variables();
     const at::Tensor grad_out = grad_outputs[0].contiguous();
-    Kept kept = Kept::plan(plan);
-    kept.buffer = saved[3];
     Gradients grads{at::empty_like(saved[0]), at::empty_like(saved[1]), at::empty_like(saved[2])};
     for_each_row(plan, [&](std::int64_t row) {
       const Heads heads = plan.heads(row);
-      at::Tensor p = kept.row(row, heads, grad_out.options());
-      if (!kept.buffer.defined()) {
-        probabilities_(p, plan.queries_of(saved[0], row), plan.keys_of(saved[1], row), heads,
-                       plan.scale());
-      }
+      at::Tensor p = room(heads, grad_out.options());
+      probabilities_(p, plan.queries_of(saved[0], row), plan.keys_of(saved[1], row), heads,
+                     plan.scale());
       backward_row_(grads, plan, row, saved, grad_out, p);
     });
     return {grads.q, grads.k, grads.v, at::Tensor()};
@@ -287,8 +260,7 @@ at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing
   const at::Tensor v = input.v.contiguous();
   const bool differentiates =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return differentiates ? RowAttention::apply(q, k, v, plan)
-                        : run_forward(plan, q, k, v, Kept::plan(plan));
+  return differentiates ? RowAttention::apply(q, k, v, plan) : run_forward(plan, q, k, v);
 }
 
 }  // namespace drystone::models

@@ -131,6 +131,49 @@ TEST_CASE(
   CHECK(at::equal(before, at::globalContext().defaultGenerator(at::kCPU).get_state()));
 }
 
+TEST_CASE("lora_linear: an input with a recipe is made again, once for all layers and each pass") {
+  const Inputs in = make_inputs(at::kDouble);
+  int made = 0;
+  const auto gradients = [&](bool has_recipe) {
+    const auto make = [&made](const models::Recipe::Sources& sources) {
+      ++made;
+      return sources[0].tanh() * sources[1];
+    };
+    const models::Recipe::Sources sources = {in.x.sin(), in.x.cos()};
+    models::LayerInput input = models::made_from(sources, make);
+    if (!has_recipe) input = input.value;
+    const at::Tensor first = lora_linear(input, in.weight, in.bias, in.a, in.b, 1.7);
+    const at::Tensor second =
+        lora_linear(input, in.weight, {}, in.a, in.b, 0.3, {.probability = 0.5, .seed = 3});
+    const at::Tensor loss = ((first + second) * in.gradient).sum();
+    made = 0;
+    std::vector<at::Tensor> all;
+    for (const bool retains : {true, false}) {  // as Laplace-LoRA's pass for each class
+      for (const at::Tensor& gradient :
+           torch::autograd::grad({loss}, {in.x, in.a, in.b}, {}, retains)) {
+        all.push_back(gradient);
+      }
+    }
+    return all;
+  };
+  const std::vector<at::Tensor> expected = gradients(false);
+  CHECK(made == 0);
+  const std::vector<at::Tensor> actual = gradients(true);
+  CHECK(made == 3);  // once in the first pass; in the second, which nothing announced, per layer
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(at::equal(actual[i], expected[i]));
+}
+
+TEST_CASE("lora_linear: beside a fixed A the input is not kept") {
+  const Inputs in = make_inputs(at::kDouble);
+  const at::Tensor x = in.x.detach().clone();
+  const at::Tensor y = lora_linear(x, in.weight, {}, in.a.detach(), in.b, 1.7);
+  CHECK(x.storage().use_count() == 1);
+  y.backward(in.gradient);
+  const at::Tensor expected =
+      in.gradient.reshape({6, 5}).t().mm(x.reshape({6, 7}).mm(in.a.t())) * 1.7;
+  CHECK(close(in.b.grad(), expected, 1e-12, 1e-12));
+}
+
 TEST_CASE("lora_linear: an input without gradient gets none") {
   Inputs in = make_inputs(at::kFloat);
   const at::Tensor x = in.x.detach();

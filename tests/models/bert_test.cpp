@@ -81,8 +81,8 @@ Batch random_batch(std::int64_t rows, std::int64_t tokens) {
 /// Adds nothing, but stands in the slot.
 struct PlainAdapter final : models::LinearAdapter {
   at::Tensor leaf = at::zeros({1}).requires_grad_(true);
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    return base.plain(x) + leaf;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
+    return base.plain(x.value) + leaf;
   }
 };
 

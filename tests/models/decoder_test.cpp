@@ -49,8 +49,8 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
 /// Adds nothing, but stands in the slot.
 struct PlainAdapter final : models::LinearAdapter {
   at::Tensor leaf = at::zeros({1}).requires_grad_(true);
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    return base.plain(x) + leaf;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
+    return base.plain(x.value) + leaf;
   }
 };
 
@@ -176,10 +176,10 @@ TEST_CASE("Decoder: no record is made below the first adapted layer") {
       struct Probe final : models::LinearAdapter {
         int* calls;
         explicit Probe(int* count) : calls(count) {}
-        at::Tensor forward(const models::Linear& layer, const at::Tensor& x) override {
+        at::Tensor forward(const models::Linear& layer, const models::LayerInput& x) override {
           ++*calls;
-          CHECK_FALSE(x.requires_grad());
-          return layer.plain(x);
+          CHECK_FALSE(x.value.requires_grad());
+          return layer.plain(x.value);
         }
       } probe(&calls);
       linears[i]->adapter = &probe;

@@ -70,8 +70,8 @@ TEST_CASE("linear: a frozen layer leaves no gradient but the input's") {
 
 TEST_CASE("linear: an adapter replaces the plain path") {
   struct Twice final : models::LinearAdapter {
-    at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-      return base.plain(x) * 2;
+    at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
+      return base.plain(x.value) * 2;
     }
   } twice;
   models::Linear layer{.name = "l", .weight = at::randn({5, 3}), .bias = {}};

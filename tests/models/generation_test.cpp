@@ -43,8 +43,8 @@ std::vector<std::vector<std::int64_t>> ids_of(const std::vector<Generated>& resu
 
 /// y += 0.3 · x₀ in every column, whatever the layer: as if the weight had another first column.
 struct ShiftAdapter final : models::LinearAdapter {
-  at::Tensor forward(const models::Linear& base, const at::Tensor& x) override {
-    return base.plain(x) + x.narrow(-1, 0, 1) * 0.3;
+  at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
+    return base.plain(x.value) + x.value.narrow(-1, 0, 1) * 0.3;
   }
 };
 

@@ -29,13 +29,14 @@ at::Tensor plain_loss(const at::Tensor& hidden, const at::Tensor& head, const at
 }  // namespace
 
 TEST_CASE("lm_head_loss: loss and gradient are those of the whole logits") {
-  for (const std::int64_t vocab : {7, 131072}) {  // the second in pieces of 16 rows
+  for (const std::int64_t vocab :
+       {7, 131072}) {  // the second in pieces of 60 rows and blocks of 1024 tokens
     for (const double softcap : {0.0, 3.0}) {
       CAPTURE(vocab);
       CAPTURE(softcap);
       const at::Tensor head = normal({vocab, 64}, "head");
-      const at::Tensor labels = at::arange(37, at::kLong).mul(31).remainder(vocab);
-      const at::Tensor hidden = normal({37, 64}, "hidden").set_requires_grad(true);
+      const at::Tensor labels = at::arange(180, at::kLong).mul(1023).remainder(vocab);
+      const at::Tensor hidden = normal({180, 64}, "hidden").set_requires_grad(true);
       const at::Tensor other = hidden.detach().to(at::kDouble).set_requires_grad(true);
       const at::Tensor loss = models::lm_head_loss(hidden, head, labels, softcap);
       const at::Tensor expected = plain_loss(other, head.to(at::kDouble), labels, softcap);
