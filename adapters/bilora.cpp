@@ -193,12 +193,9 @@ std::vector<at::Tensor> take_gradients(const std::vector<Parameter>& parameters)
 }
 
 double norm_of(const std::vector<at::Tensor>& tensors) {
-  double sum = 0.0;
-  for (const at::Tensor& tensor : tensors) {
-    const double norm = at::linalg_vector_norm(tensor).item<double>();
-    sum += norm * norm;
-  }
-  return std::sqrt(sum);
+  at::Tensor sum;
+  for (const at::Tensor& tensor : tensors) add_term(sum, tensor.square().sum(at::kDouble));
+  return sum.defined() ? std::sqrt(sum.item<double>()) : 0.0;
 }
 
 std::vector<MethodOption> bilora_options() {

@@ -20,6 +20,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "adapters/pair_method.h"
+#include "adapters/side_path.h"
 #include "adapters/small_linalg.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -175,12 +176,13 @@ Prepared LoraRiteOptimizer::prepare(const PairGroup& group) const {
 }
 
 void LoraRiteOptimizer::clip_(std::vector<Prepared>& prepared) const {
-  double square = 0.0;
+  at::Tensor square;
   for (const Prepared& now : prepared) {
-    square += (now.u_a.square().sum() + now.u_b.square().sum()).item<double>();
+    add_term(square, now.u_a.square().sum() + now.u_b.square().sum());
   }
-  const double factor = options_.clip / (std::sqrt(square) + 1e-6);
-  if (factor >= 1.0) return;
+  if (!square.defined()) return;
+  const at::Tensor factor =
+      square.sqrt_().add_(1e-6).reciprocal_().mul_(options_.clip).clamp_max_(1.0);
   for (Prepared& now : prepared) {
     now.u_a.mul_(factor);
     now.u_b.mul_(factor);

@@ -54,8 +54,9 @@ at::Device parse_device(std::string_view text) {
 }
 
 at::Tensor send(const at::Tensor& tensor, at::Device device) {
-  if (!device.is_cuda() || !tensor.is_cpu()) return tensor.to(device);
-  return tensor.pin_memory().to(device, /*dtype=*/tensor.scalar_type(), /*non_blocking=*/true);
+  if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
+  const at::Tensor source = device.is_cuda() ? tensor.pin_memory() : tensor;
+  return source.to(device, /*dtype=*/tensor.scalar_type(), /*non_blocking=*/true);
 }
 
 bool has_fast_bfloat16(at::Device device) {

@@ -11,6 +11,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/seed.h"
+#include "models/device.h"
 #include "models/model.h"
 #include "models/nf4.h"
 
@@ -48,8 +49,9 @@ class ToyModel final : public models::Model {
   }
 
   at::Tensor logits(const models::Batch& batch) override {
-    at::Tensor x = at::embedding(embedding_, batch.input_ids);
-    const at::Tensor mask = batch.pad_mask.to(at::kFloat).unsqueeze(-1);
+    at::Tensor x = at::embedding(embedding_, models::send(batch.input_ids, embedding_.device()));
+    const at::Tensor mask =
+        models::send(batch.pad_mask, embedding_.device()).to(at::kFloat).unsqueeze(-1);
     x = (x * mask).sum(1) / mask.sum(1);
     if (training_ && own_dropout > 0.0) x = x * dropout_mask(x);
     x = at::relu(first_.forward(first_.quantized ? x : x.to(first_.weight.scalar_type())));
@@ -57,8 +59,9 @@ class ToyModel final : public models::Model {
     return at::linear(x.to(at::kFloat), head_weight_, head_bias_);
   }
   at::Tensor loss(const at::Tensor& logits, const models::Batch& batch) const override {
-    if (task_ == models::Task::Regression) return at::mse_loss(logits.squeeze(-1), batch.labels);
-    return at::cross_entropy_loss(logits, batch.labels);
+    const at::Tensor labels = models::send(batch.labels, logits.device());
+    if (task_ == models::Task::Regression) return at::mse_loss(logits.squeeze(-1), labels);
+    return at::cross_entropy_loss(logits, labels);
   }
   std::vector<models::Linear*> linears() override { return {&first_, &second_}; }
   std::map<std::string, at::Tensor*> dense() override {
@@ -79,7 +82,9 @@ class ToyModel final : public models::Model {
   /// Both linears in 4 bits.
   void quantize() {
     for (models::Linear* linear : linears()) {
-      linear->quantized = c10::make_intrusive<models::Nf4Weight>(linear->weight);
+      const at::Device device = linear->weight.device();
+      linear->quantized =
+          c10::make_intrusive<models::Nf4Weight>(linear->weight.to(at::kCPU))->to(device);
       linear->weight = at::Tensor();
     }
   }
@@ -126,9 +131,9 @@ inline models::Batch toy_batch(std::uint64_t seed, std::int64_t rows = 8, std::i
 }
 
 inline models::Batch moved(models::Batch batch, at::Device device) {
-  batch.input_ids = batch.input_ids.to(device);
-  batch.pad_mask = batch.pad_mask.to(device);
-  batch.labels = batch.labels.to(device);
+  batch.input_ids = models::send(batch.input_ids, device);
+  batch.pad_mask = models::send(batch.pad_mask, device);
+  batch.labels = models::send(batch.labels, device);
   return batch;
 }
 

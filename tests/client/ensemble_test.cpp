@@ -11,6 +11,7 @@
 #include "tensors/factor_set_io.h"
 #include "tensors/member_names.h"
 #include "tests/adapters/toy_model.h"
+#include "tests/pretend_device.h"
 #include "toy_examples.h"
 
 namespace drystone::client {
@@ -30,9 +31,15 @@ core::TrainingConfig toy_training(const core::Options& options) {
 }
 
 struct Setup {
+  explicit Setup(at::Device device = at::kCPU) {
+    model.move(device);
+    const at::Tensor head = test::keyed_normal(5, {3, 10}, 0.2);
+    state = GlobalState::pristine(model)->apply(0, PublishMode::Add,
+                                                {.dense = {{"classifier.weight", head}}});
+  }
+
   test::ToyModel model;
-  GlobalStatePtr state = GlobalState::pristine(model)->apply(
-      0, PublishMode::Add, {.dense = {{"classifier.weight", test::keyed_normal(5, {3, 10}, 0.2)}}});
+  GlobalStatePtr state;
   Examples examples = test::toy_examples(1, 30);
 
   LocalResult run(const core::TrainingConfig& training, std::uint64_t round = 1,
@@ -205,7 +212,7 @@ TEST_CASE("split_members: names with a number, and only those") {
 
 /// The mean over a model's members, and each of them by its own folded weights.
 struct Ensemble {
-  explicit Ensemble(std::int64_t members) {
+  explicit Ensemble(std::int64_t members, at::Device device = at::kCPU) : setup(device) {
     setup.publish(setup.run(toy_training({{"members", members}})).update);
   }
   std::vector<at::Tensor> one_by_one(const models::Batch& batch) {
@@ -235,6 +242,17 @@ TEST_CASE("MemberPredictor: one pass over the base equals member by member to 1e
   const at::Tensor head = *ensemble.setup.model.dense().at("classifier.weight");
   CHECK(head.sizes() == at::IntArrayRef({3, 10}));  // put back
   CHECK(ensemble.setup.model.linears()[0]->adapter == nullptr);
+}
+
+TEST_CASE("MemberPredictor: another device trains and predicts what the CPU does") {
+  Ensemble cpu(3);
+  Ensemble other(3, test::pretend_device());
+  const models::Batch batch = test::toy_batch(9, /*rows=*/11);
+  const auto logits = [&](Ensemble& ensemble) {
+    MemberPredictor predictor(ensemble.setup.model, members_of(*ensemble.setup.state), {});
+    return predictor.logits(batch).to(at::kCPU);
+  };
+  CHECK(at::allclose(logits(other), logits(cpu), 1e-2, 1e-3));
 }
 
 TEST_CASE("evaluate_members: p̄'s metrics, whatever the batch size, and never above the members'") {

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/adapters/toy_model.h"
+#include "tests/pretend_device.h"
 #include "toy_examples.h"
 
 namespace drystone::client {
@@ -17,7 +18,8 @@ struct Setup {
   core::TrainingConfig training;
   Examples examples = test::toy_examples(1, 30);
 
-  Setup() {
+  explicit Setup(at::Device device = at::kCPU) {
+    model.move(device);
     tensors::FactorSet published;
     for (const models::Linear* linear : model.linears()) {
       published.modules[linear->name] = {.b = test::keyed_normal(8, {linear->out_features(), 2}),
@@ -59,6 +61,18 @@ TEST_CASE("observe: statistics without modules, zero differences, every example 
   CHECK(log_likelihood == doctest::Approx(-result->train_loss).epsilon(1e-5));
   CHECK(at::equal(setup.model.linears()[0]->weight, weight));
   CHECK(setup.model.linears()[0]->adapter == nullptr);
+}
+
+TEST_CASE("observe: another device sees what the CPU sees") {
+  Setup cpu;
+  Setup other(test::pretend_device());
+  const auto expected = cpu.run()->update.dense;
+  const auto found = other.run()->update.dense;
+  CHECK(found.size() == expected.size());
+  for (const auto& [name, tensor] : found) {
+    CAPTURE(name);
+    CHECK(at::allclose(tensor, expected.at(name), 1e-4, 1e-6));
+  }
 }
 
 TEST_CASE("observe: same input, same bits; stops when it is asked to") {

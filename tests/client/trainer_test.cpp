@@ -4,8 +4,11 @@
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"
+#include "client/evaluator.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "tests/adapters/toy_model.h"
+#include "tests/pretend_device.h"
 #include "toy_examples.h"
 
 namespace drystone::client {
@@ -28,8 +31,13 @@ GlobalStatePtr start_state(models::Model& model) {
 }
 
 struct Setup {
+  explicit Setup(at::Device device = at::kCPU) {
+    model.move(device);
+    state = start_state(model);
+  }
+
   test::ToyModel model;
-  GlobalStatePtr state = start_state(model);
+  GlobalStatePtr state;
   core::TrainingConfig training = toy_training();
   Examples examples = test::toy_examples(1, 30);
   std::string client = "c";
@@ -93,6 +101,40 @@ TEST_CASE("train: counts, progress and a loss that falls over rounds") {
     next = setup.run();
   }
   CHECK(next.train_loss < 0.8 * result.train_loss);
+}
+
+TEST_CASE("train: another device learns what the CPU learns, and a step waits for it once") {
+  Setup cpu;
+  Setup other(test::pretend_device());
+  std::vector<std::string> waits;
+  const TrainHooks hooks{
+      .on_progress = [&](const TrainProgress&) { waits.push_back(core::join(test::take_waits())); },
+      .stop = {}};
+  for (Setup* setup : {&cpu, &other}) {
+    setup->model.own_dropout = 0.0;
+    setup->training.gradient_accumulation = 2;
+    setup->training.max_grad_norm = 1.0;
+  }
+  for (std::uint64_t version = 1; version < 3; ++version) {
+    const LocalResult expected = cpu.run();
+    waits.clear();
+    test::take_waits();
+    const LocalResult result = other.run(hooks);
+    CHECK(result.train_loss == doctest::Approx(expected.train_loss).epsilon(1e-4));
+    for (const auto& [name, factors] : result.update.modules) {
+      const at::Tensor truth = expected.update.modules.at(name).product();
+      CHECK(at::allclose(factors.product(), truth, 1e-2, 1e-4));
+    }
+    REQUIRE(waits.size() == static_cast<std::size_t>(result.num_steps));
+    for (std::size_t i = 1; i < waits.size(); ++i) CHECK(waits[i] == "item");
+    cpu.state = cpu.state->apply(version, wire::PublishMode::Add, expected.update);
+    other.state = other.state->apply(version, wire::PublishMode::Add, result.update);
+  }
+  test::take_waits();
+  for (Setup* setup : {&cpu, &other}) setup->state->install_for_training(setup->model);
+  const auto expected = evaluate_model(cpu.model, cpu.examples, 8);
+  const auto found = evaluate_model(other.model, other.examples, 8);
+  CHECK(found->metrics.at("loss") == doctest::Approx(expected->metrics.at("loss")).epsilon(1e-4));
 }
 
 TEST_CASE("train: the update is what was learnt, relative to the state; model and state stay") {

@@ -16,6 +16,7 @@
 #include "models/decoder_session.h"
 #include "models/load.h"
 #include "tests/models/decoder_oracle.h"
+#include "tests/pretend_device.h"
 #include "tests/temporary_folder.h"
 
 using namespace drystone;
@@ -30,9 +31,12 @@ const std::vector<std::string> kFamilies = {"gemma",   "gemma2", "gemma3_text", 
 const std::vector<std::vector<std::int64_t>> kPrompts = {
     {5, 9, 11, 4, 30, 8}, {7}, {3, 3, 20}, {12, 6, 25, 14}};
 
-std::unique_ptr<models::Model> load(const std::string& family, at::ScalarType dtype = at::kFloat) {
-  return models::load_model(
-      {.folder = test::kDecoderFixtures / family, .task = Task::CausalLm, .dtype = dtype});
+std::unique_ptr<models::Model> load(const std::string& family, at::ScalarType dtype = at::kFloat,
+                                    at::Device device = at::kCPU) {
+  return models::load_model({.folder = test::kDecoderFixtures / family,
+                             .task = Task::CausalLm,
+                             .dtype = dtype,
+                             .device = device});
 }
 
 std::vector<std::vector<std::int64_t>> ids_of(const std::vector<Generated>& results) {
@@ -56,6 +60,7 @@ TEST_CASE("generate: greedy continuations of every family are transformers'") {
     const tensors::SafetensorsFile expected(test::kDecoderFixtures / family /
                                             "expected.safetensors");
     CHECK(test::continues_alike(*load(family), expected));
+    CHECK(test::continues_alike(*load(family, at::kFloat, test::pretend_device()), expected));
   }
 }
 
