@@ -36,12 +36,18 @@ def product(line):
     return rows, inner, out, float(fields[-1]), False
 
 
+def block_of_head(vocab):
+    """Columns of models/lm_loss.cpp's products: equal parts of at most 1024."""
+    parts = -(-vocab // 1024)
+    return -(-vocab // parts)
+
+
 def kind_of(rows, inner, out, is_layer, row):
     if not is_layer:
         return "attention"
     if row["rank"] in (rows, inner, out):
         return "thin"
-    return "head" if row["vocab"] in (inner, out) else "base"
+    return "head" if block_of_head(row["vocab"]) in (inner, out) else "base"
 
 
 def profile(program, row):

@@ -8,6 +8,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logaddexp.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -54,34 +55,34 @@ struct Places {
   }
 };
 
-/// exp(logits − the row's maximum) of some of the vocabulary's tokens.
+/// Some of the vocabulary's tokens: logits, then their softmax within the block.
 struct Block {
   std::int64_t first = 0;  ///< token
   at::Tensor values;       ///< [rows, tokens]
-  at::Tensor maximum;      ///< [rows, 1]
+  at::Tensor log_sum;      ///< log Σ exp(logits), [rows, 1] float64
   at::Tensor slope;        ///< of the softcap, [rows, tokens]; undefined: there is none
 
-  /// Turns logits into the block.
   Block(std::int64_t first_token, at::Tensor logits, double softcap)
       : first(first_token), values(std::move(logits)) {
     if (softcap > 0.0) {
       slope = values.div_(softcap).tanh_().square().neg_().add_(1.0);
       values.mul_(softcap);
     }
-    maximum = values.amax({1}, /*keepdim=*/true);
   }
   at::Tensor target_logits(const at::Tensor& labels) const {
     const Places places(labels, first, values.size(1));
     return values.gather(1, places.column).mul_(places.inside).to(at::kDouble);
   }
-  /// log Σ exp(logits), [rows, 1] float64.
-  at::Tensor exponentiate() {
-    values.sub_(maximum).exp_();
-    return values.sum(1, /*keepdim=*/true).to(at::kDouble).log_().add_(maximum);
+  void normalise() {
+    const at::Tensor maximum = values.amax({1}, /*keepdim=*/true);
+    at::softmax_out(values, values, 1);
+    const at::Tensor largest = values.amax({1}, /*keepdim=*/true);  // exp(maximum − log_sum)
+    log_sum = maximum.to(at::kDouble).sub_(largest.to(at::kDouble).log_());
   }
   /// The gradient of the summed losses by the logits before the softcap, in the values' place.
-  const at::Tensor& differentiate(const at::Tensor& log_sum, const at::Tensor& labels) {
-    values.mul_((maximum - log_sum).exp_().to(values.scalar_type()));
+  /// @param log_sum_of_all  of all blocks, [rows, 1] float64
+  const at::Tensor& differentiate(const at::Tensor& log_sum_of_all, const at::Tensor& labels) {
+    values.mul_((log_sum - log_sum_of_all).exp_().to(values.scalar_type()));
     const Places places(labels, first, values.size(1));
     values.scatter_add_(1, places.column, places.inside.to(values.scalar_type()).neg_());
     return slope.defined() ? values.mul_(slope) : values;
@@ -103,8 +104,8 @@ void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tenso
     Block block(first, at_least_float(linear_forward(in, part_of_head(first), {})), softcap);
     const at::Tensor here = block.target_logits(labels);
     target = target.defined() ? target.add_(here) : here;
-    const at::Tensor part = block.exponentiate();
-    log_sum = log_sum.defined() ? at::logaddexp(log_sum, part) : part;
+    block.normalise();
+    log_sum = log_sum.defined() ? at::logaddexp(log_sum, block.log_sum) : block.log_sum;
     if (gradient.defined()) blocks.push_back(std::move(block));
   }
   sum.add_(log_sum.sub(target).sum());
