@@ -27,6 +27,7 @@ class Swapped {
   void swap() {
     for (models::Linear* linear : model_.linears()) {
       std::swap(linear->weight, weights_.at(linear->name));
+      std::swap(linear->rounded, rounded_[linear->name]);
       std::swap(linear->side, sides_[linear->name]);
       std::swap(linear->adapter, adapters_[linear->name]);
     }
@@ -35,6 +36,7 @@ class Swapped {
 
   models::Model& model_;
   Handles weights_;
+  Handles rounded_;  // none at first: of another weight
   Handles head_;
   std::map<std::string, tensors::Factors> sides_;           // none at first
   std::map<std::string, models::LinearAdapter*> adapters_;  // none at first

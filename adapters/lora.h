@@ -17,13 +17,12 @@ namespace drystone::adapters {
 
 /// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once
 /// with respect to x, a and b; never with respect to weight and bias. Keeps, on the side path, the
-/// thin drop(x)·Aᵀ, and x where its recipe cannot make it again and something needs it; a rounded
-/// weight keeps x in bfloat16.
+/// thin drop(x)·Aᵀ, and x where its recipe cannot make it again and something needs it.
 /// @param x       [..., in]
-/// @param weight  [out, in], frozen, dense or quantised
+/// @param weight  [out, in], frozen, dense of x's type or quantised
 /// @param bias    [out], frozen, or undefined
-/// @param a       [rank, in]
-/// @param b       [out, rank]
+/// @param a       [rank, in] of x's type
+/// @param b       [out, rank] of x's type
 /// @param dropout on x in the side path; backward draws the mask again instead of keeping it
 /// @param form    the effective weight takes memory of W's size for the time of a product (not on a
 ///                quantised base); with dropout, or where 16 bits would swallow B·A, it is always

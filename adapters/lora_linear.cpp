@@ -55,15 +55,13 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
                             const at::Tensor& b, const models::FrozenWeightPtr& weight,
                             const std::optional<at::Tensor>& bias, const Path& path,
                             const models::LayerInput& input) {
-    const at::Tensor wide = x.reshape({-1, x.size(-1)});
-    const at::Tensor rows = weight->operand(wide);
+    const at::Tensor rows = x.reshape({-1, x.size(-1)});
     at::Tensor thin;
     at::Tensor y;
     if (path.folds) {
-      y = weight->plus({.b = b, .a = a}, path.scale)->forward(wide, bias.value_or(at::Tensor()));
+      y = weight->plus({.b = b, .a = a}, path.scale)->forward(rows, bias.value_or(at::Tensor()));
     } else {
-      thin =
-          linear_forward(models::apply_dropout(rows, path.dropout), a.to(rows.scalar_type()), {});
+      thin = linear_forward(models::apply_dropout(rows, path.dropout), a, {});
       y = weight->forward(rows, bias.value_or(at::Tensor()));
       add_product_(y, thin, b, path.scale);
     }
@@ -79,13 +77,11 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
     const auto weight = c10::static_intrusive_pointer_cast<models::FrozenWeight>(
         context->saved_data["weight"].toCapsule());
     const Path path = saved_path(context);
-    const at::Tensor wide = gradients[0].reshape({-1, gradients[0].size(-1)});
-    const at::Tensor rows = weight->operand(wide);
-    const at::Tensor x = input_rows(context, saved, *weight);
+    const at::Tensor rows = gradients[0].reshape({-1, gradients[0].size(-1)});
+    const at::Tensor x = saved_input(context, saved, /*others=*/3);
 
     variable_list result(7);
-    const at::Tensor thin_gradient =
-        linear_backward_input(rows, b.to(rows.scalar_type())).mul_(path.scale);
+    const at::Tensor thin_gradient = linear_backward_input(rows, b).mul_(path.scale);
     const at::Tensor mask =
         path.dropout.active()
             ? models::dropout_mask({rows.size(0), a.size(1)}, rows.options(), path.dropout)
@@ -93,7 +89,7 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
     if (context->needs_input_grad(0)) {
       at::Tensor dx;
       if (path.folds) {
-        dx = weight->plus({.b = b, .a = a}, path.scale)->backward_input(wide);
+        dx = weight->plus({.b = b, .a = a}, path.scale)->backward_input(rows);
       } else {
         dx = weight->backward_input(rows);
         add_side_gradient_(dx, thin_gradient, a, mask);
@@ -101,29 +97,20 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
       result[0] = in_shape_of(gradients[0], dx);
     }
     if (context->needs_input_grad(1)) {
-      result[1] = linear_backward_input(thin_gradient.t(), mask.defined() ? mask.mul(x) : x)
-                      .to(a.scalar_type());
+      result[1] = linear_backward_input(thin_gradient.t(), mask.defined() ? mask.mul(x) : x);
     }
     if (context->needs_input_grad(2)) {
       const at::Tensor thin = kept_thin.defined() ? kept_thin : linear_forward(x, a, {});
       // (thinᵀ · rows)ᵀ: the libraries are slow where the inner or the last dimension is thin.
-      result[2] = linear_backward_input(thin.t(), rows).mul_(path.scale).t().to(b.scalar_type());
+      result[2] = linear_backward_input(thin.t(), rows).mul_(path.scale).t();
     }
     return result;
-  }
-
-  static at::Tensor input_rows(AutogradContext* context, const variable_list& saved,
-                               const models::FrozenWeight& weight) {
-    const at::Tensor x = saved_input(context, saved, /*others=*/3);
-    return x.defined() ? weight.operand(x) : x;
   }
 
   static void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient,
                                  const at::Tensor& a, const at::Tensor& mask) {
     if (mask.defined()) {
-      const at::ScalarType dtype = thin_gradient.scalar_type();
-      dx.addcmul_(linear_backward_input(thin_gradient, a.to(dtype)).to(dx.scalar_type()),
-                  mask.to(dx.scalar_type()));
+      dx.addcmul_(linear_backward_input(thin_gradient, a), mask);
     } else {
       add_product_(dx, thin_gradient, a.t(), 1.0);
     }

@@ -70,7 +70,7 @@ MemoryFixed fixed_memory(models::Model& model, const Examples& examples, std::in
       fixed.base += linear->quantized ? linear->quantized->num_bytes()
                                       : static_cast<std::int64_t>(linear->weight.nbytes());
     }
-    if (linear->rounded && !linear->quantized) fixed.base += size * 2;  // the bfloat16 copy
+    if (linear->rounded.defined()) fixed.base += size * 2;  // the bfloat16 copy
     if (linear->quantized) {
       fixed.versions += 2 * num_bytes(linear->side);
     } else if (linear->adapter != nullptr) {

@@ -29,8 +29,8 @@ at::Tensor attention_padded(const AttentionInput& input, const Packing& packing)
 
 /// Row by row on the packed tensors: no padding, no mask, no copy into another layout, and products
 /// by oneDNN's small kernels (three times LibTorch's bmm at 64 tokens and 32 numbers a head:
-/// docs/measurements.md). Keeps the probabilities for the backward pass, or makes them again there
-/// when they are large, so memory stays linear in the tokens.
+/// docs/measurements.md), in float32 of whatever is kept for the backward pass. Probabilities are
+/// made again there, so memory stays linear in the tokens.
 at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing);
 
 /// [rows, tokens, hidden] → [rows, heads, tokens, hidden / heads], a view.
@@ -39,7 +39,8 @@ at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads);
 /// [rows, 1, 1, tokens] bool, true where there is a token; none without padding.
 std::optional<at::Tensor> key_mask(const Packing& packing);
 
-/// Whether attention_by_rows works here: float32 on a CPU whose LibTorch has the kernels.
+/// Whether attention_by_rows works here: float32 or bfloat16 on a CPU whose LibTorch has the
+/// kernels.
 bool can_attend_by_rows(const at::Tensor& q);
 
 }  // namespace drystone::models

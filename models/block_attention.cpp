@@ -217,7 +217,14 @@ void for_each_unit(const Plan& plan, const Body& body) {
   });
 }
 
-at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {
+/// What the kernels take of q, k and v.
+variable_list in_float(const variable_list& qkv) {
+  return {qkv[0].to(at::kFloat), qkv[1].to(at::kFloat), qkv[2].to(at::kFloat)};
+}
+
+at::Tensor run_forward(const Plan& plan, const variable_list& inputs) {
+  const at::NoGradGuard no_grad;
+  const variable_list qkv = in_float(inputs);
   at::Tensor out = at::empty({qkv[0].size(0), plan.width()}, qkv[0].options());
   const Matrix q(qkv[0]);
   const Matrix v(qkv[2]);
@@ -233,7 +240,7 @@ at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {
       work.combine_(out, plan.dropout.active() ? p * work.mask_like(p) : p, v);
     }
   });
-  return out;
+  return out.to(inputs[0].scalar_type());
 }
 
 struct Gradients {
@@ -295,16 +302,19 @@ class BlockAttention final : public torch::autograd::Function<BlockAttention> {
   static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
     const variable_list saved = context->get_saved_variables();
     const Plan plan = saved_plan(*context, saved[0].size(0) != saved[1].size(0));
-    const at::Tensor grad_out = grad_outputs[0].contiguous();
+    const variable_list qkv = in_float(saved);
+    const at::Tensor grad_out = grad_outputs[0].contiguous().to(at::kFloat);
     const auto like = [&](const at::Tensor& x) {
       return at::empty({x.size(0), x.size(1) * x.size(2)}, x.options());
     };
-    Gradients grads{like(saved[0]), like(saved[1]), like(saved[2])};
-    for_each_unit(plan,
-                  [&](const Unit& unit) { backward_unit(grads, plan, unit, saved, grad_out); });
-    return {grads.q.view(saved[0].sizes()),
-            grads.k.view(saved[1].sizes()),
-            grads.v.view(saved[2].sizes()),
+    Gradients grads{like(qkv[0]), like(qkv[1]), like(qkv[2])};
+    for_each_unit(plan, [&](const Unit& unit) { backward_unit(grads, plan, unit, qkv, grad_out); });
+    const auto result = [&](const at::Tensor& grad, const at::Tensor& x) {
+      return grad.view(x.sizes()).to(x.scalar_type());
+    };
+    return {result(grads.q, saved[0]),
+            result(grads.k, saved[1]),
+            result(grads.v, saved[2]),
             at::Tensor(),
             at::Tensor(),
             at::Tensor()};

@@ -40,8 +40,8 @@ at::Tensor causal_attention_padded(const CausalInput& input, const Packing& pack
 
 /// Row by row in blocks of queries, which meet only the keys that they may see: no padding, half
 /// the products of a masked square, and less under a window. Products by oneDNN's small kernels, as
-/// in attention_by_rows; float32 on CPU. Keeps the probabilities for the backward pass, or makes
-/// them again there when they are large or the scores are capped.
+/// in attention_by_rows, in float32 of whatever is kept for the backward pass. Probabilities are
+/// made again there.
 at::Tensor causal_attention_by_blocks(const CausalInput& input, const Packing& packing);
 
 }  // namespace drystone::models

@@ -84,7 +84,7 @@ at::Tensor Deberta::attend(const EncoderLayer& layer, const LayerInput& queries,
 }
 
 AttentionFootprint Deberta::attention_footprint(const PassShape& shape) const {
-  const auto element = static_cast<std::int64_t>(word_embeddings_.element_size());
+  const std::int64_t element = narrow_size();
   AttentionFootprint bytes = padded_attention_footprint(3 * config_.hidden_size, config_.num_heads,
                                                         /*kept_pairs=*/3, element, shape);
   const std::int64_t terms =

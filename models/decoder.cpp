@@ -183,7 +183,7 @@ at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted, KvCache
 
 Decoder::Heads Decoder::project(const DecoderLayer& layer, const at::Tensor& x,
                                 const Angles& angles) const {
-  const LayerInput in = layer.attention_norm.forward(x);
+  const LayerInput in = layer.projections[0].operand(layer.attention_norm.forward(x));
   std::vector<at::Tensor> parts;
   if (layer.projections.size() == 1) {
     parts = layer.projections[0].forward(in).split_with_sizes(
@@ -213,17 +213,13 @@ CausalSpec Decoder::spec_of(const DecoderLayer& layer) const {
 
 at::Tensor Decoder::attend(const DecoderLayer& layer, const Heads& heads, const Packing& packing,
                            const Wanted& wanted) {
-  // The fused kernels of GPUs that save the most take 16 bits; the CPU's are float32.
-  const at::ScalarType dtype = heads.q.scalar_type();
-  const at::ScalarType inside = rounds_ && !heads.q.is_cpu() ? at::kBFloat16 : dtype;
   const at::Tensor q = wanted.last_only ? heads.q.index_select(0, wanted.index) : heads.q;
-  const at::Tensor context = causal_attention({.q = q.to(inside),
-                                               .k = heads.k.to(inside),
-                                               .v = heads.v.to(inside),
+  const at::Tensor context = causal_attention({.q = q,
+                                               .k = heads.k,
+                                               .v = heads.v,
                                                .spec = spec_of(layer),
                                                .dropout = next_dropout(config_.attention_dropout)},
-                                              packing)
-                                 .to(dtype);
+                                              packing);
   const bool selects = wanted.index.defined() && !wanted.last_only;
   return selects ? context.index_select(0, wanted.index) : context;
 }
@@ -238,7 +234,8 @@ at::Tensor Decoder::finish_layer(const DecoderLayer& layer, const at::Tensor& re
   return middle + layer.mlp_output_norm.forward_if(fed);
 }
 
-at::Tensor Decoder::feed_forward(const DecoderLayer& layer, const LayerInput& x) const {
+at::Tensor Decoder::feed_forward(const DecoderLayer& layer, const LayerInput& normed) const {
+  const LayerInput x = layer.expansion[0].operand(normed);
   at::Tensor wide = layer.expansion[0].forward(x);
   if (!config_.gates) return layer.contraction.forward(activated(wide, config_.activation));
   at::Tensor up;

@@ -116,9 +116,11 @@ class Decoder final : public Model {
   /// What follows the attention: output, residual, feed-forward.
   at::Tensor finish_layer(const DecoderLayer& layer, const at::Tensor& residual,
                           const at::Tensor& context);
-  at::Tensor feed_forward(const DecoderLayer& layer, const LayerInput& x) const;
+  at::Tensor feed_forward(const DecoderLayer& layer, const LayerInput& normed) const;
   LayerFootprint layer_footprint(const DecoderLayer& layer, const PassShape& shape) const;
   AttentionFootprint attention_footprint(const PassShape& shape) const;
+  /// Bytes of a number between two products of a layer.
+  std::int64_t narrow_size() const;
   /// The head that the products take.
   const at::Tensor& product_head() const {
     return rounded_head_.defined() ? rounded_head_ : lm_head_;

@@ -30,13 +30,18 @@ std::vector<const Linear*> linears_of(const DecoderLayer& layer) {
 
 AttentionFootprint Decoder::attention_footprint(const PassShape& shape) const {
   const bool caps = config_.attention_softcap > 0.0;
+  const std::int64_t width = config_.query_width() + 2 * config_.kv_width();
   if (can_attend_by_rows(at::empty({0}, embedding_.options()))) {
-    return block_attention_footprint(config_.num_heads, shape);
+    return block_attention_footprint(config_.num_heads, width, narrow_size(), shape);
   }
   const bool drops = trains_ && config_.attention_dropout > 0.0;
   return padded_attention_footprint(3 * config_.query_width(), config_.num_heads,
-                                    caps || drops ? 4 : 0,
-                                    static_cast<std::int64_t>(embedding_.element_size()), shape);
+                                    caps || drops ? 4 : 0, narrow_size(), shape);
+}
+
+std::int64_t Decoder::narrow_size() const {
+  return rounds_ ? static_cast<std::int64_t>(sizeof(at::BFloat16))
+                 : static_cast<std::int64_t>(embedding_.element_size());
 }
 
 LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassShape& shape) const {
@@ -44,18 +49,20 @@ LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassSha
   const std::int64_t wide = config_.intermediate_size;
   const std::int64_t heads = config_.query_width() + 2 * config_.kv_width();
   const bool fuses = layer.projections.size() == 1;
-  std::int64_t kept = 2 * hidden + heads;  // what enters the two norms; q, k and v
-  if (fuses || layer.query_norm.weight.defined()) kept += heads;  // also as they were before
-  if (any_adapted({&layer.attention_output})) kept += config_.query_width();
-  if (layer.attention_output_norm.weight.defined()) kept += hidden;
-  kept += config_.gates ? 2 * wide : wide;  // before the activation
-  if (layer.mlp_output_norm.weight.defined()) kept += hidden;
+  std::int64_t narrow = heads;                                      // q, k and v
+  if (fuses || layer.query_norm.weight.defined()) narrow += heads;  // also as they were before
+  if (any_adapted({&layer.attention_output})) narrow += config_.query_width();
+  if (layer.attention_output_norm.weight.defined()) narrow += hidden;
+  narrow += config_.gates ? 2 * wide : wide;  // before the activation
+  if (layer.mlp_output_norm.weight.defined()) narrow += hidden;
+  const std::int64_t norms = 2 * hidden;  // what enters the two of the residual sums
   const std::int64_t each = shape.tokens * static_cast<std::int64_t>(embedding_.element_size());
+  const std::int64_t each_narrow = shape.tokens * narrow_size();
   const AttentionFootprint attention = attention_footprint(shape);
   return {.input = hidden * each,
-          .kept = kept * each + attention.kept,
-          .passing = std::max((4 * wide + 4 * hidden) * each,
-                              (2 * heads + 4 * hidden) * each + attention.passing)};
+          .kept = narrow * each_narrow + norms * each + attention.kept,
+          .passing = std::max(4 * wide * each_narrow + 4 * hidden * each,
+                              2 * heads * each_narrow + 4 * hidden * each + attention.passing)};
 }
 
 std::int64_t Decoder::activation_bytes(const PassShape& shape) const {

@@ -31,7 +31,9 @@ at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps, 
   const at::NoGradGuard no_grad;
   const at::Tensor wide = precise(x);
   const at::Tensor unit = wide * inverse_rms(wide, eps);
-  if (kind == NormKind::CenteredRms) return (unit * weight).to(x.scalar_type());
+  if (kind == NormKind::CenteredRms || weight.scalar_type() != x.scalar_type()) {
+    return (unit * weight).to(x.scalar_type());
+  }
   if (wide.scalar_type() == x.scalar_type()) return unit.mul(weight);
   return weight * unit.to(x.scalar_type());
 }

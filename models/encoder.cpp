@@ -50,7 +50,8 @@ EncoderConfig EncoderConfig::from(const HfConfig& config, double default_layer_n
 
 LayerInput LayerNorm::forward(const at::Tensor& x) const {
   return made_from({x}, [norm = *this](const Recipe::Sources& sources) {
-    return at::layer_norm(sources[0], norm.weight.sizes(), norm.weight, norm.bias, norm.eps);
+    const at::Tensor in = sources[0].to(norm.weight.scalar_type());
+    return at::layer_norm(in, norm.weight.sizes(), norm.weight, norm.bias, norm.eps);
   });
 }
 
@@ -156,7 +157,8 @@ LayerInput Encoder::run_layer(std::size_t index, const LayerInput& x, const Pack
                               bool first_only) {
   const EncoderLayer& layer = layers_[index];
   const LayerInput residual = first_only ? x.value.index_select(0, packing.first) : x;
-  const at::Tensor context = attend(layer, residual, x, packing);
+  const LayerInput all = layer.query.operand(x);
+  const at::Tensor context = attend(layer, first_only ? residual : all, all, packing);
   const at::Tensor attended =
       apply_dropout(layer.attention_output.forward(context), next_dropout(config_.hidden_dropout));
   const LayerInput middle = layer.attention_norm.forward(attended + residual.value);
@@ -168,16 +170,12 @@ LayerInput Encoder::run_layer(std::size_t index, const LayerInput& x, const Pack
 
 at::Tensor Encoder::attend(const EncoderLayer& layer, const LayerInput& queries,
                            const LayerInput& x, const Packing& packing) {
-  // The fused kernels of GPUs that save the most take 16 bits; the CPU's are float32.
-  const at::ScalarType inside =
-      rounds_ && !x.value.is_cpu() ? at::kBFloat16 : x.value.scalar_type();
-  return attention({.q = layer.query.forward(queries).to(inside),
-                    .k = layer.key.forward(x).to(inside),
-                    .v = layer.value.forward(x).to(inside),
+  return attention({.q = layer.query.forward(queries),
+                    .k = layer.key.forward(x),
+                    .v = layer.value.forward(x),
                     .num_heads = config_.num_heads,
                     .dropout = next_dropout(config_.attention_dropout)},
-                   packing)
-      .to(x.value.scalar_type());
+                   packing);
 }
 
 }  // namespace drystone::models

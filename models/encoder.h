@@ -112,6 +112,8 @@ class Encoder : public Model {
   /// `queries` are the first tokens alone.
   virtual at::Tensor attend(const EncoderLayer& layer, const LayerInput& queries,
                             const LayerInput& x, const Packing& packing);
+  /// Bytes of a number between two products of a layer.
+  std::int64_t narrow_size() const;
   /// What `attend` keeps beside q, k and v.
   virtual AttentionFootprint attention_footprint(const PassShape& shape) const;
   /// The next dropout of this forward pass; none when the model does not train.

@@ -20,31 +20,39 @@ std::vector<const Linear*> linears_of(const EncoderLayer& layer) {
 
 AttentionFootprint Encoder::attention_footprint(const PassShape& shape) const {
   const at::Tensor& weight = layers_.front().attention_norm.weight;
-  if (can_attend_by_rows(weight)) return row_attention_footprint(config_.num_heads, shape);
+  if (can_attend_by_rows(weight)) {
+    return row_attention_footprint(config_.num_heads, config_.hidden_size, narrow_size(), shape);
+  }
   const bool drops = trains_ && config_.attention_dropout > 0.0;
   return padded_attention_footprint(3 * config_.hidden_size, config_.num_heads, drops ? 4 : 0,
-                                    static_cast<std::int64_t>(weight.element_size()), shape);
+                                    narrow_size(), shape);
+}
+
+std::int64_t Encoder::narrow_size() const {
+  if (rounds_) return sizeof(at::BFloat16);
+  return static_cast<std::int64_t>(layers_.front().attention_norm.weight.element_size());
 }
 
 LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassShape& shape,
                                         bool is_last) const {
   const std::int64_t hidden = config_.hidden_size;
   const std::int64_t wide = config_.intermediate_size;
-  std::int64_t kept = 5 * hidden;  // q, k, v and what enters the two norms
-  if (any_adapted({&layer.attention_output})) kept += hidden;
-  kept += wide;  // before the activation
+  std::int64_t narrow = 3 * hidden + wide;  // q, k, v and what enters the activation
+  if (any_adapted({&layer.attention_output})) narrow += hidden;
+  const std::int64_t norms = 2 * hidden;  // what enters them
   const std::int64_t each =
       shape.tokens * static_cast<std::int64_t>(layer.attention_norm.weight.element_size());
+  const std::int64_t each_narrow = shape.tokens * narrow_size();
   const AttentionFootprint attention = attention_footprint(shape);
   if (is_last) {  // keys and values of all tokens, everything else of the first ones
     return {.input = hidden * each,
-            .kept = (2 * hidden + config_.num_heads) * each,
+            .kept = 2 * hidden * each_narrow + config_.num_heads * each,
             .passing = 4 * hidden * each};
   }
-  return {
-      .input = hidden * each,
-      .kept = kept * each + attention.kept,
-      .passing = std::max((2 * wide + 4 * hidden) * each, 8 * hidden * each + attention.passing)};
+  return {.input = hidden * each,
+          .kept = narrow * each_narrow + norms * each + attention.kept,
+          .passing = std::max(2 * wide * each_narrow + 4 * hidden * each,
+                              8 * hidden * each + attention.passing)};
 }
 
 std::int64_t Encoder::activation_bytes(const PassShape& shape) const {

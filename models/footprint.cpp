@@ -8,6 +8,11 @@ namespace {
 constexpr std::int64_t kFloat = sizeof(float);
 constexpr std::int64_t kBlock = 64;  // block_attention.cpp
 
+/// What the kernels' float32 copies of q, k, v and their gradients take beyond those themselves.
+std::int64_t float_copies(std::int64_t width, std::int64_t element_size, const PassShape& shape) {
+  return 2 * width * shape.tokens * std::max<std::int64_t>(kFloat - element_size, 0);
+}
+
 }  // namespace
 
 std::int64_t peak_bytes(const std::vector<LayerFootprint>& layers, std::int64_t loss,
@@ -43,13 +48,16 @@ bool any_adapted(const std::vector<const Linear*>& linears) {
   });
 }
 
-AttentionFootprint block_attention_footprint(std::int64_t num_heads, const PassShape& shape) {
+AttentionFootprint block_attention_footprint(std::int64_t num_heads, std::int64_t width,
+                                             std::int64_t element_size, const PassShape& shape) {
   const std::int64_t block = std::min(kBlock, shape.longest) * shape.longest * num_heads * kFloat;
-  return {.kept = 0, .passing = 4 * block};
+  return {.kept = 0, .passing = 4 * block + float_copies(width, element_size, shape)};
 }
 
-AttentionFootprint row_attention_footprint(std::int64_t num_heads, const PassShape& shape) {
-  return {.kept = 0, .passing = 4 * num_heads * shape.longest * shape.longest * kFloat};
+AttentionFootprint row_attention_footprint(std::int64_t num_heads, std::int64_t width,
+                                           std::int64_t element_size, const PassShape& shape) {
+  const std::int64_t pairs = num_heads * shape.longest * shape.longest * kFloat;
+  return {.kept = 0, .passing = 4 * pairs + float_copies(width, element_size, shape)};
 }
 
 AttentionFootprint padded_attention_footprint(std::int64_t width, std::int64_t num_heads,

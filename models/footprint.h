@@ -31,10 +31,12 @@ struct AttentionFootprint {
   std::int64_t kept = 0;  ///< beside q, k, v and what they are made into
   std::int64_t passing = 0;
 };
-/// causal_attention_by_blocks
-AttentionFootprint block_attention_footprint(std::int64_t num_heads, const PassShape& shape);
+/// causal_attention_by_blocks. @param width  of q, k and v together; element_size  of theirs
+AttentionFootprint block_attention_footprint(std::int64_t num_heads, std::int64_t width,
+                                             std::int64_t element_size, const PassShape& shape);
 /// attention_by_rows
-AttentionFootprint row_attention_footprint(std::int64_t num_heads, const PassShape& shape);
+AttentionFootprint row_attention_footprint(std::int64_t num_heads, std::int64_t width,
+                                           std::int64_t element_size, const PassShape& shape);
 /// In padded layout, by LibTorch's kernels. @param width  of q, k and v together
 /// @param kept_pairs  copies of [rows, heads, longest, longest] that are kept; 0: fused kernels
 AttentionFootprint padded_attention_footprint(std::int64_t width, std::int64_t num_heads,

@@ -40,14 +40,6 @@ struct FrozenLinear : public torch::autograd::Function<FrozenLinear> {
 
 }  // namespace
 
-FrozenWeightPtr FrozenWeight::rounded(const FrozenWeight& weight) {
-  const at::NoGradGuard no_grad;
-  auto copy = c10::make_intrusive<FrozenWeight>(weight);
-  copy->rounds_ = true;
-  if (copy->dense_.defined()) copy->dense_ = copy->dense_.detach().to(at::kBFloat16);
-  return copy;
-}
-
 FrozenWeightPtr FrozenWeight::plus(const tensors::Factors& factors, double scale) const {
   const at::NoGradGuard no_grad;
   if (dense_.defined()) {
@@ -64,29 +56,23 @@ FrozenWeightPtr FrozenWeight::plus(const tensors::Factors& factors, double scale
 }
 
 at::Tensor FrozenWeight::forward(const at::Tensor& x, const at::Tensor& bias) const {
-  if (dense_.defined() && !rounds_) return linear_forward(x, dense_, bias);
   const at::NoGradGuard no_grad;
-  const at::Tensor in = operand(x);
-  at::Tensor y = dense_.defined() ? linear_forward(in, dense_, {})
-                                  : quantized_->forward(in, folds_ ? side_ : tensors::Factors{});
-  if (rounds_) y = y.to(at::kFloat);
-  if (bias.defined()) y.add_(bias);
+  const at::Tensor own_bias = bias.defined() ? bias.to(x.scalar_type()) : bias;
+  if (dense_.defined()) return linear_forward(x, dense_, own_bias);
+  at::Tensor y = quantized_->forward(x, folds_ ? side_ : tensors::Factors{});
+  if (bias.defined()) y.add_(own_bias);
   if (side_.b.defined() && !folds_) {
-    add_product_(y, linear_forward(in, side_.a.to(in.scalar_type()), {}), side_.b, 1.0);
+    add_product_(y, linear_forward(x, side_.a.to(x.scalar_type()), {}), side_.b, 1.0);
   }
   return y;
 }
 
 at::Tensor FrozenWeight::backward_input(const at::Tensor& gradient) const {
-  if (dense_.defined() && !rounds_) return linear_backward_input(gradient, dense_);
+  if (dense_.defined()) return linear_backward_input(gradient, dense_);
   const at::NoGradGuard no_grad;
-  const at::Tensor in = operand(gradient);
-  at::Tensor dx = dense_.defined()
-                      ? linear_backward_input(in, dense_)
-                      : quantized_->backward_input(in, folds_ ? side_ : tensors::Factors{});
-  if (rounds_) dx = dx.to(at::kFloat);
+  at::Tensor dx = quantized_->backward_input(gradient, folds_ ? side_ : tensors::Factors{});
   if (side_.b.defined() && !folds_) {
-    const at::Tensor thin = linear_backward_input(in, side_.b.to(in.scalar_type()));
+    const at::Tensor thin = linear_backward_input(gradient, side_.b.to(gradient.scalar_type()));
     add_product_(dx, thin, side_.a.t(), 1.0);
   }
   return dx;

@@ -26,27 +26,22 @@ class FrozenWeight : public torch::CustomClassHolder {
   FrozenWeight(QuantizedPtr quantized, tensors::Factors side)
       : quantized_(std::move(quantized)), side_(std::move(side)) {}
 
-  /// The same weight with products in bfloat16: a dense one is copied.
-  static FrozenWeightPtr rounded(const FrozenWeight& weight);
   /// W + scale · B·A for a few products. Dense: a matrix of W's size. Quantised: B·A is added to
   /// the rows as they are dequantised. Only where can_add.
   FrozenWeightPtr plus(const tensors::Factors& factors, double scale) const;
   /// Whether `plus` can: it keeps B·A's digits, so not in 16 bits, and needs all of W here.
   bool can_add() const {
-    return !rounds_ && (is_quantized() || (dense_.defined() && dense_.element_size() >= 4));
+    return is_quantized() || (dense_.defined() && dense_.element_size() >= 4);
   }
   bool is_quantized() const { return quantized_.defined(); }
   /// Rank of what was published on top of a quantised base.
   std::int64_t side_rank() const { return side_.a.defined() ? side_.rank() : 0; }
 
-  /// What the products take instead of x: x itself, or x in bfloat16.
-  at::Tensor operand(const at::Tensor& x) const { return rounds_ ? x.to(at::kBFloat16) : x; }
-
-  /// x · Wᵀ + bias. @param x  [tokens, in]  @param bias  [out] or undefined
-  /// @return [tokens, out] in x's type; of a rounded weight in float32
+  /// x · Wᵀ + bias. @param x  [tokens, in], of a dense weight's type
+  /// @param bias  [out] or undefined  @return [tokens, out] in x's type
   virtual at::Tensor forward(const at::Tensor& x, const at::Tensor& bias) const;
   /// gradient · W. @param gradient  [tokens, out]
-  /// @return [tokens, in] in the gradient's type; of a rounded weight in float32
+  /// @return [tokens, in] in the gradient's type
   virtual at::Tensor backward_input(const at::Tensor& gradient) const;
 
   /// W by pieces of rows, in order: [count, in] from row `first` on, a few megabytes at most; fp32,
@@ -58,8 +53,7 @@ class FrozenWeight : public torch::CustomClassHolder {
   at::Tensor dense_;
   QuantizedPtr quantized_;
   tensors::Factors side_;
-  bool folds_ = false;   ///< the side is added to the dequantised rows
-  bool rounds_ = false;  ///< to bfloat16
+  bool folds_ = false;  ///< the side is added to the dequantised rows
 };
 
 /// `forward` with the gradient by x. @param x  [..., in]  @return [..., out]

@@ -19,4 +19,16 @@ LayerInput made_from(Recipe::Sources sources, Recipe::Make make) {
   return input;
 }
 
+LayerInput converted(const LayerInput& x, at::ScalarType dtype) {
+  if (x.value.scalar_type() == dtype) return x;
+  LayerInput result(x.value.to(dtype));
+  if (!x.recipe) return result;
+  result.sources = x.sources;
+  result.recipe = c10::make_intrusive<Recipe>([from = x.recipe, dtype](const auto& sources) {
+    from->expect();
+    return from->make(sources).to(dtype);
+  });
+  return result;
+}
+
 }  // namespace drystone::models

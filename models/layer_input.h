@@ -42,4 +42,7 @@ struct LayerInput {
 ///              the sources, not the result
 LayerInput made_from(Recipe::Sources sources, Recipe::Make make);
 
+/// x in another type, with a record; x itself where it has it.
+LayerInput converted(const LayerInput& x, at::ScalarType dtype);
+
 }  // namespace drystone::models

@@ -6,25 +6,31 @@
 
 namespace drystone::models {
 
+LayerInput Linear::operand(const LayerInput& x) const {
+  return rounds ? converted(x, at::kBFloat16) : x;
+}
+
 at::Tensor Linear::forward(const LayerInput& x) const {
-  const at::Tensor y = adapter != nullptr ? adapter->forward(*this, x) : plain(x.value);
+  const LayerInput in = operand(x);
+  at::Tensor y = adapter != nullptr ? adapter->forward(*this, in) : plain(in.value);
+  if (rounds) y = y.to(at::kBFloat16);
   return mask.defined() ? y * mask.to(y.scalar_type()) : y;
 }
 
 at::Tensor Linear::plain(const at::Tensor& x) const {
-  return quantized || rounded ? frozen_linear(x, frozen(), bias) : linear(x, weight, bias);
+  return quantized || rounds ? frozen_linear(x, frozen(), bias) : linear(x, weight, bias);
 }
 
 FrozenWeightPtr Linear::frozen() const {
-  if (rounded) return rounded;
-  return quantized ? c10::make_intrusive<FrozenWeight>(quantized, side)
-                   : c10::make_intrusive<FrozenWeight>(weight);
+  if (quantized) return c10::make_intrusive<FrozenWeight>(quantized, side);
+  if (!rounds) return c10::make_intrusive<FrozenWeight>(weight);
+  return c10::make_intrusive<FrozenWeight>(rounded.defined() ? rounded
+                                                             : weight.detach().to(at::kBFloat16));
 }
 
 void Linear::set_bfloat16(bool on) {
-  rounded.reset();
-  if (!on || (!quantized && weight.scalar_type() != at::kFloat)) return;
-  rounded = FrozenWeight::rounded(*frozen());
+  rounds = on && (quantized || weight.scalar_type() == at::kFloat);
+  rounded = rounds && !quantized ? weight.detach().to(at::kBFloat16) : at::Tensor();
 }
 
 }  // namespace drystone::models

@@ -31,7 +31,8 @@ struct Linear {
   QuantizedPtr quantized;            ///< in place of `weight`
   tensors::Factors side;             ///< beside `quantized`: what was published; may be undefined
   at::Tensor bias;                   ///< [out] or undefined, frozen
-  FrozenWeightPtr rounded;           ///< set_bfloat16's; nullptr: products in the weight's own type
+  bool rounds = false;               ///< set_bfloat16
+  at::Tensor rounded;                ///< `weight` in bfloat16, kept while the layer rounds
   at::Tensor mask;                   ///< [out] of 0 and 1 that the output is multiplied by, or none
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
@@ -39,13 +40,18 @@ struct Linear {
   int64_t out_features() const { return quantized ? quantized->out_features() : weight.size(0); }
   int64_t in_features() const { return quantized ? quantized->in_features() : weight.size(1); }
   at::Device device() const { return quantized ? quantized->device() : weight.device(); }
-  /// The weight for forward and backward passes that keep no record of it.
+  /// The weight for forward and backward passes that keep no record of it; bfloat16 where the layer
+  /// rounds.
   FrozenWeightPtr frozen() const;
-  /// Products of a float32 layer in bfloat16, or no longer (Model::set_bfloat16). Later changes of
-  /// `weight` and `side` are not seen.
+  /// A float32 layer's input, weight and output in bfloat16, or no longer (Model::set_bfloat16).
+  /// Later changes of `weight` are not seen unless `rounded` is reset.
   void set_bfloat16(bool on);
 
-  /// The layer as the model uses it: through the adapter when there is one, else plain.
+  /// What the products take instead of x: x, or x in bfloat16. Layers with the same input share it
+  /// where the caller asks the first of them.
+  LayerInput operand(const LayerInput& x) const;
+  /// The layer as the model uses it: through the adapter when there is one, else plain. A layer that
+  /// rounds gives its adapter bfloat16, as one of a bfloat16 model does.
   at::Tensor forward(const LayerInput& x) const;
   /// x · Wᵀ + bias without the adapter: the base path that adapters build upon.
   at::Tensor plain(const at::Tensor& x) const;

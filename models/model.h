@@ -77,10 +77,10 @@ class Model {
   /// Layers keep their inputs alone and are computed again in the backward pass: less memory for
   /// about a third more time, the same numbers. Off after construction; a model may not know it.
   virtual void set_checkpointing(bool /*on*/) {}
-  /// Rounds the operands of the linear layers' products (a language model's head too) to bfloat16;
-  /// everything between them stays in float32, and adapters keep their float32 leaves. Holds a
-  /// bfloat16 copy of each float32 weight that is there at the time of the call. No effect on
-  /// models in other types. Off after construction.
+  /// The linear layers' inputs, weights and outputs in bfloat16 (a language model's head too), as
+  /// autocast has them; the residual sums, norms, softmax, loss and the adapters' leaves stay
+  /// float32. Holds a bfloat16 copy of each float32 weight that is there at the time of the call.
+  /// No effect on models in other types. Off after construction.
   virtual void set_bfloat16(bool on) {
     for (Linear* const linear : linears()) linear->set_bfloat16(on);
   }

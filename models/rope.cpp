@@ -94,6 +94,8 @@ struct Parts {
 /// Turns by the angles, or back: the backward pass is the rotation by −angle.
 at::Tensor turned(const at::Tensor& x, const Angles& angles, bool back) {
   const at::NoGradGuard no_grad;
+  const at::ScalarType inside = angles.cos.scalar_type();
+  if (x.scalar_type() != inside) return turned(x.to(inside), angles, back).to(x.scalar_type());
   at::Tensor out = at::empty(x.sizes(), x.options());
   const std::int64_t half = angles.cos.size(-1);
   const Parts in(x, half);

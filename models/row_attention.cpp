@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -153,8 +154,15 @@ void for_each_row(const Plan& plan, const Body& body) {
   });
 }
 
-at::Tensor run_forward(const Plan& plan, const at::Tensor& q, const at::Tensor& k,
-                       const at::Tensor& v) {
+/// What the kernels take of q, k and v.
+variable_list in_float(const variable_list& qkv) {
+  return {qkv[0].to(at::kFloat), qkv[1].to(at::kFloat), qkv[2].to(at::kFloat)};
+}
+
+at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {
+  const at::NoGradGuard no_grad;
+  const variable_list floats = in_float(qkv);
+  const auto& [q, k, v] = std::tie(floats[0], floats[1], floats[2]);
   at::Tensor out = at::empty_like(q);
   for_each_row(plan, [&](std::int64_t row) {
     const Heads heads = plan.heads(row);
@@ -164,7 +172,7 @@ at::Tensor run_forward(const Plan& plan, const at::Tensor& q, const at::Tensor& 
     heads.combine_(row_out, plan.dropout.active() ? pairs * plan.mask_like(pairs, row) : pairs,
                    plan.keys_of(v, row));
   });
-  return out;
+  return out.to(qkv[0].scalar_type());
 }
 
 struct Gradients {
@@ -198,22 +206,23 @@ class RowAttention final : public torch::autograd::Function<RowAttention> {
                             const at::Tensor& v, const Plan& plan) {
     context->save_for_backward({q, k, v});
     save(*context, plan);
-    return run_forward(plan, q, k, v);
+    return run_forward(plan, {q, k, v});
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
     const Plan plan = saved_plan(*context);
-    const variable_list saved = context->get_saved_variables();
-    const at::Tensor grad_out = grad_outputs[0].contiguous();
-    Gradients grads{at::empty_like(saved[0]), at::empty_like(saved[1]), at::empty_like(saved[2])};
+    const at::ScalarType dtype = grad_outputs[0].scalar_type();
+    const variable_list qkv = in_float(context->get_saved_variables());
+    const at::Tensor grad_out = grad_outputs[0].contiguous().to(at::kFloat);
+    Gradients grads{at::empty_like(qkv[0]), at::empty_like(qkv[1]), at::empty_like(qkv[2])};
     for_each_row(plan, [&](std::int64_t row) {
       const Heads heads = plan.heads(row);
       at::Tensor p = room(heads, grad_out.options());
-      probabilities_(p, plan.queries_of(saved[0], row), plan.keys_of(saved[1], row), heads,
+      probabilities_(p, plan.queries_of(qkv[0], row), plan.keys_of(qkv[1], row), heads,
                      plan.scale());
-      backward_row_(grads, plan, row, saved, grad_out, p);
+      backward_row_(grads, plan, row, qkv, grad_out, p);
     });
-    return {grads.q, grads.k, grads.v, at::Tensor()};
+    return {grads.q.to(dtype), grads.k.to(dtype), grads.v.to(dtype), at::Tensor()};
   }
 
  private:
@@ -240,7 +249,7 @@ class RowAttention final : public torch::autograd::Function<RowAttention> {
 
 bool can_attend_by_rows(const at::Tensor& q) {
   static const bool works = kernels_work();
-  return works && q.is_cpu() && q.scalar_type() == at::kFloat;
+  return works && q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16);
 }
 
 at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing) {
@@ -260,7 +269,7 @@ at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing
   const at::Tensor v = input.v.contiguous();
   const bool differentiates =
       at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  return differentiates ? RowAttention::apply(q, k, v, plan) : run_forward(plan, q, k, v);
+  return differentiates ? RowAttention::apply(q, k, v, plan) : run_forward(plan, {q, k, v});
 }
 
 }  // namespace drystone::models

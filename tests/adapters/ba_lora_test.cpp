@@ -129,8 +129,10 @@ TEST_CASE("ba-lora: language models, both generations: the whole term against fi
   }
 }
 
-TEST_CASE("ba-lora: the teacher is the pre-trained model with the round's head") {
+void check_teacher(bool bfloat16) {
+  CAPTURE(bfloat16);
   test::ToyModel model;
+  model.set_bfloat16(bfloat16);
   const models::Batch batch = test::toy_batch(3);
   const at::Tensor original = model.logits(batch).detach();
   std::map<std::string, at::Tensor> pristine;
@@ -139,6 +141,7 @@ TEST_CASE("ba-lora: the teacher is the pre-trained model with the round's head")
     linear->weight =
         linear->weight + keyed_normal(5, linear->weight.sizes(), 0.2);  // later version
   }
+  model.set_bfloat16(bfloat16);
   const AdapterSpec spec{.method = "ba-lora",
                          .rank = 2,
                          .options = {{"consistency", 1.0},
@@ -158,6 +161,11 @@ TEST_CASE("ba-lora: the teacher is the pre-trained model with the round's head")
   CHECK(model.linears()[0]->weight.is_same(weights[0]));
   CHECK(heads.begin()->second->is_same(trained_head));
   CHECK(at::equal(model.logits(batch), now));
+}
+
+TEST_CASE("ba-lora: the teacher is the pre-trained model with the round's head") {
+  check_teacher(/*bfloat16=*/false);
+  check_teacher(/*bfloat16=*/true);
 }
 
 }  // namespace

@@ -218,6 +218,28 @@ TEST_CASE("every method: trains fp32 leaves on a bfloat16 base") {
   }
 }
 
+TEST_CASE("every method: in bfloat16 it learns what it learns in float32") {
+  for (const Method& method : trained_methods()) {
+    for (const bool quantized : {false, true}) {
+      CAPTURE(method.name);
+      CAPTURE(quantized);
+      const auto train = [&](bool bfloat16) {
+        test::ToyModel model;
+        if (quantized) model.quantize();
+        model.set_bfloat16(bfloat16);
+        Training training(model, spec_for(method));
+        training.run(0, kSteps);
+        for (const Parameter& parameter : training.parameters) CHECK(is_float(parameter.tensor));
+        return training.task_loss.item<double>();
+      };
+      const double rounded = train(true);
+      const double expected = train(false);
+      CHECK(rounded != expected);
+      CHECK(rounded == doctest::Approx(expected).epsilon(0.02));
+    }
+  }
+}
+
 TEST_CASE("every method: trains beside 4-bit weights; the export stands beside them as well") {
   for (const Method& method : trained_methods()) {
     CAPTURE(method.name);

@@ -165,7 +165,7 @@ TEST_CASE("train: in bfloat16 it learns as in float32, and the model is float32'
     next = setup.run();
   }
   CHECK(next.train_loss < 0.8 * rounded.train_loss);
-  CHECK_FALSE(setup.model.linears()[0]->rounded);
+  CHECK_FALSE(setup.model.linears()[0]->rounds);
 }
 
 TEST_CASE("train: gradient accumulation is the large batch, also with a small rest") {

@@ -55,8 +55,9 @@ std::vector<at::Tensor> run(at::Tensor (*attend)(const AttentionInput&, const Pa
                             const AttentionInput& input, const Packing& packing) {
   for (const at::Tensor& tensor : {input.q, input.k, input.v}) tensor.mutable_grad().reset();
   const at::Tensor out = attend(input, packing);
-  const at::Tensor weights =
-      tensors::random_normal({.seed = 2, .purpose = "grad"}, out.sizes()).to(out.scalar_type());
+  const at::Tensor weights = tensors::random_normal({.seed = 2, .purpose = "grad"}, out.sizes())
+                                 .to(at::kBFloat16)  // no rounding in any type
+                                 .to(out.scalar_type());
   (out * weights).sum().backward();
   return {out.detach(), input.q.grad().clone(), input.k.grad().clone(), input.v.grad().clone()};
 }
@@ -125,8 +126,25 @@ TEST_CASE("attention: gradients by rows are those of LibTorch's kernels") {
   }
 }
 
-TEST_CASE("attention by rows: probabilities too large to keep are made again") {
-  // 64 MiB of probabilities are kept: 16 heads x 1040 x 1040 are more.
+TEST_CASE("attention by rows: bfloat16 is float32 between one rounding before and one behind") {
+  for (const bool first_only : {false, true}) {
+    const Packing packing = packing_of({4, 6, 33});
+    const AttentionInput narrow = input_of(packing, first_only, at::kBFloat16);
+    if (!models::can_attend_by_rows(narrow.q)) return;
+    AttentionInput wide = narrow;
+    for (auto* const x : {&wide.q, &wide.k, &wide.v}) {
+      *x = x->detach().to(at::kFloat).requires_grad_(true);
+    }
+    const auto rows = run(models::attention_by_rows, narrow, packing);
+    const auto expected = run(models::attention_by_rows, wide, packing);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      CHECK((rows[i].scalar_type() == at::kBFloat16));
+      CHECK(at::equal(rows[i], expected[i].to(at::kBFloat16)));
+    }
+  }
+}
+
+TEST_CASE("attention by rows: a long row") {
   const Packing packing = packing_of({1040});
   const AttentionInput input = input_of(packing, false, at::kFloat, 16, 32);
   if (!models::can_attend_by_rows(input.q)) return;

@@ -94,7 +94,9 @@ std::vector<at::Tensor> run(CausalInput input, const models::Packing& packing,
     *x = x->detach().clone().requires_grad_(true);
   }
   const at::Tensor out = attend(input, packing);
-  const at::Tensor weights = random("weights", {out.size(0), out.size(1)}).to(out.scalar_type());
+  const at::Tensor weights = random("weights", {out.size(0), out.size(1)})
+                                 .to(at::kBFloat16)  // no rounding in any type
+                                 .to(out.scalar_type());
   (out * weights).sum().backward();
   return {out.detach(), input.q.grad(), input.k.grad(), input.v.grad()};
 }
@@ -139,6 +141,22 @@ TEST_CASE("causal_attention: blocks and padding are the definition, forward and 
         check(spec, lengths, last_only);
       }
     }
+  }
+}
+
+TEST_CASE("causal_attention: bfloat16 is float32 between one rounding before and one behind") {
+  const CausalSpec spec{.num_heads = 4, .num_kv_heads = 2, .head_size = 8, .scale = 0.3};
+  const models::Packing packing = packing_of({70, 9});
+  CausalInput narrow = random_input(spec, packing.num_tokens(), packing.num_tokens());
+  for (at::Tensor* const x : {&narrow.q, &narrow.k, &narrow.v}) *x = x->to(at::kBFloat16);
+  if (!models::can_attend_by_rows(narrow.q)) return;
+  CausalInput wide = narrow;
+  for (at::Tensor* const x : {&wide.q, &wide.k, &wide.v}) *x = x->to(at::kFloat);
+  const auto blocks = run(narrow, packing, models::causal_attention_by_blocks);
+  const auto expected = run(wide, packing, models::causal_attention_by_blocks);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    CHECK((blocks[i].scalar_type() == at::kBFloat16));
+    CHECK(at::equal(blocks[i], expected[i].to(at::kBFloat16)));
   }
 }
 
