@@ -1,14 +1,23 @@
 #include "adapters/optimizer.h"
 
 #include <cmath>
+#include <compare>
+#include <map>
 #include <numbers>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_addcdiv.h>
+#include <ATen/ops/_foreach_addcmul.h>
+#include <ATen/ops/_foreach_div.h>
+#include <ATen/ops/_foreach_lerp.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_foreach_sqrt.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/scalar_tensor.h>
-#include <ATen/ops/sqrt.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
@@ -17,6 +26,45 @@
 #include "core/error.h"
 
 namespace drystone::adapters {
+
+namespace {
+
+/// What the parameters of a group have in common. On a CPU each is a group of its own, whose numbers
+/// stay in the cache from one operation to the next; elsewhere an operation is one kernel for all.
+struct GroupKey {
+  std::size_t place = 0;
+  std::int64_t steps = 0;
+  double rate = 0.0;
+  double decay = 0.0;
+  auto operator<=>(const GroupKey&) const = default;
+};
+
+struct Group {
+  std::vector<at::Tensor> values, gradients, means, squares;
+
+  void add(const at::Tensor& value, const at::Tensor& mean, const at::Tensor& square) {
+    values.push_back(value);
+    gradients.push_back(value.grad());
+    means.push_back(mean);
+    squares.push_back(square);
+  }
+
+  void step(const GroupKey& key, const AdamWOptions& options) {
+    const auto steps = static_cast<double>(key.steps);
+    const double mean_correction = 1.0 - std::pow(options.beta1, steps);
+    const double root_correction = std::sqrt(1.0 - std::pow(options.beta2, steps));
+    if (key.decay != 0.0) at::_foreach_mul_(values, 1.0 - key.rate * key.decay);
+    at::_foreach_lerp_(means, gradients, 1.0 - options.beta1);
+    at::_foreach_mul_(squares, options.beta2);
+    at::_foreach_addcmul_(squares, gradients, gradients, 1.0 - options.beta2);
+    const std::vector<at::Tensor> divisors = at::_foreach_sqrt(squares);
+    at::_foreach_div_(divisors, root_correction);
+    at::_foreach_add_(divisors, options.epsilon);
+    at::_foreach_addcdiv_(values, means, divisors, -key.rate / mean_correction);
+  }
+};
+
+}  // namespace
 
 AdamW::AdamW(std::vector<Parameter> parameters, const AdamWOptions& options)
     : parameters_(std::move(parameters)), moments_(parameters_.size()), options_(options) {
@@ -28,28 +76,23 @@ AdamW::AdamW(std::vector<Parameter> parameters, const AdamWOptions& options)
 
 void AdamW::step(double learning_rate) {
   const at::NoGradGuard no_grad;
+  std::map<GroupKey, Group> groups;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    at::Tensor value = parameters_[i].tensor;
-    const at::Tensor& gradient = value.grad();
-    if (!gradient.defined()) continue;
+    const at::Tensor& value = parameters_[i].tensor;
+    if (!value.grad().defined()) continue;
     Moments& moments = moments_[i];
     if (moments.steps == 0) {
       moments.mean = at::zeros_like(value);
       moments.square = at::zeros_like(value);
     }
     ++moments.steps;
-    const double rate = learning_rate * parameters_[i].rate_factor;
-    const double decay = options_.weight_decay * parameters_[i].decay_factor;
-    const double steps = static_cast<double>(moments.steps);
-    const double mean_correction = 1.0 - std::pow(options_.beta1, steps);
-    const double root_correction = std::sqrt(1.0 - std::pow(options_.beta2, steps));
-    if (decay != 0.0) value.mul_(1.0 - rate * decay);
-    moments.mean.lerp_(gradient, 1.0 - options_.beta1);
-    moments.square.mul_(options_.beta2).addcmul_(gradient, gradient, 1.0 - options_.beta2);
-    const at::Tensor divisor =
-        at::sqrt(moments.square).div_(root_correction).add_(options_.epsilon);
-    value.addcdiv_(moments.mean, divisor, -rate / mean_correction);
+    const GroupKey key{.place = value.is_cpu() ? i : 0,
+                       .steps = moments.steps,
+                       .rate = learning_rate * parameters_[i].rate_factor,
+                       .decay = options_.weight_decay * parameters_[i].decay_factor};
+    groups[key].add(value, moments.mean, moments.square);
   }
+  for (auto& [key, group] : groups) group.step(key, options_);
 }
 
 void AdamW::zero_grad() {
@@ -93,18 +136,13 @@ void AdamW::load_state(const std::map<std::string, at::Tensor>& state) {
 at::Tensor clip_gradients_(const std::vector<Parameter>& parameters, double max_norm) {
   core::require(max_norm > 0.0, "clip_gradients_: max_norm must be > 0");
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> norms;
+  std::vector<at::Tensor> gradients;
   for (const Parameter& parameter : parameters) {
-    if (parameter.tensor.grad().defined()) {
-      norms.push_back(at::linalg_vector_norm(parameter.tensor.grad()));
-    }
+    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
   }
-  if (norms.empty()) return at::zeros({});
-  const at::Tensor total = at::linalg_vector_norm(at::stack(norms));
-  const at::Tensor factor = (max_norm / (total + 1e-6)).clamp_max_(1.0);
-  for (const Parameter& parameter : parameters) {
-    if (parameter.tensor.grad().defined()) parameter.tensor.grad().mul_(factor);
-  }
+  if (gradients.empty()) return at::zeros({});
+  const at::Tensor total = at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients)));
+  at::_foreach_mul_(gradients, (max_norm / (total + 1e-6)).clamp_max_(1.0));
   return total;
 }
 

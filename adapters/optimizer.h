@@ -39,7 +39,8 @@ struct AdamWOptions {
   double weight_decay = 0.0;
 };
 
-/// torch.optim.AdamW's arithmetic, operation by operation (amsgrad and maximize off).
+/// torch.optim.AdamW's arithmetic, operation by operation (amsgrad and maximize off). On a GPU an
+/// operation is one kernel for all parameters that have taken the same number of steps.
 class AdamW final : public Optimizer {
  public:
   AdamW(std::vector<Parameter> parameters, const AdamWOptions& options);

@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "fixture.h"
+#include "tests/pretend_device.h"
+#include "toy_model.h"
 
 namespace drystone::adapters {
 namespace {
@@ -90,6 +92,37 @@ TEST_CASE("AdamW: a saved state goes on with the same bits") {
   auto foreign = before.state();
   foreign["other.steps"] = at::scalar_tensor(1);
   CHECK_THROWS_AS(after.load_state(foreign), core::InvalidArgument);
+}
+
+TEST_CASE("AdamW and clipping: another device's groups have the bits of single parameters") {
+  const auto train = [](at::Device device) {
+    std::vector<Parameter> parameters;
+    for (std::int64_t i = 0; i < 6; ++i) {
+      const at::Tensor start = test::keyed_normal(static_cast<std::uint64_t>(i), {4, 3 + i});
+      parameters.push_back({.name = "p" + std::to_string(i),
+                            .tensor = start.to(device).set_requires_grad(true),
+                            .decay_factor = i % 2 == 0 ? 1.0 : 0.0,
+                            .rate_factor = i < 4 ? 1.0 : 2.0});
+    }
+    AdamW optimizer(parameters, {.weight_decay = 0.1});
+    for (std::uint64_t step = 0; step < 4; ++step) {
+      optimizer.zero_grad();
+      for (std::size_t i = step == 1 ? 1 : 0; i < parameters.size(); ++i) {  // one falls behind
+        const at::Tensor& value = parameters[i].tensor;
+        value.mutable_grad() = test::keyed_normal(10 * step + i, value.sizes()).to(device);
+      }
+      clip_gradients_(parameters, 1.0);
+      optimizer.step(1e-2);
+    }
+    std::vector<at::Tensor> values;
+    for (const Parameter& parameter : parameters) {
+      values.push_back(parameter.tensor.detach().to(at::kCPU));
+    }
+    return values;
+  };
+  const auto expected = train(at::kCPU);
+  const auto actual = train(test::pretend_device());
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(at::equal(actual[i], expected[i]));
 }
 
 TEST_CASE("AdamW: parameters without a gradient stay and do not age") {
