@@ -26,8 +26,9 @@ class Swapped {
  private:
   void swap() {
     for (models::Linear* linear : model_.linears()) {
-      std::swap(linear->weight, weights_.at(linear->name));
-      std::swap(linear->rounded, rounded_[linear->name]);
+      at::Tensor& weight = weights_.at(linear->name);
+      if (!weight.is_same(linear->weight)) std::swap(linear->rounded, rounded_[linear->name]);
+      std::swap(linear->weight, weight);
       std::swap(linear->side, sides_[linear->name]);
       std::swap(linear->adapter, adapters_[linear->name]);
     }

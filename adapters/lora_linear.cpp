@@ -20,64 +20,34 @@ using models::linear_forward;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// What backward needs beside tensors.
-struct Path {
-  double scale = 1.0;
-  models::Dropout dropout;
-  bool folds = false;  ///< W + scale · B·A in one product
-};
-
-void save(AutogradContext* context, const models::FrozenWeightPtr& weight, const Path& path) {
-  context->saved_data["weight"] = c10::IValue::make_capsule(weight);
-  context->saved_data["scale"] = path.scale;
-  context->saved_data["probability"] = path.dropout.probability;
-  context->saved_data["seed"] = static_cast<std::int64_t>(path.dropout.seed);
-  context->saved_data["folds"] = path.folds;
-}
-
-Path saved_path(AutogradContext* context) {
-  return {.scale = context->saved_data["scale"].toDouble(),
-          .dropout = {.probability = context->saved_data["probability"].toDouble(),
-                      .seed = static_cast<std::uint64_t>(context->saved_data["seed"].toInt())},
-          .folds = context->saved_data["folds"].toBool()};
-}
-
-/// `rows` in the shape of `like` but for the last dimension.
-at::Tensor in_shape_of(const at::Tensor& like, const at::Tensor& rows) {
-  std::vector<std::int64_t> shape = like.sizes().vec();
-  shape.back() = rows.size(1);
-  return rows.view(shape);
-}
-
 struct LoraFunction : public torch::autograd::Function<LoraFunction> {
   // The differentiable inputs come first: needs_input_grad counts the defined tensors.
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& a,
-                            const at::Tensor& b, const models::FrozenWeightPtr& weight,
-                            const std::optional<at::Tensor>& bias, const Path& path,
-                            const models::LayerInput& input) {
-    const at::Tensor rows = x.reshape({-1, x.size(-1)});
+                            const at::Tensor& b, const std::optional<at::Tensor>& maybe_bias,
+                            const SavedPath& path, bool folds, const models::LayerInput& input) {
+    const at::Tensor rows = rows_of(x);
+    const at::Tensor bias = maybe_bias.value_or(at::Tensor());
     at::Tensor thin;
     at::Tensor y;
-    if (path.folds) {
-      y = weight->plus({.b = b, .a = a}, path.scale)->forward(rows, bias.value_or(at::Tensor()));
+    if (folds) {
+      y = path.weight->plus({.b = b, .a = a}, path.scale)->forward(rows, bias);
     } else {
       thin = linear_forward(models::apply_dropout(rows, path.dropout), a, {});
-      y = weight->forward(rows, bias.value_or(at::Tensor()));
+      y = path.weight->forward(rows, bias);
       add_product_(y, thin, b, path.scale);
     }
-    const bool needs_rows = a.requires_grad() || path.folds;
+    const bool needs_rows = a.requires_grad() || folds;
     save_with_input(context, {a, b, thin}, input, needs_rows ? rows : at::Tensor());
-    save(context, weight, path);
+    save_path(context, path);
+    context->saved_data["folds"] = folds;
     return in_shape_of(x, y);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const auto& [a, b, kept_thin] = std::tie(saved[0], saved[1], saved[2]);
-    const auto weight = c10::static_intrusive_pointer_cast<models::FrozenWeight>(
-        context->saved_data["weight"].toCapsule());
-    const Path path = saved_path(context);
-    const at::Tensor rows = gradients[0].reshape({-1, gradients[0].size(-1)});
+    const SavedPath path = saved_path(context);
+    const at::Tensor rows = rows_of(gradients[0]);
     const at::Tensor x = saved_input(context, saved, /*others=*/3);
 
     variable_list result(7);
@@ -88,10 +58,10 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
             : at::Tensor();
     if (context->needs_input_grad(0)) {
       at::Tensor dx;
-      if (path.folds) {
-        dx = weight->plus({.b = b, .a = a}, path.scale)->backward_input(rows);
+      if (context->saved_data["folds"].toBool()) {
+        dx = path.weight->plus({.b = b, .a = a}, path.scale)->backward_input(rows);
       } else {
-        dx = weight->backward_input(rows);
+        dx = path.weight->backward_input(rows);
         add_side_gradient_(dx, thin_gradient, a, mask);
       }
       result[0] = in_shape_of(gradients[0], dx);
@@ -135,9 +105,9 @@ at::Tensor lora_linear(const models::LayerInput& x, const models::FrozenWeightPt
                        const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
                        double scale, const models::Dropout& dropout, models::ProductForm form) {
   const std::optional<at::Tensor> maybe_bias = bias.defined() ? std::optional(bias) : std::nullopt;
-  const Path path{
-      .scale = scale, .dropout = dropout, .folds = folds(x.value, *weight, a, b, dropout, form)};
-  return LoraFunction::apply(x.value, a, b, weight, maybe_bias, path, x);
+  return LoraFunction::apply(x.value, a, b, maybe_bias,
+                             SavedPath{.weight = weight, .scale = scale, .dropout = dropout},
+                             folds(x.value, *weight, a, b, dropout, form), x);
 }
 
 }  // namespace drystone::adapters

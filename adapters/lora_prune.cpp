@@ -7,6 +7,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/mm.h>
@@ -99,13 +100,18 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
     const at::NoGradGuard no_grad;
     std::map<const PruneLayer*, Importance> importances;
     if (!is_random_) importances = measure();
-    std::vector<at::Tensor> now;
+    std::vector<at::Tensor> of_blocks;
+    std::vector<std::int64_t> sizes;
     for (const ScoredBlock& block : blocks_) {
-      now.push_back(group_scores(block, importances));
-      if (!at::isfinite(now.back()).all().item<bool>()) return;  // one bad batch spoils no average
+      of_blocks.push_back(group_scores(block, importances));
+      sizes.push_back(block.block.groups);
     }
+    if (blocks_.empty()) return;
+    const at::Tensor now = at::cat(of_blocks).to(at::kCPU);  // a GPU is waited for once
+    if (!at::isfinite(now).all().item<bool>()) return;       // one bad batch spoils no average
+    const std::vector<at::Tensor> parts = now.split_with_sizes(sizes);
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      blocks_[i].scores.mul_(momentum_).add_(now[i], 1.0 - momentum_);
+      blocks_[i].scores.mul_(momentum_).add_(parts[i], 1.0 - momentum_);
     }
   }
 
@@ -174,14 +180,16 @@ class LoraPrune final : public SideAdapter<PruneLayer> {
   at::Tensor group_scores(const ScoredBlock& block,
                           const std::map<const PruneLayer*, Importance>& importances) const {
     if (block.random.defined()) return block.random;
-    at::Tensor sum = at::zeros({block.block.groups}, at::kFloat);
+    const at::TensorOptions options =
+        importances.empty() ? at::TensorOptions() : importances.begin()->second.rows.options();
+    at::Tensor sum = at::zeros({block.block.groups}, options.dtype(at::kFloat));
     const auto add = [&](const PruneLayer* layer, at::Tensor Importance::* side) {
       const auto found = importances.find(layer);
       if (found == importances.end()) return;
       const at::Tensor& values = found->second.*side;
       at::Tensor groups = values.view({block.block.groups, -1}).sum(/*dim=*/1);
       if (!options_.squares) groups = groups / (groups.norm() + kNormEpsilon);
-      sum.add_(groups.to(at::kCPU, at::kFloat));
+      sum.add_(groups.to(at::kFloat));
     };
     for (const PruneLayer* row : block.rows) add(row, &Importance::rows);
     if (block.columns != nullptr) add(block.columns, &Importance::columns);

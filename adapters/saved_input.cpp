@@ -1,6 +1,7 @@
 #include "adapters/saved_input.h"
 
 #include <utility>
+#include <vector>
 
 namespace drystone::adapters {
 
@@ -9,6 +10,30 @@ namespace {
 constexpr const char* kRecipe = "recipe";
 
 }  // namespace
+
+void save_path(torch::autograd::AutogradContext* context, const SavedPath& path) {
+  context->saved_data["weight"] = c10::IValue::make_capsule(path.weight);
+  context->saved_data["scale"] = path.scale;
+  context->saved_data["probability"] = path.dropout.probability;
+  context->saved_data["seed"] = static_cast<std::int64_t>(path.dropout.seed);
+}
+
+SavedPath saved_path(torch::autograd::AutogradContext* context) {
+  auto& data = context->saved_data;
+  return {.weight =
+              c10::static_intrusive_pointer_cast<models::FrozenWeight>(data["weight"].toCapsule()),
+          .scale = data["scale"].toDouble(),
+          .dropout = {.probability = data["probability"].toDouble(),
+                      .seed = static_cast<std::uint64_t>(data["seed"].toInt())}};
+}
+
+at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+at::Tensor in_shape_of(const at::Tensor& like, const at::Tensor& rows) {
+  std::vector<std::int64_t> shape = like.sizes().vec();
+  shape.back() = rows.size(1);
+  return rows.view(shape);
+}
 
 void save_with_input(torch::autograd::AutogradContext* context,
                      torch::autograd::variable_list others, const models::LayerInput& x,
@@ -29,7 +54,7 @@ at::Tensor saved_input(torch::autograd::AutogradContext* context,
   if (recipe == context->saved_data.end()) return saved[others];
   const auto made = c10::static_intrusive_pointer_cast<models::Recipe>(recipe->second.toCapsule())
                         ->make({saved.begin() + static_cast<std::ptrdiff_t>(others), saved.end()});
-  return made.reshape({-1, made.size(-1)});
+  return rows_of(made);
 }
 
 }  // namespace drystone::adapters

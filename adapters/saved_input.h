@@ -1,13 +1,31 @@
 #pragma once
-// How the adapted layers' autograd functions keep their input, or what it can be made from again.
+// What the adapted layers' autograd functions share: how they keep the frozen part and their input,
+// or what that can be made from again.
 
 #include <cstddef>
 
+#include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "models/dropout.h"
+#include "models/frozen_weight.h"
 #include "models/layer_input.h"
 
 namespace drystone::adapters {
+
+/// What backward needs beside tensors.
+struct SavedPath {
+  models::FrozenWeightPtr weight;
+  double scale = 1.0;
+  models::Dropout dropout;
+};
+void save_path(torch::autograd::AutogradContext* context, const SavedPath& path);
+SavedPath saved_path(torch::autograd::AutogradContext* context);
+
+/// [..., width] → [tokens, width]
+at::Tensor rows_of(const at::Tensor& x);
+/// `rows` in the shape of `like` but for the last dimension.
+at::Tensor in_shape_of(const at::Tensor& like, const at::Tensor& rows);
 
 /// Saves `others` for the backward pass and behind them the layer's input: what x's recipe takes,
 /// or without one `rows`.

@@ -43,7 +43,7 @@ double rslora_scale(const AdapterSpec& spec) {
 
 SidePath::SidePath(const models::Linear& linear, double scale, const AdapterSpec& spec,
                    const AdapterStart& start)
-    : module_(linear.name), scale_(scale), form_(spec.form), masks_(0), before_last_(0) {
+    : module_(linear.name), scale_(scale), form_(spec.form), masks_(0) {
   const std::string purpose = "lora-dropout/" + module_;
   dropout_ = {.probability = spec.dropout,
               .seed = core::stream_seed({start.seed, start.round, start.client, purpose})};
@@ -69,7 +69,6 @@ void SidePath::start_step(std::int64_t index) {
 
 models::Dropout SidePath::next_dropout() {
   if (!drops_) return {};
-  before_last_ = masks_;
   return {.probability = dropout_.probability, .seed = masks_()};
 }
 

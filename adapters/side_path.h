@@ -48,7 +48,7 @@ class SidePath : public models::LinearAdapter {
            const AdapterStart& start);
 
   at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override;
-  void repeat_mask() override { masks_ = before_last_; }
+  core::SplitMix64* masks() override { return &masks_; }
 
   /// The effective factors, computed from the leaves so that autograd reaches them.
   virtual Pair pair() const = 0;
@@ -77,7 +77,6 @@ class SidePath : public models::LinearAdapter {
   models::Dropout dropout_;
   bool drops_ = false;
   core::SplitMix64 masks_;
-  core::SplitMix64 before_last_;  ///< `masks_` before the last draw
 };
 
 /// B and A as an update holds them: detached, contiguous, fp32, CPU, own storage.

@@ -2,16 +2,19 @@
 
     ./dev bench && .venv/bin/python bench/engine_step.py [--shapes 15m,110m,roberta] [--turns 3]
 
-float32 (or --precision bfloat16: autocast), one thread, LoRA with AdamW, no dropout; processor time
+float32 (or --precision bfloat16: autocast; bfloat16-model: the base's weights are), one thread, LoRA with AdamW, no dropout; processor time
 of a step (median of --steps) and the peak of resident memory of the whole process, and what of it
 is anonymous: the rest are pages of files, libraries and the checkpoint, which the system may take
-back. The two take turns in processes of their own, so that both meet the same machine; medians over
+back. With --device cuda: time by the clock until the GPU is done, and the peak of what tensors hold
+there; transformers takes flash_attn where it is installed and the precision is bfloat16, else
+PyTorch's fused attention. The two take turns in processes of their own, so that both meet the same machine; medians over
 the turns. "fixed": rows of 128 tokens; "spread": lengths as instruction data has them, which
 transformers pads to the longest.
 "of peak": floating-point operations that the step cannot do without (see `operations`), by its time
-and by the speed of large float32 products just before it.
+and by the speed of large products just before it.
 """
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -102,10 +105,15 @@ def peft_turn(row):
     torch.set_num_threads(1)
     encoder = row["family"] == "roberta"
     loader = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
-    base = loader.from_pretrained(row["folder"], dtype=torch.float32)
+    device, on_gpu = torch.device(row["device"]), row["device"] != "cpu"
+    narrow = row["precision"] != "float32"
+    flash = on_gpu and narrow and importlib.util.find_spec("flash_attn") is not None
+    whole = row["precision"] == "bfloat16-model"
+    base = loader.from_pretrained(row["folder"], dtype=torch.bfloat16 if whole else torch.float32,
+                                  attn_implementation="flash_attention_2" if flash else "sdpa")
     lora = LoraConfig(r=row["rank"], lora_alpha=16, target_modules=row["modules"],
                       task_type="SEQ_CLS" if encoder else "CAUSAL_LM")
-    model = get_peft_model(base, lora).train()
+    model = get_peft_model(base, lora).train().to(device)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4,
                                   weight_decay=0.0)
     lengths = torch.tensor(row["lengths"])
@@ -117,33 +125,39 @@ def peft_turn(row):
     if int(mask.min()) == 0:
         batch["attention_mask"] = mask
     cpu, wall = [], []
-    rounds = torch.autocast("cpu", torch.bfloat16, enabled=row["precision"] == "bfloat16")
+    rounds = torch.autocast(device.type, torch.bfloat16, enabled=narrow and not whole)
     for _ in range(row["steps"] + 2):
         cpu_begin, wall_begin = time.process_time(), time.perf_counter()
         with rounds:
-            loss = model(**batch).loss
+            loss = model(**{name: part.to(device) for name, part in batch.items()}).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+        if on_gpu:
+            torch.cuda.synchronize()
         cpu.append(1e3 * (time.process_time() - cpu_begin))
         wall.append(1e3 * (time.perf_counter() - wall_begin))
     with open("/proc/self/status") as file:
         status = dict(line.split(":", 1) for line in file)
     megabytes = lambda key: int(status[key].split()[0]) * 1024 / 1e6
+    peak = torch.cuda.max_memory_allocated() / 1e6 if on_gpu else megabytes("VmHWM")
     return dict(cpu_ms=statistics.median(cpu[2:]), wall_ms=statistics.median(wall[2:]),
-                peak_mb=megabytes("VmHWM"), file_mb=megabytes("RssFile"))
+                peak_mb=peak, file_mb=0 if on_gpu else megabytes("RssFile"))
 
 
 def run(command):
-    return json.loads(subprocess.run(command, check=True, capture_output=True,
-                                     text=True).stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stderr.strip() or f"{command[0]} failed")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def drystone_command(program, row):
     task = "classification" if row["family"] == "roberta" else "causal-lm"
     lengths = ",".join(map(str, row["lengths"]))
     return [program, row["folder"], task, lengths, str(row["vocab"]), str(row["rank"]),
-            ",".join(row["modules"]), str(row["steps"]), "none", "keep", "auto", row["precision"]]
+            ",".join(row["modules"]), str(row["steps"]), "none", "keep", "auto", row["precision"],
+            row["device"]]
 
 
 def drystone_turn(program, row):
@@ -165,7 +179,7 @@ def rows_of(arguments, folder):
                         yield dict(shape=shape, family=family(shape), folder=checkpoint,
                                    batch=batch, targets=targets, rank=rank, modules=modules,
                                    kind=lengths, vocab=vocabulary(shape), steps=arguments.steps,
-                                   precision=arguments.precision,
+                                   precision=arguments.precision, device=arguments.device,
                                    lengths=[128] * batch if lengths == "fixed" else spread)
 
 
@@ -178,7 +192,9 @@ def main():
     parser.add_argument("--targets", default="qv,all")
     parser.add_argument("--ranks", default="8,64")
     parser.add_argument("--lengths", default="fixed,spread")
-    parser.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--precision", default="float32",
+                        choices=["float32", "bfloat16", "bfloat16-model"])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--peft-turn", help=argparse.SUPPRESS)
@@ -193,10 +209,12 @@ def main():
         for row in rows_of(arguments, folder):
             peft, ours, gflops = [], [], []
             for _ in range(arguments.turns):
-                gflops.append(run([arguments.program, "--peak"])["gflops"])
+                gflops.append(run([arguments.program, "--peak", row["precision"].removesuffix("-model"),
+                                   row["device"]])["gflops"])
                 peft.append(run([sys.executable, __file__, "--peft-turn", json.dumps(row)]))
                 ours.append(drystone_turn(arguments.program, row))
-            ms = [statistics.median(t["cpu_ms"] for t in side) for side in (peft, ours)]
+            clock = "cpu_ms" if row["device"] == "cpu" else "wall_ms"
+            ms = [statistics.median(t[clock] for t in side) for side in (peft, ours)]
             mb = [statistics.median(t["peak_mb"] for t in side) for side in (peft, ours)]
             anon = [statistics.median(t["peak_mb"] - t["file_mb"] for t in side)
                     for side in (peft, ours)]

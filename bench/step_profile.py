@@ -73,7 +73,8 @@ def main():
     parser.add_argument("--ranks", default="8,64")
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
-    arguments.targets, arguments.lengths, arguments.precision = "all", "fixed", "float32"
+    arguments.targets, arguments.lengths = "all", "fixed"
+    arguments.precision, arguments.device = "float32", "cpu"
     print("| shape | rows | rank | step ms | of peak | "
           + " | ".join(f"{kind} ms (of peak)" for kind in KINDS) + " | rest ms |\n"
           "|---|--:|--:|--:|--:|" + "--:|" * (len(KINDS) + 1))

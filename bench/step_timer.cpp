@@ -14,8 +14,10 @@
 #include <ATen/ops/zeros.h>
 
 #include "adapters/registry.h"
+#include "core/error.h"
 #include "core/metrics.h"
 #include "core/seed.h"
+#include "models/device.h"
 #include "models/gemm.h"
 #include "models/load.h"
 #include "tensors/process.h"
@@ -45,18 +47,22 @@ double status_mb(const std::string& key) {
   return 0.0;
 }
 
-/// The fastest of a few large float32 products by the library that linear layers use, in GFLOP/s of
-/// processor time: what a step could reach at most.
-double peak_gflops() {
+/// The fastest of a few large products by the library that linear layers use, in GFLOP/s of
+/// processor time (of a GPU, of time): what a step could reach at most.
+double peak_gflops(at::ScalarType dtype, at::Device device) {
+  const at::TensorOptions options = at::TensorOptions(device).dtype(dtype);
+  const std::int64_t rows = device.is_cpu() ? 1024 : 8192;
   double best = 0.0;
-  for (const std::int64_t size : {768, 1024, 2048}) {
-    const at::Tensor x = at::full({1024, size}, 0.5, at::kFloat);
-    const at::Tensor weight = at::full({size, size}, 0.25, at::kFloat);
-    const double flops = 2.0 * 1024.0 * static_cast<double>(size * size);
+  for (const std::int64_t size : {rows / 4 * 3, rows, rows * 2}) {
+    const at::Tensor x = at::full({rows, size}, 0.5, options);
+    const at::Tensor weight = at::full({size, size}, 0.25, options);
+    const double flops = 2.0 * static_cast<double>(rows * size * size);
     for (int i = 0; i < 12; ++i) {
-      const double begin = cpu_ms();
-      models::linear_forward(x, weight, {});
-      best = std::max(best, flops / (cpu_ms() - begin) / 1e6);
+      const double begin = device.is_cpu() ? cpu_ms() : wall_ms();
+      const at::Tensor y = models::linear_forward(x, weight, {});
+      if (!device.is_cpu()) y.narrow(0, 0, 1).narrow(1, 0, 1).item();  // waits
+      const double end = device.is_cpu() ? cpu_ms() : wall_ms();
+      best = std::max(best, flops / (end - begin) / 1e6);
     }
   }
   return best;
@@ -105,35 +111,41 @@ models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t 
 
 int run(const std::vector<std::string>& arguments) {
   tensors::use_threads(1);
-  if (arguments.size() == 1 && arguments[0] == "--peak") {
-    std::printf("{\"gflops\": %.2f}\n", peak_gflops());
+  const auto optional = [&](std::size_t index, const char* fallback) {
+    return arguments.size() > index ? arguments[index] : fallback;
+  };
+  if (!arguments.empty() && arguments[0] == "--peak") {
+    std::printf("{\"gflops\": %.2f}\n", peak_gflops(models::parse_dtype(optional(1, "float32")),
+                                                    models::parse_device(optional(2, "cpu"))));
     return 0;
   }
-  if (arguments.size() < 9 || arguments.size() > 11) {
+  if (arguments.size() < 9 || arguments.size() > 12) {
     std::fputs(
         "usage: step_timer MODEL TASK LENGTH,… VOCAB RANK MODULE,… STEPS none|nf4|int8 "
-        "keep|recompute [auto|side|effective [float32|bfloat16]]\n"
-        "       step_timer --peak\n",
+        "keep|recompute [auto|side|effective [float32|bfloat16|bfloat16-model [cpu|cuda]]]\n"
+        "       step_timer --peak [float32|bfloat16 [cpu|cuda]]\n",
         stderr);
     return 2;
   }
   models::ModelSpec spec{.folder = arguments[0], .task = models::parse_task(arguments[1])};
   spec.quantization = models::parse_quantization(arguments[7]);
+  const std::string precision = optional(10, "float32");
+  if (precision == "bfloat16-model") spec.dtype = at::kBFloat16;
+  spec.device = models::parse_device(optional(11, "cpu"));
   std::vector<std::int64_t> lengths;
   for (const std::string& length : split(arguments[2])) lengths.push_back(std::stoll(length));
   const models::Base base = models::load_base(spec);
   const double load_peak_mb = static_cast<double>(core::peak_rss_bytes()) / 1e6;
   const auto model = models::build(spec, base);
-  const auto adapter =
-      adapters::make_adapter(*model,
-                             {.rank = std::stoll(arguments[4]),
-                              .alpha = 16.0,
-                              .target_modules = split(arguments[5]),
-                              .form = parse_form(arguments.size() > 9 ? arguments[9] : "auto")},
-                             {.seed = 1, .client = "bench"});
+  const auto adapter = adapters::make_adapter(*model,
+                                              {.rank = std::stoll(arguments[4]),
+                                               .alpha = 16.0,
+                                               .target_modules = split(arguments[5]),
+                                               .form = parse_form(optional(9, "auto"))},
+                                              {.seed = 1, .client = "bench"});
   const auto parameters = adapter->parameters();
   model->set_checkpointing(arguments[8] == "recompute");
-  model->set_bfloat16(arguments.size() > 10 && arguments[10] == "bfloat16");
+  model->set_bfloat16(precision == "bfloat16");
   const auto optimizer = adapter->make_optimizer(parameters, {});
   const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
   const double before_mb = status_mb("VmRSS:");
@@ -160,7 +172,8 @@ int run(const std::vector<std::string>& arguments) {
       "{\"cpu_ms\": %.2f, \"wall_ms\": %.2f, \"loss\": %.6f, \"load_peak_mb\": %.1f, "
       "\"before_mb\": %.1f, \"peak_mb\": %.1f, \"file_mb\": %.1f}\n",
       median(cpu), median(wall), loss, load_peak_mb, before_mb,
-      static_cast<double>(core::peak_rss_bytes()) / 1e6, status_mb("RssFile:"));
+      static_cast<double>(models::peak_memory(spec.device)) / 1e6,
+      spec.device.is_cpu() ? status_mb("RssFile:") : 0.0);
   return 0;
 }
 
@@ -168,5 +181,10 @@ int run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   tensors::tune_process();
-  return run({argv + 1, argv + argc});
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const core::Error& error) {
+    std::fprintf(stderr, "step_timer: %s\n", error.what());
+    return 1;
+  }
 }

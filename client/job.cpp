@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "client/client_memory.h"
-#include "core/metrics.h"
 #include "tensors/threads.h"
 
 namespace drystone::client {
@@ -20,7 +19,7 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob 
                    .num_steps = static_cast<std::uint64_t>(progress.num_steps),
                    .loss = progress.loss,
                    .num_tokens = static_cast<std::uint64_t>(progress.num_tokens),
-                   .peak_bytes = core::peak_rss_bytes()});
+                   .peak_bytes = workbench.peak_memory()});
     };
   }
   const ClientMemory memory(settings.memory, job.plan.federation);

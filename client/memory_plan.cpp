@@ -50,16 +50,18 @@ std::string megabytes(std::int64_t bytes) {
   throw core::ConfigError(
       "training.memory_limit: " + megabytes(training.memory_limit) +
       " are not enough: one row of " + std::to_string(limits.row_tokens) + " tokens needs " +
-      megabytes(fixed.total() + pass) + " with checkpointing (base model " + megabytes(fixed.base) +
-      ", published versions " + megabytes(fixed.versions) + ", adapter " +
-      megabytes(fixed.adapter) + ", one pass " + megabytes(pass) +
+      megabytes(fixed.total() + pass) + " with checkpointing (base model " +
+      megabytes(fixed.base + fixed.rounded) + ", published versions " + megabytes(fixed.versions) +
+      ", adapter " + megabytes(fixed.adapter) + ", one pass " + megabytes(pass) +
       "); use model.quantization = \"nf4\", a lower model.max_length or training.rank, or a higher "
       "limit");
 }
 
 }  // namespace
 
-std::int64_t MemoryFixed::total() const { return kProgramBytes + base + versions + adapter + data; }
+std::int64_t MemoryFixed::total() const {
+  return kProgramBytes + base + rounded + versions + adapter + data;
+}
 
 MemoryFixed fixed_memory(models::Model& model, const Examples& examples, std::int64_t base_bytes,
                          std::int64_t parameter_bytes) {
@@ -70,7 +72,7 @@ MemoryFixed fixed_memory(models::Model& model, const Examples& examples, std::in
       fixed.base += linear->quantized ? linear->quantized->num_bytes()
                                       : static_cast<std::int64_t>(linear->weight.nbytes());
     }
-    if (linear->rounded.defined()) fixed.base += size * 2;  // the bfloat16 copy
+    if (linear->rounded.defined()) fixed.rounded += size * 2;
     if (linear->quantized) {
       fixed.versions += 2 * num_bytes(linear->side);
     } else if (linear->adapter != nullptr) {

@@ -15,6 +15,7 @@ namespace drystone::client {
 /// What is there whatever the batch.
 struct MemoryFixed {
   std::int64_t base = 0;      ///< the weights, shared by all instances in a process
+  std::int64_t rounded = 0;   ///< their copies in bfloat16
   std::int64_t versions = 0;  ///< published versions on top of them
   std::int64_t adapter = 0;   ///< parameters, gradients, optimiser, what the method keeps
   std::int64_t data = 0;
@@ -47,7 +48,7 @@ struct MemoryPlan {
   std::int64_t total_bytes = 0;
 };
 
-/// What one pass of `rows` rows takes. @param training  its rank, precision and dropout
+/// What one pass of `rows` rows takes. @param training  its rank and dropout
 std::int64_t pass_memory(models::Model& model, const core::TrainingConfig& training,
                          const PassLimits& limits, std::int64_t rows, bool checkpointing,
                          bool keeps_logits);

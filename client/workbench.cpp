@@ -213,6 +213,8 @@ const std::string& Workbench::base_sha256() const { return impl_->sha256; }
 
 std::string Workbench::device() const { return impl_->spec.device.str(); }
 
+std::uint64_t Workbench::peak_memory() const { return models::peak_memory(impl_->spec.device); }
+
 aggregation::AdapterLayout Workbench::layout(
     const std::vector<core::TrainingConfig>& trainings) const {
   const std::unique_ptr<models::Model> model = impl_->instance();
@@ -263,6 +265,7 @@ TrainingMemory Workbench::training_memory(const std::string& examples,
       *model,
       {.rank = training.rank, .alpha = training.alpha, .target_modules = training.target_modules},
       {});
+  model->set_bfloat16(training.precision == "bfloat16");
   std::int64_t bytes = 0;
   for (const adapters::Parameter& parameter : adapter->parameters()) {
     bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());

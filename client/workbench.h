@@ -80,6 +80,8 @@ class Workbench {
   const std::string& base_sha256() const;
   /// "cpu", "cuda:0".
   std::string device() const;
+  /// The most memory that training has taken so far: models::peak_memory of its device.
+  std::uint64_t peak_memory() const;
   /// What updates of clients with these settings may contain: every module that one of them adapts,
   /// and the head; of ensembles each member's as well.
   /// @throws core::ConfigError  as adapters::validate and match_linears

@@ -74,7 +74,7 @@ struct TrainingConfig {
   std::int64_t max_steps = 0;  ///< optimiser steps a round; 0: no limit
   std::int64_t batch_size = 16;
   std::int64_t gradient_accumulation = 1;
-  std::string precision = "float32";  ///< float32 | bfloat16: of the products
+  std::string precision = "float32";  ///< float32 | bfloat16: of the products and what lies between
   std::int64_t memory_limit = 0;      ///< bytes of one client; 0: none
   bool checkpointing = false;  ///< layers are computed again in the backward pass: less memory
   double max_grad_norm = 0.0;  ///< 0: no clipping

@@ -81,12 +81,16 @@ std::string count_text(const BarFacts& bar) {
   return bar.total > 0 ? step + "/" + std::to_string(bar.total) : step;
 }
 
-/// Time since the bar is there, and what is left at the speed since then.
-std::string time_text(const BarFacts& bar, double elapsed) {
+/// Seconds that are left at the speed since the bar is there; none: unknown, or done.
+std::optional<double> time_left(const BarFacts& bar, double elapsed) {
   const std::int64_t seen = bar.step - bar.done_before;
-  if (bar.total <= 0 || seen <= 0 || bar.step >= bar.total) return clock_text(elapsed);
-  const double left = static_cast<double>(bar.total - bar.step) / static_cast<double>(seen);
-  return clock_text(elapsed) + " < " + clock_text(elapsed * left);
+  if (bar.total <= 0 || seen <= 0 || bar.step >= bar.total) return std::nullopt;
+  return elapsed * static_cast<double>(bar.total - bar.step) / static_cast<double>(seen);
+}
+
+std::string time_text(const BarFacts& bar, double elapsed) {
+  const std::optional<double> left = time_left(bar, elapsed);
+  return clock_text(elapsed) + (left ? " < " + clock_text(*left) : "");
 }
 
 /// "client-3  [====>     ]  45%  32/70  0:12 < 0:15  loss 1.23": the gauge takes what room is left.
@@ -107,14 +111,16 @@ std::string bar_text(const BarFacts& bar, std::size_t name_width, std::size_t co
   return name + "  " + gauge(fraction(bar), std::min(kWidest, columns - used)) + "  " + facts;
 }
 
-/// "client-3: 32/70 (45 %), loss 1.23, 12.0 s"
+/// "client-3: 32/70 (45 %), loss 1.23, 12.0 s, 14.3 s left"
 std::string line_text(const BarFacts& bar, double elapsed) {
   std::string text = bar.name + ": " + count_text(bar);
   if (bar.total > 0) {
     text += " (" + std::to_string(static_cast<int>(fraction(bar) * 100.0)) + " %)";
   }
   if (!bar.note.empty()) text += ", " + bar.note;
-  return text + ", " + format_duration(elapsed);
+  text += ", " + format_duration(elapsed);
+  const std::optional<double> left = time_left(bar, elapsed);
+  return left ? text + ", " + format_duration(*left) + " left" : text;
 }
 
 /// A note comes from training and may not break the line.

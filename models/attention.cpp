@@ -17,10 +17,15 @@ at::Tensor attend_with_dropout(const at::Tensor& q, const at::Tensor& k, const a
   if (mask) {
     scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<double>::infinity());
   }
-  return apply_dropout(scores.softmax(-1), dropout).matmul(v);
+  return apply_dropout(softmax(scores), dropout).matmul(v);
 }
 
 }  // namespace
+
+at::Tensor softmax(const at::Tensor& scores) {
+  const at::ScalarType dtype = scores.scalar_type();
+  return scores.softmax(-1, scores.element_size() < 4 ? at::kFloat : dtype).to(dtype);
+}
 
 at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads) {
   return x.view({x.size(0), x.size(1), num_heads, x.size(2) / num_heads}).transpose(1, 2);

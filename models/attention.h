@@ -33,6 +33,9 @@ at::Tensor attention_padded(const AttentionInput& input, const Packing& packing)
 /// made again there, so memory stays linear in the tokens.
 at::Tensor attention_by_rows(const AttentionInput& input, const Packing& packing);
 
+/// Over the last dimension, in float32 at least; the result has the scores' type.
+at::Tensor softmax(const at::Tensor& scores);
+
 /// [rows, tokens, hidden] → [rows, heads, tokens, hidden / heads], a view.
 at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads);
 

@@ -2,7 +2,6 @@
 // are made again in the backward pass.
 
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <vector>
 
@@ -215,11 +214,6 @@ void for_each_unit(const Plan& plan, const Body& body) {
     const at::NoGradGuard no_grad;
     for (std::int64_t i = begin; i < end; ++i) body(plan.units[static_cast<std::size_t>(i)]);
   });
-}
-
-/// What the kernels take of q, k and v.
-variable_list in_float(const variable_list& qkv) {
-  return {qkv[0].to(at::kFloat), qkv[1].to(at::kFloat), qkv[2].to(at::kFloat)};
 }
 
 at::Tensor run_forward(const Plan& plan, const variable_list& inputs) {

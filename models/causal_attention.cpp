@@ -40,12 +40,12 @@ at::Tensor visible(const Packing& packing, const CausalSpec& spec, bool last_onl
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, const CausalInput& input) {
   const CausalSpec& spec = input.spec;
-  at::Tensor scores = q.matmul(k.transpose(-2, -1)) * spec.scale;
+  at::Tensor scores = q.matmul(k.transpose(-2, -1));
+  if (scores.element_size() < 4) scores = scores.to(at::kFloat);
+  scores = scores * spec.scale;
   if (spec.softcap > 0.0) scores = (scores / spec.softcap).tanh() * spec.softcap;
   scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
-  const at::Tensor p =
-      scores.softmax(-1, scores.element_size() < 4 ? at::kFloat : scores.scalar_type());
-  return apply_dropout(p.to(v.scalar_type()), input.dropout).matmul(v);
+  return apply_dropout(scores.softmax(-1).to(v.scalar_type()), input.dropout).matmul(v);
 }
 
 }  // namespace

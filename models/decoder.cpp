@@ -1,7 +1,5 @@
 #include "models/decoder.h"
 
-#include <algorithm>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/embedding.h>
@@ -19,12 +17,6 @@
 
 namespace drystone::models {
 namespace {
-
-/// Whether a gradient has to reach this layer's output from its own parameters.
-bool trains(const Linear& linear) {
-  return linear.adapter != nullptr || linear.weight.requires_grad() ||
-         (linear.bias.defined() && linear.bias.requires_grad());
-}
 
 /// [tokens, heads · size] → [tokens, heads, size], a view.
 at::Tensor heads_of(const at::Tensor& x, std::int64_t size) {
@@ -163,8 +155,7 @@ at::Tensor Decoder::encode(const Packing& packing, const Wanted& wanted, KvCache
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     DecoderLayer& layer = layers_[i];
     const auto linears = layer.linears();
-    records = records || std::any_of(linears.begin(), linears.end(),
-                                     [](const Linear* linear) { return trains(*linear); });
+    records = records || any_trains(linears);
     const at::AutoGradMode mode(enabled && records);
     const Wanted here = i + 1 == layers_.size() ? wanted : Wanted{};
     const auto run = [this, i, &layer, packing, cache, here,

@@ -51,7 +51,7 @@ LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassSha
   const bool fuses = layer.projections.size() == 1;
   std::int64_t narrow = heads;                                      // q, k and v
   if (fuses || layer.query_norm.weight.defined()) narrow += heads;  // also as they were before
-  if (any_adapted({&layer.attention_output})) narrow += config_.query_width();
+  if (layer.attention_output.trains()) narrow += config_.query_width();
   if (layer.attention_output_norm.weight.defined()) narrow += hidden;
   narrow += config_.gates ? 2 * wide : wide;  // before the activation
   if (layer.mlp_output_norm.weight.defined()) narrow += hidden;
@@ -71,7 +71,7 @@ std::int64_t Decoder::activation_bytes(const PassShape& shape) const {
   std::vector<const Linear*> all;
   for (const DecoderLayer& layer : layers_) {
     const std::vector<const Linear*> linears = linears_of(layer);
-    records = records || any_adapted(linears);
+    records = records || any_trains(linears);
     layers.push_back(layer_footprint(layer, shape));
     layers.back().records = records;
     all.insert(all.end(), linears.begin(), linears.end());

@@ -5,10 +5,12 @@
 #include <string>
 
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 
 #include "core/error.h"
+#include "core/metrics.h"
 #include "core/text.h"
 
 namespace drystone::models {
@@ -57,6 +59,13 @@ at::Tensor send(const at::Tensor& tensor, at::Device device) {
   if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
   const at::Tensor source = device.is_cuda() ? tensor.pin_memory() : tensor;
   return source.to(device, /*dtype=*/tensor.scalar_type(), /*non_blocking=*/true);
+}
+
+std::uint64_t peak_memory(at::Device device) {
+  if (device.is_cpu()) return core::peak_rss_bytes();
+  const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  const auto bytes = at::accelerator::getDeviceStats(device.index()).allocated_bytes[all].peak;
+  return static_cast<std::uint64_t>(bytes);
 }
 
 bool has_fast_bfloat16(at::Device device) {

@@ -1,6 +1,7 @@
 #pragma once
 // Which device computes.
 
+#include <cstdint>
 #include <string_view>
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +17,9 @@ at::Device parse_device(std::string_view text);
 /// A CPU tensor on `device`: to a GPU by way of pinned memory and without waiting, so that the
 /// queue of kernels does not run dry. On the CPU the tensor itself.
 at::Tensor send(const at::Tensor& tensor, at::Device device);
+
+/// The most bytes that tensors on a GPU have taken at once; of the CPU, that the process has.
+std::uint64_t peak_memory(at::Device device);
 
 /// Whether bfloat16 products have instructions of their own there: without them they are slower
 /// than float32's.

@@ -65,7 +65,7 @@ at::Tensor disentangled_attention(const AttentionInput& input, const PositionTer
   if (const auto mask = key_mask(packing)) {
     scores = scores.masked_fill(mask->logical_not(), -std::numeric_limits<double>::infinity());
   }
-  const at::Tensor heads = apply_dropout(scores.softmax(-1), input.dropout).matmul(v);
+  const at::Tensor heads = apply_dropout(softmax(scores), input.dropout).matmul(v);
   const at::Tensor joined = heads.transpose(1, 2).flatten(2);
   return first_only ? joined.squeeze(1) : packing.unpad(joined);
 }

@@ -1,7 +1,5 @@
 #include "models/encoder.h"
 
-#include <algorithm>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/layer_norm.h>
@@ -12,18 +10,6 @@
 #include "models/recompute.h"
 
 namespace drystone::models {
-namespace {
-
-/// Whether a gradient has to reach the output of one of these from its own parameters.
-bool any_trains(const std::vector<Linear*>& linears) {
-  return std::any_of(linears.begin(), linears.end(), [](const Linear* linear) {
-    return linear->adapter != nullptr || linear->weight.requires_grad() ||
-           (linear->bias.defined() && linear->bias.requires_grad());
-  });
-}
-
-}  // namespace
-
 EncoderConfig EncoderConfig::from(const HfConfig& config, double default_layer_norm_eps) {
   for (const char* const flag : {"is_decoder", "add_cross_attention"}) {
     if (config.flag_or(flag, false)) config.fail(flag, "true is not supported: encoders only");

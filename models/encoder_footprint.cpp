@@ -21,7 +21,8 @@ std::vector<const Linear*> linears_of(const EncoderLayer& layer) {
 AttentionFootprint Encoder::attention_footprint(const PassShape& shape) const {
   const at::Tensor& weight = layers_.front().attention_norm.weight;
   if (can_attend_by_rows(weight)) {
-    return row_attention_footprint(config_.num_heads, config_.hidden_size, narrow_size(), shape);
+    return row_attention_footprint(config_.num_heads, 3 * config_.hidden_size, narrow_size(),
+                                   shape);
   }
   const bool drops = trains_ && config_.attention_dropout > 0.0;
   return padded_attention_footprint(3 * config_.hidden_size, config_.num_heads, drops ? 4 : 0,
@@ -38,7 +39,7 @@ LayerFootprint Encoder::layer_footprint(const EncoderLayer& layer, const PassSha
   const std::int64_t hidden = config_.hidden_size;
   const std::int64_t wide = config_.intermediate_size;
   std::int64_t narrow = 3 * hidden + wide;  // q, k, v and what enters the activation
-  if (any_adapted({&layer.attention_output})) narrow += hidden;
+  if (layer.attention_output.trains()) narrow += hidden;
   const std::int64_t norms = 2 * hidden;  // what enters them
   const std::int64_t each =
       shape.tokens * static_cast<std::int64_t>(layer.attention_norm.weight.element_size());
@@ -61,7 +62,7 @@ std::int64_t Encoder::activation_bytes(const PassShape& shape) const {
   std::vector<const Linear*> all;
   for (const EncoderLayer& layer : layers_) {
     const std::vector<const Linear*> linears = linears_of(layer);
-    records = records || any_adapted(linears);
+    records = records || any_trains(linears);
     layers.push_back(layer_footprint(layer, shape, &layer == &layers_.back()));
     layers.back().records = records;
     all.insert(all.end(), linears.begin(), linears.end());

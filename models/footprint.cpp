@@ -8,9 +8,9 @@ namespace {
 constexpr std::int64_t kFloat = sizeof(float);
 constexpr std::int64_t kBlock = 64;  // block_attention.cpp
 
-/// What the kernels' float32 copies of q, k, v and their gradients take beyond those themselves.
+/// The kernels' float32 copies of narrower q, k and v and of their gradients.
 std::int64_t float_copies(std::int64_t width, std::int64_t element_size, const PassShape& shape) {
-  return 2 * width * shape.tokens * std::max<std::int64_t>(kFloat - element_size, 0);
+  return element_size < kFloat ? 2 * width * shape.tokens * kFloat : 0;
 }
 
 }  // namespace
@@ -39,13 +39,6 @@ std::int64_t reordered_bytes(const std::vector<const Linear*>& linears) {
     most = std::max(most, linear->out_features() * linear->in_features() * kFloat);
   }
   return most;
-}
-
-bool any_adapted(const std::vector<const Linear*>& linears) {
-  return std::any_of(linears.begin(), linears.end(), [](const Linear* linear) {
-    return linear->adapter != nullptr ||
-           (linear->weight.defined() && linear->weight.requires_grad());
-  });
 }
 
 AttentionFootprint block_attention_footprint(std::int64_t num_heads, std::int64_t width,

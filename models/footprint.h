@@ -24,9 +24,6 @@ std::int64_t peak_bytes(const std::vector<LayerFootprint>& layers, std::int64_t 
 /// Copies that a product makes for a while of the largest of these weights, in another order.
 std::int64_t reordered_bytes(const std::vector<const Linear*>& linears);
 
-/// Whether one of these keeps its input for the backward pass.
-bool any_adapted(const std::vector<const Linear*>& linears);
-
 struct AttentionFootprint {
   std::int64_t kept = 0;  ///< beside q, k, v and what they are made into
   std::int64_t passing = 0;

@@ -1,10 +1,17 @@
 #include "models/linear.h"
 
+#include <algorithm>
+
 #include <ATen/TensorOperators.h>
 
 #include "models/gemm.h"
 
 namespace drystone::models {
+
+bool Linear::trains() const {
+  return adapter != nullptr || (weight.defined() && weight.requires_grad()) ||
+         (bias.defined() && bias.requires_grad());
+}
 
 LayerInput Linear::operand(const LayerInput& x) const {
   return rounds ? converted(x, at::kBFloat16) : x;
@@ -31,6 +38,10 @@ FrozenWeightPtr Linear::frozen() const {
 void Linear::set_bfloat16(bool on) {
   rounds = on && (quantized || weight.scalar_type() == at::kFloat);
   rounded = rounds && !quantized ? weight.detach().to(at::kBFloat16) : at::Tensor();
+}
+
+bool any_trains(std::span<const Linear* const> linears) {
+  return std::ranges::any_of(linears, &Linear::trains);
 }
 
 }  // namespace drystone::models

@@ -1,10 +1,12 @@
 #pragma once
 // The linear layer with an adapter slot: the one place where a method meets a model.
 
+#include <span>
 #include <string>
 
 #include <ATen/core/Tensor.h>
 
+#include "core/seed.h"
 #include "models/frozen_weight.h"
 #include "models/layer_input.h"
 
@@ -19,8 +21,8 @@ class LinearAdapter {
   /// The adapted layer's output: base path and side path together, so that a method may fuse them.
   /// @param x  [..., in]   @return [..., out]
   virtual at::Tensor forward(const Linear& base, const LayerInput& x) = 0;
-  /// The next forward draws the mask that the last one drew: it is computed again.
-  virtual void repeat_mask() {}
+  /// The stream that forwards draw their masks from; nullptr: none.
+  virtual core::SplitMix64* masks() { return nullptr; }
 };
 
 /// y = x · Wᵀ + bias. Weights are shared between model instances and never written to; a model at a
@@ -36,6 +38,8 @@ struct Linear {
   at::Tensor mask;                   ///< [out] of 0 and 1 that the output is multiplied by, or none
   LinearAdapter* adapter = nullptr;  ///< borrowed; nullptr: the plain layer
 
+  /// Whether a gradient has to reach this layer's output from its own parameters.
+  bool trains() const;
   bool is_defined() const { return quantized || weight.defined(); }
   int64_t out_features() const { return quantized ? quantized->out_features() : weight.size(0); }
   int64_t in_features() const { return quantized ? quantized->in_features() : weight.size(1); }
@@ -56,5 +60,8 @@ struct Linear {
   /// x · Wᵀ + bias without the adapter: the base path that adapters build upon.
   at::Tensor plain(const at::Tensor& x) const;
 };
+
+/// Whether one of them does.
+bool any_trains(std::span<const Linear* const> linears);
 
 }  // namespace drystone::models

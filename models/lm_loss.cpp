@@ -82,7 +82,9 @@ struct Block {
   /// The gradient of the summed losses by the logits before the softcap, in the values' place.
   /// @param log_sum_of_all  of all blocks, [rows, 1] float64
   const at::Tensor& differentiate(const at::Tensor& log_sum_of_all, const at::Tensor& labels) {
-    values.mul_((log_sum - log_sum_of_all).exp_().to(values.scalar_type()));
+    if (!log_sum.is_same(log_sum_of_all)) {
+      values.mul_((log_sum - log_sum_of_all).exp_().to(values.scalar_type()));
+    }
     const Places places(labels, first, values.size(1));
     values.scatter_add_(1, places.column, places.inside.to(values.scalar_type()).neg_());
     return slope.defined() ? values.mul_(slope) : values;
@@ -159,6 +161,10 @@ at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const 
                         double softcap) {
   core::require(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
                 "lm_head_loss: hidden must be [targets, hidden] and labels [targets]");
+  core::require(!labels.is_cpu() || labels.numel() == 0 ||
+                    (labels.min().item<std::int64_t>() >= 0 &&
+                     labels.max().item<std::int64_t>() < head.size(0)),
+                "lm_head_loss: a label is no token of the vocabulary");
   const bool wants_gradient = at::GradMode::is_enabled() && hidden.requires_grad();
   return LmHeadLoss::apply(hidden, head, labels, softcap, wants_gradient);
 }

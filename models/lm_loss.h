@@ -13,7 +13,7 @@ namespace drystone::models {
 /// frozen, so that backward costs one multiplication.
 /// @param hidden   [targets, hidden]; the loss is computed in float32 at least
 /// @param head     [vocab, hidden], frozen
-/// @param labels   [targets] int64
+/// @param labels   [targets] int64, tokens of the vocabulary; on a GPU that is not checked
 /// @param softcap  c > 0: logits become c · tanh(logits / c) (Gemma 2); 0: as they are
 /// @return         scalar; without targets 0
 at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,

@@ -43,16 +43,22 @@ struct Recompute : public torch::autograd::Function<Recompute> {
 
 }  // namespace
 
-LayerFunction repeating(std::vector<Linear*> linears, core::SplitMix64& masks,
+LayerFunction repeating(const std::vector<Linear*>& linears, core::SplitMix64& masks,
                         LayerFunction layer) {
-  return [linears = std::move(linears), &masks, first = masks,
-          layer = std::move(layer)](const at::Tensor& x) {
-    for (Linear* const linear : linears) {
-      if (linear->adapter != nullptr) linear->adapter->repeat_mask();
-    }
-    const core::SplitMix64 now = std::exchange(masks, first);
+  struct Stream {
+    core::SplitMix64* now;
+    core::SplitMix64 first;
+  };
+  std::vector<Stream> streams = {{&masks, masks}};
+  for (const Linear* const linear : linears) {
+    core::SplitMix64* const own = linear->adapter == nullptr ? nullptr : linear->adapter->masks();
+    if (own != nullptr) streams.push_back({own, *own});
+  }
+  return [streams = std::move(streams), layer = std::move(layer)](const at::Tensor& x) {
+    std::vector<core::SplitMix64> kept;
+    for (const Stream& stream : streams) kept.push_back(std::exchange(*stream.now, stream.first));
     at::Tensor y = layer(x);
-    masks = now;
+    for (std::size_t i = 0; i < streams.size(); ++i) *streams[i].now = kept[i];
     return y;
   };
 }

@@ -19,8 +19,10 @@ using LayerFunction = std::function<at::Tensor(const at::Tensor&)>;
 /// @param again  must compute the very same as `layer`, its random masks included
 at::Tensor recomputed(const at::Tensor& x, const LayerFunction& layer, const LayerFunction& again);
 
-/// `layer` for the second time: with the masks that the linears' adapters and the model drew first.
-/// @param masks  the model's own stream; is left as it was
-LayerFunction repeating(std::vector<Linear*> linears, core::SplitMix64& masks, LayerFunction layer);
+/// `layer` for the second time: it draws the masks that the model and the linears' adapters
+/// are about to draw now, and leaves their streams as they are then.
+/// @param masks  the model's own stream
+LayerFunction repeating(const std::vector<Linear*>& linears, core::SplitMix64& masks,
+                        LayerFunction layer);
 
 }  // namespace drystone::models

@@ -1,7 +1,6 @@
 // attention_by_rows: each row's heads by oneDNN's small matrix kernels, forward and backward.
 // Probabilities are made again in the backward pass.
 
-#include <array>
 #include <cmath>
 #include <tuple>
 #include <vector>
@@ -9,7 +8,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/_softmax_backward_data.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -18,6 +16,7 @@
 
 #include "core/check.h"
 #include "models/attention.h"
+#include "models/small_product.h"
 
 namespace drystone::models {
 namespace {
@@ -25,29 +24,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// c [m, n] = a [m, k] · b [k, n], row-major parts of larger matrices: x_stride from row to row.
-struct Product {
-  std::int64_t m, n, k;
-  std::int64_t a_stride, b_stride, c_stride;
-
-  void run([[maybe_unused]] const float* a, [[maybe_unused]] const float* b,
-           [[maybe_unused]] float* c) const {
-#if defined(CPUBLAS_BRGEMM_F32F32F32)
-    at::native::cpublas::brgemm(m, n, k, a_stride, b_stride, c_stride, /*add_C=*/false, a, b, c,
-                                /*is_vnni=*/false);
-#else
-    core::ensure(false, "attention_by_rows: this LibTorch has no small kernels");
-#endif
-  }
-};
-
 bool kernels_work() {
 #if defined(CPUBLAS_BRGEMM_F32F32F32)
   try {
     const float a = 3.0F;
     const float b = 5.0F;
     float c = 0.0F;
-    Product{1, 1, 1, 1, 1, 1}.run(&a, &b, &c);
+    SmallProduct{1, 1, 1, 1, 1, 1}.run(&a, &b, &c);
     return c == 15.0F;
   } catch (const c10::Error&) {
     return false;  // not on this processor
@@ -66,7 +49,7 @@ struct Heads {
 
   /// pairs [heads, queries, keys] = x · yᵀ, from y_t [hidden, keys].
   void pair_(at::Tensor& pairs, const at::Tensor& x, const at::Tensor& y_t) const {
-    const Product product{queries, keys, size, hidden(), keys, keys};
+    const SmallProduct product{queries, keys, size, hidden(), keys, keys};
     for_each([&](std::int64_t head) {
       product.run(x.const_data_ptr<float>() + head * size,
                   y_t.const_data_ptr<float>() + head * size * keys,
@@ -75,7 +58,7 @@ struct Heads {
   }
   /// out [queries, hidden] = pairs · y.
   void combine_(at::Tensor& out, const at::Tensor& pairs, const at::Tensor& y) const {
-    const Product product{queries, size, keys, keys, hidden(), hidden()};
+    const SmallProduct product{queries, size, keys, keys, hidden(), hidden()};
     for_each([&](std::int64_t head) {
       product.run(pairs.const_data_ptr<float>() + head * num_pairs(),
                   y.const_data_ptr<float>() + head * size,
@@ -85,7 +68,7 @@ struct Heads {
   /// pairsᵀ · x [keys, hidden], from x_t [hidden, queries].
   at::Tensor combine_transposed(const at::Tensor& pairs, const at::Tensor& x_t) const {
     at::Tensor out_t = at::empty({hidden(), keys}, x_t.options());
-    const Product product{size, keys, queries, queries, keys, keys};
+    const SmallProduct product{size, keys, queries, queries, keys, keys};
     for_each([&](std::int64_t head) {
       product.run(x_t.const_data_ptr<float>() + head * size * queries,
                   pairs.const_data_ptr<float>() + head * num_pairs(),
@@ -152,11 +135,6 @@ void for_each_row(const Plan& plan, const Body& body) {
     const at::NoGradGuard no_grad;
     for (std::int64_t row = begin; row < end; ++row) body(row);
   });
-}
-
-/// What the kernels take of q, k and v.
-variable_list in_float(const variable_list& qkv) {
-  return {qkv[0].to(at::kFloat), qkv[1].to(at::kFloat), qkv[2].to(at::kFloat)};
 }
 
 at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {

@@ -2,7 +2,9 @@
 // oneDNN's small matrix products on parts of float32 matrices, for the bodies of attention.
 
 #include <cstdint>
+#include <vector>
 
+#include <ATen/core/Tensor.h>
 #include <ATen/native/CPUBlas.h>
 
 #include "core/check.h"
@@ -26,5 +28,10 @@ struct SmallProduct {
 #endif
   }
 };
+
+/// What the kernels take of q, k and v.
+inline std::vector<at::Tensor> in_float(const std::vector<at::Tensor>& qkv) {
+  return {qkv[0].to(at::kFloat), qkv[1].to(at::kFloat), qkv[2].to(at::kFloat)};
+}
 
 }  // namespace drystone::models

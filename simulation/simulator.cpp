@@ -136,9 +136,10 @@ std::size_t Simulation::num_workers() {
         bench(listed.quantization).workbench.training_memory(listed.name, listed.training);
     const client::MemoryFixed& fixed = memory.fixed;
     limit = std::max(limit, listed.training.memory_limit);
-    own = std::max(own, fixed.adapter + fixed.data + memory.plan.pass_bytes);
+    own = std::max(own, fixed.rounded + fixed.adapter + fixed.data + memory.plan.pass_bytes);
     shared[listed.quantization] = fixed.base + fixed.versions;
-    program = fixed.total() - fixed.base - fixed.versions - fixed.adapter - fixed.data;
+    program =
+        fixed.total() - fixed.base - fixed.rounded - fixed.versions - fixed.adapter - fixed.data;
   }
   std::int64_t room = limit - program;
   for (const auto& [quantization, bytes] : shared) room -= bytes;

@@ -114,6 +114,13 @@ std::mutex waits_mutex;
 std::vector<std::string> waits;
 thread_local int kernels = 0;  // whose own copies do not count
 
+struct InKernel {
+  InKernel() { ++kernels; }
+  ~InKernel() { --kernels; }
+  InKernel(const InKernel&) = delete;
+  InKernel& operator=(const InKernel&) = delete;
+};
+
 void note_wait(const std::string& name) {
   if (kernels > 0) return;
   const std::lock_guard lock(waits_mutex);
@@ -193,9 +200,8 @@ bool waits_in_its_kernel(const c10::OperatorHandle& op) {
 void fall_back(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   if (waits_in_its_kernel(op)) note_wait(op.schema().name());
   refuse_mixed_devices(op, *stack);
-  ++kernels;
+  const InKernel in_kernel;
   at::native::cpu_fallback(op, stack);
-  --kernels;
 }
 
 Hooks hooks;

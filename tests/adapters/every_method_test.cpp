@@ -51,6 +51,7 @@ struct Training {
       adapter->before_step(step);
       optimizer->zero_grad();
       backward(batch, step, /*with_extra=*/true);
+      adapter->on_gradients(step);
       optimizer->step(kRate);
       adapter->after_step(step);
       if (adapter->held_out_share() > 0.0) upper_step(batch, step);
@@ -275,10 +276,13 @@ void compare_with_cpu(at::Device device) {
         return training.adapter->export_delta();
       };
       const auto expected = train(at::kCPU);
+      std::size_t num_compared = 0;
       for (const auto& [name, factors] : train(device)) {
         const at::Tensor product = factors.product().to(at::kCPU);
+        ++num_compared;
         CHECK(at::allclose(product, expected.at(name).product(), 1e-2, 1e-4));
       }
+      CHECK(num_compared == expected.size());
     }
   }
 }
@@ -303,9 +307,9 @@ TEST_CASE("every method: a step waits for the device only for linear algebra") {
     model.own_dropout = 0.0;
     model.move(test::pretend_device());
     Training training(model, spec_for(method));
-    training.run(0, 1);
+    training.run(0, kSteps - 1);
     test::take_waits();
-    training.run(1, 2);
+    training.run(kSteps - 1, kSteps);
     const std::string waits = core::join(test::take_waits());
     CAPTURE(waits);
     CHECK(waits.empty() != solvers.contains(method.name));

@@ -1,6 +1,7 @@
 // The engine's short cuts change no gradient: both forms of the low-rank product, the head's cross
 // entropy in pieces, labelled positions only, packing, checkpointing and NF4 against plain_model.h.
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,15 +12,21 @@
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"
+#include "models/int8_weight.h"
 #include "models/load.h"
+#include "models/nf4.h"
+#include "models/weights.h"
 #include "plain_model.h"
+#include "tests/pretend_device.h"
 
 namespace drystone::adapters {
 namespace {
 
 using models::ProductForm;
+using models::Quantization;
 using test::PlainShape;
 
+constexpr std::array kBases = {Quantization::None, Quantization::Nf4, Quantization::Int8};
 constexpr double kTolerance = 1e-5;  // float32 beside float64, norm of the difference to norm
 const std::vector<std::int64_t> kLengths = {13, 22, 9, 31, 17};
 
@@ -29,10 +36,13 @@ struct Case {
   Family family = Family::Llama;
   ProductForm form = ProductForm::SidePath;
   std::int64_t rank = 8;
-  bool quantized = false;
+  models::Quantization base = models::Quantization::None;
+  bool published = false;  ///< beside a quantised base
+  std::vector<std::string> targets = {"all-linear"};
   bool checkpointing = false;
   bool packed = false;  ///< several samples in a row
   bool bfloat16 = false;
+  at::Device device = at::kCPU;
 };
 
 std::string config_of(Family family) {
@@ -109,7 +119,12 @@ models::Batch make_batch(const std::vector<Sample>& samples, const Case& shape) 
   return make_batch(samples, {{0}, {1}, {2}, {3}, {4}}, 31, shape.family);
 }
 
-/// A model with LoRA on all linear layers, B away from 0.
+models::QuantizedPtr quantized(const at::Tensor& weight, Quantization kind) {
+  if (kind == Quantization::Nf4) return c10::make_intrusive<models::Nf4Weight>(weight);
+  return c10::make_intrusive<models::Int8Weight>(weight);
+}
+
+/// A model with LoRA, B away from 0.
 struct Subject {
   explicit Subject(const Case& shape)
       : base{.config = models::HfConfig::parse(config_of(shape.family), "config.json"),
@@ -119,20 +134,28 @@ struct Subject {
              .quantized = {},
              .files = {}} {
     const bool is_decoder = shape.family == Family::Llama;
+    base.weights = models::to_device(base.weights, shape.device);
     model =
         models::build({.folder = {},
                        .task = is_decoder ? models::Task::CausalLm : models::Task::Classification,
-                       .num_labels = PlainShape::kClasses},
+                       .num_labels = PlainShape::kClasses,
+                       .device = shape.device},
                       base);
+    std::uint64_t seed = 2000;
     for (models::Linear* const linear : model->linears()) {
-      if (!shape.quantized) break;
-      linear->quantized = c10::make_intrusive<models::Nf4Weight>(linear->weight);
+      if (shape.base == models::Quantization::None) break;
+      linear->quantized = quantized(linear->weight.to(at::kCPU), shape.base)->to(shape.device);
       linear->weight.reset();
+      if (!shape.published) continue;
+      linear->side.b = test::keyed_normal(++seed, {linear->out_features(), 5}, 0.05);
+      linear->side.a = test::keyed_normal(++seed, {5, linear->in_features()}, 0.05);
     }
-    adapter = make_adapter(*model, {.rank = shape.rank, .alpha = 16.0, .form = shape.form},
-                           {.seed = 1, .client = "c"});
+    adapter = make_adapter(
+        *model,
+        {.rank = shape.rank, .alpha = 16.0, .target_modules = shape.targets, .form = shape.form},
+        {.seed = 1, .client = "c"});
     const at::NoGradGuard no_grad;
-    std::uint64_t seed = 1000;
+    seed = 1000;
     for (const Parameter& parameter : adapter->parameters()) {
       if (parameter.name.ends_with("lora_B")) {
         parameter.tensor.copy_(test::keyed_normal(++seed, parameter.tensor.sizes(), 0.02));
@@ -150,14 +173,18 @@ TensorMap make_plain(Subject& subject, const Case& shape, test::PlainModel& plai
   TensorMap leaves;
   for (const Parameter& parameter : subject.adapter->parameters()) {
     leaves[parameter.name] =
-        parameter.tensor.detach().to(at::kDouble).clone().set_requires_grad(true);
+        parameter.tensor.detach().to(at::kCPU, at::kDouble).clone().set_requires_grad(true);
   }
   for (const auto& [name, tensor] : subject.base.weights) {
-    plain.weights[name] = tensor.to(at::kDouble);
+    plain.weights[name] = tensor.to(at::kCPU, at::kDouble);
   }
   for (models::Linear* const linear : subject.model->linears()) {
     at::Tensor& weight = plain.weights.at(linear->name + ".weight");
-    if (linear->quantized) weight = linear->quantized->dequantize(at::kDouble);
+    if (linear->quantized) weight = linear->quantized->dequantize(at::kDouble).to(at::kCPU);
+    if (linear->side.b.defined()) {
+      weight = weight + linear->side.b.to(at::kDouble).mm(linear->side.a.to(at::kDouble));
+    }
+    if (!leaves.contains(linear->name + ".lora_B")) continue;
     weight = weight + leaves.at(linear->name + ".lora_B").mm(leaves.at(linear->name + ".lora_A")) *
                           (16.0 / static_cast<double>(shape.rank));
   }
@@ -204,7 +231,7 @@ Errors errors_of(const Case& shape) {
   for (const Parameter& parameter : subject.adapter->parameters()) {
     const at::Tensor& wanted = leaves.at(parameter.name).grad();
     const at::Tensor error =
-        (parameter.tensor.grad().to(at::kDouble) - wanted).norm() / wanted.norm();
+        (parameter.tensor.grad().to(at::kCPU, at::kDouble) - wanted).norm() / wanted.norm();
     errors.gradients = std::max(errors.gradients, error.item<double>());
   }
   return errors;
@@ -214,7 +241,10 @@ void check_exact(const Case& shape) {
   CAPTURE(static_cast<int>(shape.family));
   CAPTURE(static_cast<int>(shape.form));
   CAPTURE(shape.rank);
-  CAPTURE(shape.quantized);
+  CAPTURE(static_cast<int>(shape.base));
+  CAPTURE(shape.published);
+  CAPTURE(shape.targets.front());
+  CAPTURE(shape.device.str());
   CAPTURE(shape.checkpointing);
   CAPTURE(shape.packed);
   const Errors errors = errors_of(shape);
@@ -224,18 +254,20 @@ void check_exact(const Case& shape) {
 
 TEST_CASE("fast paths: a decoder's gradients are those of plain operations") {
   for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
-    for (const bool quantized : {false, true}) {
+    for (const Quantization base : kBases) {
       for (const bool packed : {false, true}) {
-        check_exact({.form = form, .quantized = quantized, .packed = packed});
+        check_exact({.form = form, .base = base, .packed = packed});
       }
     }
+    check_exact({.form = form, .base = Quantization::Nf4, .published = true});
+    check_exact({.form = form, .targets = {"q_proj", "v_proj"}, .packed = true});
   }
 }
 
 TEST_CASE("fast paths: checkpointing and higher ranks") {
   for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
     check_exact({.form = form, .rank = 40, .checkpointing = true, .packed = true});
-    check_exact({.form = form, .rank = 40, .quantized = true, .checkpointing = true});
+    check_exact({.form = form, .rank = 40, .base = Quantization::Nf4, .checkpointing = true});
   }
 }
 
@@ -243,19 +275,36 @@ TEST_CASE("fast paths: encoders' gradients are those of plain operations") {
   for (const Family family : {Family::Bert, Family::Roberta}) {
     for (const ProductForm form : {ProductForm::SidePath, ProductForm::EffectiveWeight}) {
       check_exact({.family = family, .form = form});
-      check_exact({.family = family, .form = form, .quantized = true, .checkpointing = true});
+      check_exact({.family = family, .form = form, .targets = {"query", "value"}});
+      check_exact({.family = family,
+                   .form = form,
+                   .base = Quantization::Nf4,
+                   .published = true,
+                   .checkpointing = true});
+    }
+  }
+}
+
+TEST_CASE("fast paths: on another device") {
+  for (const Family family : {Family::Llama, Family::Bert}) {
+    for (const Quantization base : kBases) {
+      check_exact({.family = family, .base = base, .device = test::pretend_device()});
     }
   }
 }
 
 TEST_CASE("bfloat16: gradients within its rounding of the exact ones") {
-  for (const Family family : {Family::Llama, Family::Bert}) {
-    for (const bool quantized : {false, true}) {
-      const Errors errors = errors_of({.family = family, .quantized = quantized, .bfloat16 = true});
-      CAPTURE(quantized);
-      CHECK(errors.loss < 5e-3);
-      CHECK(errors.gradients < 5e-2);
-      CHECK(errors.gradients > 1e-4);  // it does round
+  for (const at::Device device : {at::Device(at::kCPU), test::pretend_device()}) {
+    for (const Family family : {Family::Llama, Family::Bert}) {
+      for (const Quantization base : kBases) {
+        const Errors errors =
+            errors_of({.family = family, .base = base, .bfloat16 = true, .device = device});
+        CAPTURE(static_cast<int>(base));
+        MESSAGE("of the gradients' norm: " << errors.gradients);
+        CHECK(errors.loss < 5e-3);
+        CHECK(errors.gradients < 5e-2);
+        CHECK(errors.gradients > 1e-4);  // it does round
+      }
     }
   }
 }

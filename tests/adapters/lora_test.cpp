@@ -1,6 +1,9 @@
 #include "adapters/lora.h"
 
 #include <cmath>
+#include <filesystem>
+#include <map>
+#include <string>
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
@@ -11,6 +14,7 @@
 
 #include "adapters/registry.h"
 #include "fixture.h"
+#include "models/load.h"
 #include "toy_model.h"
 
 namespace drystone::adapters {
@@ -131,7 +135,7 @@ TEST_CASE(
   CHECK(at::equal(before, at::globalContext().defaultGenerator(at::kCPU).get_state()));
 }
 
-TEST_CASE("lora_linear: an input with a recipe is made again, once for all layers and each pass") {
+TEST_CASE("lora_linear: an input with a recipe is made again, once for all layers of a pass") {
   const Inputs in = make_inputs(at::kDouble);
   int made = 0;
   const auto gradients = [&](bool has_recipe) {
@@ -148,7 +152,7 @@ TEST_CASE("lora_linear: an input with a recipe is made again, once for all layer
     const at::Tensor loss = ((first + second) * in.gradient).sum();
     made = 0;
     std::vector<at::Tensor> all;
-    for (const bool retains : {true, false}) {  // as Laplace-LoRA's pass for each class
+    for (const bool retains : {true, false}) {
       for (const at::Tensor& gradient :
            torch::autograd::grad({loss}, {in.x, in.a, in.b}, {}, retains)) {
         all.push_back(gradient);
@@ -161,6 +165,42 @@ TEST_CASE("lora_linear: an input with a recipe is made again, once for all layer
   const std::vector<at::Tensor> actual = gradients(true);
   CHECK(made == 3);  // once in the first pass; in the second, which nothing announced, per layer
   for (std::size_t i = 0; i < expected.size(); ++i) CHECK(at::equal(actual[i], expected[i]));
+}
+
+using Gradients = std::map<std::string, at::Tensor>;
+
+/// Of a tiny DeBERTa whose layers' query and key also project positions, with LoRA's dropout.
+Gradients deberta_gradients(bool checkpointing) {
+  const auto folder =
+      std::filesystem::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/deberta_v3";
+  const auto model = models::load_model({.folder = folder, .num_labels = 3});
+  const auto adapter =
+      make_adapter(*model, {.rank = 2, .dropout = 0.4}, {.seed = 1, .client = "c"});
+  {
+    const at::NoGradGuard no_grad;
+    for (const Parameter& parameter : adapter->parameters()) parameter.tensor.fill_(0.1);
+  }
+  model->set_checkpointing(checkpointing);
+  model->set_training(true, 7);
+  adapter->before_step({.index = 0, .total = 1});
+  const models::Batch batch{.input_ids = at::arange(3, 19, at::kLong).remainder(16).view({2, 8}),
+                            .labels = at::arange(2, at::kLong)};
+  for (int pass = 0; pass < 2; ++pass) model->batch_loss(batch).backward();  // masks go on
+  Gradients gradients;
+  for (const Parameter& parameter : adapter->parameters()) {
+    gradients[parameter.name] = parameter.tensor.grad();
+  }
+  return gradients;
+}
+
+TEST_CASE("dropout: a layer that is computed again draws its masks again, however many they are") {
+  const Gradients kept = deberta_gradients(false);
+  const Gradients again = deberta_gradients(true);
+  REQUIRE(kept.size() > 4);
+  for (const auto& [name, gradient] : kept) {
+    CAPTURE(name);
+    CHECK(at::equal(again.at(name), gradient));
+  }
 }
 
 TEST_CASE("lora_linear: beside a fixed A the input is not kept") {

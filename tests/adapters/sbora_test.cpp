@@ -57,6 +57,13 @@ TEST_CASE("sbora: gathers and scatters equal LoRA with a one-hot factor, gradien
     };
     CHECK(gradient_error(fa, in.x) < 1e-8);
     CHECK(gradient_error(fa, b) < 1e-8);
+    const auto made = [&](const models::LayerInput& x) {
+      return (scattered_linear(x, in.frozen, {}, outputs, a, 0.7, dropout) * in.gradient).sum();
+    };
+    const auto sine = [](const models::Recipe::Sources& sources) { return sources[0].sin(); };
+    const auto again = [&] { return made(models::made_from({in.x}, sine)); };
+    CHECK(gradient_error(again, in.x) < 1e-8);
+    CHECK(gradient_error(again, a) < 1e-8);
     CHECK(gradient_error(fb, in.x) < 1e-8);
     CHECK(gradient_error(fb, a) < 1e-8);
   }

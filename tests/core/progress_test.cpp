@@ -155,7 +155,7 @@ TEST_CASE("progress: without a terminal a line every ten per cent, but not withi
   }
   const std::string slow = screen.drain();
   CHECK(lines_in(slow) == 10);
-  CHECK(slow.starts_with("client-1: 10/100 (10 %), loss 0.5, 10.0 s\n"));
+  CHECK(slow.starts_with("client-1: 10/100 (10 %), loss 0.5, 10.0 s, 1 min 30 s left\n"));
   CHECK(slow.find('\x1b') == std::string::npos);
   bar.finish();
   CHECK(screen.drain() == "client-1: 100/100 (100 %), loss 0.5, 1 min 40 s\n");
@@ -175,7 +175,7 @@ TEST_CASE("progress: notes and names cannot break the line") {
   auto bar = screen.board.add("a\nb", 10);
   screen.clock.advance(6s);
   bar.update(5, "x\n\x1b[2Jy");
-  CHECK(screen.drain() == "a b: 5/10 (50 %), x  [2Jy, 6.0 s\n");
+  CHECK(screen.drain() == "a b: 5/10 (50 %), x  [2Jy, 6.0 s, 6.0 s left\n");
 }
 
 TEST_CASE("progress: more steps than expected count as all") {

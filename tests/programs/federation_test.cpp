@@ -99,6 +99,19 @@ TEST_CASE("programs: so does an ensemble of two clusters, beside a client of the
                                              cluster + "1}\n" + cluster + "1}\n"));
 }
 
+TEST_CASE("programs: and clients on a base in 4 and in 8 bits, which the report names") {
+  const TinyFederation tiny(
+      "[[clients]]\nrank = 3\ncount = 2\n[[clients]]\nquantization = \"nf4\"\n"
+      "[[clients]]\nquantization = \"int8\"\n");
+  check_deployed_as_simulated(tiny);
+  const auto report = nlohmann::json::parse(
+      std::ifstream(tiny.path() / "parties" / "coordinator" / "run" / "report.json"));
+  const nlohmann::json& round = report.at("rounds").at(0);
+  CHECK(round.at("bases") == nlohmann::json{{"int8", 1}, {"nf4", 1}, {"none", 2}});
+  CHECK(round.at("exactness").get<std::string>().find("each relative to its own base") !=
+        std::string::npos);
+}
+
 TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {
   // Updates in both forms: dense factors, and indices.
   const TinyFederation tiny(
