@@ -29,8 +29,9 @@ namespace drystone::adapters {
 
 namespace {
 
-/// What the parameters of a group have in common. On a CPU each is a group of its own, whose numbers
-/// stay in the cache from one operation to the next; elsewhere an operation is one kernel for all.
+/// What the parameters of a group have in common. On a CPU each is a group of its own, whose
+/// numbers stay in the cache from one operation to the next; elsewhere an operation is one kernel
+/// for all.
 struct GroupKey {
   std::size_t place = 0;
   std::int64_t steps = 0;

@@ -54,8 +54,8 @@ struct Linear {
   /// What the products take instead of x: x, or x in bfloat16. Layers with the same input share it
   /// where the caller asks the first of them.
   LayerInput operand(const LayerInput& x) const;
-  /// The layer as the model uses it: through the adapter when there is one, else plain. A layer that
-  /// rounds gives its adapter bfloat16, as one of a bfloat16 model does.
+  /// The layer as the model uses it: through the adapter when there is one, else plain. A layer
+  /// that rounds gives its adapter bfloat16, as one of a bfloat16 model does.
   at::Tensor forward(const LayerInput& x) const;
   /// x · Wᵀ + bias without the adapter: the base path that adapters build upon.
   at::Tensor plain(const at::Tensor& x) const;

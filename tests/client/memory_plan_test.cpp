@@ -24,6 +24,7 @@
 #include "tensors/random.h"
 #include "tensors/safetensors_writer.h"
 #include "tensors/threads.h"
+#include "tests/keyed_generator.h"
 #include "tests/temporary_folder.h"
 
 using namespace drystone;
@@ -126,7 +127,8 @@ void write_bert(const fs::path& folder) {
 
 models::Batch batch_of(std::int64_t rows, std::int64_t tokens, models::Task task,
                        std::int64_t vocab) {
-  models::Batch batch{.input_ids = at::randint(5, vocab, {rows, tokens}, at::kLong)};
+  models::Batch batch{.input_ids =
+                          at::randint(5, vocab, {rows, tokens}, test::generator(), at::kLong)};
   batch.labels = task == models::Task::CausalLm ? batch.input_ids : at::zeros({rows}, at::kLong);
   return batch;
 }

@@ -20,6 +20,7 @@
 
 #include "core/error.h"
 #include "models/load.h"
+#include "tests/keyed_generator.h"
 #include "tests/models/bert_oracle.h"
 
 using namespace drystone;
@@ -75,7 +76,9 @@ void check_gradients(models::Model& model, const std::string& name) {
 }
 
 Batch random_batch(std::int64_t rows, std::int64_t tokens) {
-  return {.input_ids = at::randint(1, 20, {rows, tokens}, at::kLong), .pad_mask = {}, .labels = {}};
+  return {.input_ids = at::randint(1, 20, {rows, tokens}, test::generator(), at::kLong),
+          .pad_mask = {},
+          .labels = {}};
 }
 
 /// Adds nothing, but stands in the slot.

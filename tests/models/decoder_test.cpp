@@ -20,6 +20,7 @@
 
 #include "core/error.h"
 #include "models/load.h"
+#include "tests/keyed_generator.h"
 #include "tests/models/decoder_oracle.h"
 #include "tests/temporary_folder.h"
 
@@ -39,7 +40,7 @@ ModelSpec spec_of(const std::string& family, Task task = Task::CausalLm) {
 }
 
 Batch random_batch(std::int64_t rows, std::int64_t tokens) {
-  return {.input_ids = at::randint(3, 32, {rows, tokens}, at::kLong)};
+  return {.input_ids = at::randint(3, 32, {rows, tokens}, test::generator(), at::kLong)};
 }
 
 double distance(const at::Tensor& a, const at::Tensor& b) {

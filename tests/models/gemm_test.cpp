@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "models/linear.h"
+#include "tests/keyed_generator.h"
 
 using namespace drystone;
 
@@ -25,10 +26,10 @@ TEST_CASE("linear: values and gradients are at::linear's, on either side of the 
     for (const bool with_bias : {true, false}) {
       CAPTURE(rows);
       CAPTURE(with_bias);
-      const at::Tensor x = leaf(at::randn({rows, 2, 96}));
-      const at::Tensor weight = leaf(at::randn({160, 96}));
-      const at::Tensor bias = with_bias ? leaf(at::randn({160})) : at::Tensor();
-      const at::Tensor grad = at::randn({rows, 2, 160});
+      const at::Tensor x = leaf(at::randn({rows, 2, 96}, test::generator()));
+      const at::Tensor weight = leaf(at::randn({160, 96}, test::generator()));
+      const at::Tensor bias = with_bias ? leaf(at::randn({160}, test::generator())) : at::Tensor();
+      const at::Tensor grad = at::randn({rows, 2, 160}, test::generator());
 
       const at::Tensor expected = at::linear(x, weight, bias);
       expected.backward(grad);
@@ -48,20 +49,21 @@ TEST_CASE("linear: values and gradients are at::linear's, on either side of the 
 }
 
 TEST_CASE("linear_forward and linear_backward_input: the same numbers without a record") {
-  const at::Tensor x = leaf(at::randn({40, 96}));
-  const at::Tensor weight = at::randn({320, 96});
-  const at::Tensor bias = at::randn({320});
+  const at::Tensor x = leaf(at::randn({40, 96}, test::generator()));
+  const at::Tensor weight = at::randn({320, 96}, test::generator());
+  const at::Tensor bias = at::randn({320}, test::generator());
   const at::Tensor y = models::linear_forward(x, weight, bias);
   CHECK_FALSE(y.requires_grad());
   CHECK(close(y, at::linear(x, weight, bias)));
-  const at::Tensor grad = at::randn({40, 320});
+  const at::Tensor grad = at::randn({40, 320}, test::generator());
   CHECK(close(models::linear_backward_input(grad, weight), grad.matmul(weight)));
 }
 
 TEST_CASE("linear: a frozen layer leaves no gradient but the input's") {
-  const at::Tensor x = leaf(at::randn({64, 128}));
-  const models::Linear layer{
-      .name = "l", .weight = at::randn({256, 128}), .bias = at::randn({256})};
+  const at::Tensor x = leaf(at::randn({64, 128}, test::generator()));
+  const models::Linear layer{.name = "l",
+                             .weight = at::randn({256, 128}, test::generator()),
+                             .bias = at::randn({256}, test::generator())};
   layer.forward(x).sum().backward();
   CHECK(x.grad().defined());
   CHECK_FALSE(layer.weight.grad().defined());
@@ -74,8 +76,8 @@ TEST_CASE("linear: an adapter replaces the plain path") {
       return base.plain(x.value) * 2;
     }
   } twice;
-  models::Linear layer{.name = "l", .weight = at::randn({5, 3}), .bias = {}};
-  const at::Tensor x = at::randn({2, 3});
+  models::Linear layer{.name = "l", .weight = at::randn({5, 3}, test::generator()), .bias = {}};
+  const at::Tensor x = at::randn({2, 3}, test::generator());
   const at::Tensor plain = layer.forward(x);
   layer.adapter = &twice;
   CHECK(close(layer.forward(x), plain * 2));
