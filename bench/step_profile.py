@@ -2,10 +2,10 @@
 
     ./dev bench && .venv/bin/python bench/step_profile.py [--shapes 110m,roberta] [--batches 1,8]
 
-Checkpoints, batches and settings of bench/engine_step.py with LoRA on all linear layers. oneDNN
-reports every product it runs (DNNL_VERBOSE); a step's time comes from a run without reports. "base"
-are products with frozen weights, forward and backward, "thin" those with A and B, "attention" those
-of queries, keys and values. Speeds are parts of the fastest large product (step_timer --peak).
+Checkpoints, batches and settings of bench/engine_step.py. oneDNN reports every product it runs
+(DNNL_VERBOSE); a step's time comes from a run without reports. "base" are products with frozen
+weights, forward and backward, "thin" those with A and B, "attention" those of queries, keys and
+values; thin products that go by way of MKL are among the rest. Speeds are parts of the fastest large product (step_timer --peak).
 """
 import argparse
 import collections
@@ -71,13 +71,14 @@ def main():
     parser.add_argument("--shapes", default="15m,110m,roberta")
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--ranks", default="8,64")
+    parser.add_argument("--targets", default="all")
+    parser.add_argument("--lengths", default="fixed")
     parser.add_argument("--steps", type=int, default=5)
     arguments = parser.parse_args()
-    arguments.targets, arguments.lengths = "all", "fixed"
     arguments.precision, arguments.device = "float32", "cpu"
-    print("| shape | rows | rank | step ms | of peak | "
+    print("| shape | rows | lengths | adapters | rank | step ms | of peak | "
           + " | ".join(f"{kind} ms (of peak)" for kind in KINDS) + " | rest ms |\n"
-          "|---|--:|--:|--:|--:|" + "--:|" * (len(KINDS) + 1))
+          "|---|--:|---|---|--:|--:|--:|" + "--:|" * (len(KINDS) + 1))
     with tempfile.TemporaryDirectory() as folder:
         for row in engine_step.rows_of(arguments, folder):
             gflops = engine_step.run([arguments.program, "--peak"])["gflops"]
@@ -88,7 +89,8 @@ def main():
                      if sums[kind][1] else "–" for kind in KINDS]
             rest = step - sum(ms for _, ms in sums.values())
             share = engine_step.operations(row) / (step * 1e6 * gflops)
-            print(f"| {row['shape']} | {row['batch']} | {row['rank']} | {step:.0f} "
+            print(f"| {row['shape']} | {row['batch']} | {row['kind']} | {row['targets']} "
+                  f"| {row['rank']} | {step:.0f} "
                   f"| {100 * share:.0f} % | " + " | ".join(cells) + f" | {rest:.0f} |", flush=True)
 
 

@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"
+#include "models/device.h"
 #include "models/int8_weight.h"
 #include "models/load.h"
 #include "models/nf4.h"
@@ -285,10 +286,12 @@ TEST_CASE("fast paths: encoders' gradients are those of plain operations") {
   }
 }
 
-TEST_CASE("fast paths: on another device") {
+TEST_CASE("fast paths: on another device, and on a GPU where there is one") {
+  const at::Device gpu = models::parse_device("auto");
   for (const Family family : {Family::Llama, Family::Bert}) {
     for (const Quantization base : kBases) {
       check_exact({.family = family, .base = base, .device = test::pretend_device()});
+      if (gpu.is_cuda()) check_exact({.family = family, .base = base, .device = gpu});
     }
   }
 }
