@@ -109,6 +109,34 @@ models::Batch make_batch(const std::vector<std::int64_t>& lengths, std::int64_t 
   return batch;
 }
 
+struct Times {
+  std::vector<double> cpu, wall;  ///< of each step, ms
+  double loss = 0.0;              ///< of the last
+};
+
+/// @param steps  timed, after two that are not
+Times time_steps(models::Model& model, adapters::Adapter& adapter, const models::Batch& batch,
+                 std::int64_t steps) {
+  const auto optimizer = adapter.make_optimizer(adapter.parameters(), {});
+  Times times;
+  for (std::int64_t index = 0; index < steps + 2; ++index) {
+    const double cpu_begin = cpu_ms();
+    const double wall_begin = wall_ms();
+    model.set_training(true, static_cast<std::uint64_t>(index));
+    adapter.before_step({.index = index, .total = steps + 2});
+    optimizer->zero_grad();
+    const at::Tensor batch_loss = model.batch_loss(batch);
+    batch_loss.backward();
+    optimizer->step(1e-4);
+    adapter.after_step({.index = index, .total = steps + 2});
+    times.loss = batch_loss.item<double>();
+    if (index < 2) continue;
+    times.cpu.push_back(cpu_ms() - cpu_begin);
+    times.wall.push_back(wall_ms() - wall_begin);
+  }
+  return times;
+}
+
 int run(const std::vector<std::string>& arguments) {
   tensors::use_threads(1);
   const auto optional = [&](std::size_t index, const char* fallback) {
@@ -143,35 +171,15 @@ int run(const std::vector<std::string>& arguments) {
                                                .target_modules = split(arguments[5]),
                                                .form = parse_form(optional(9, "auto"))},
                                               {.seed = 1, .client = "bench"});
-  const auto parameters = adapter->parameters();
   model->set_checkpointing(arguments[8] == "recompute");
   model->set_bfloat16(precision == "bfloat16");
-  const auto optimizer = adapter->make_optimizer(parameters, {});
   const models::Batch batch = make_batch(lengths, std::stoll(arguments[3]), spec.task);
   const double before_mb = status_mb("VmRSS:");
-  std::vector<double> cpu;
-  std::vector<double> wall;
-  double loss = 0.0;
-  const std::int64_t steps = std::stoll(arguments[6]);
-  for (std::int64_t index = 0; index < steps + 2; ++index) {
-    const double cpu_begin = cpu_ms();
-    const double wall_begin = wall_ms();
-    model->set_training(true, static_cast<std::uint64_t>(index));
-    adapter->before_step({.index = index, .total = steps + 2});
-    optimizer->zero_grad();
-    const at::Tensor batch_loss = model->batch_loss(batch);
-    batch_loss.backward();
-    optimizer->step(1e-4);
-    adapter->after_step({.index = index, .total = steps + 2});
-    loss = batch_loss.item<double>();
-    if (index < 2) continue;
-    cpu.push_back(cpu_ms() - cpu_begin);
-    wall.push_back(wall_ms() - wall_begin);
-  }
+  const Times times = time_steps(*model, *adapter, batch, std::stoll(arguments[6]));
   std::printf(
       "{\"cpu_ms\": %.2f, \"wall_ms\": %.2f, \"loss\": %.6f, \"load_peak_mb\": %.1f, "
       "\"before_mb\": %.1f, \"peak_mb\": %.1f, \"file_mb\": %.1f}\n",
-      median(cpu), median(wall), loss, load_peak_mb, before_mb,
+      median(times.cpu), median(times.wall), times.loss, load_peak_mb, before_mb,
       static_cast<double>(models::peak_memory(spec.device)) / 1e6,
       spec.device.is_cpu() ? status_mb("RssFile:") : 0.0);
   return 0;

@@ -187,7 +187,8 @@ ProgressBoard::ProgressBoard() : ProgressBoard(Terminal::standard_error(), syste
 ProgressBoard::ProgressBoard(Terminal& terminal, const Clock& clock)
     : state_(std::make_shared<State>(terminal, clock)) {}
 
-ProgressBoard::Bar ProgressBoard::add(std::string name, std::int64_t total, std::int64_t done) {
+ProgressBoard::Bar ProgressBoard::add(const std::string& name, std::int64_t total,
+                                      std::int64_t done) {
   const std::scoped_lock lock(state_->mutex);
   const Instant now = state_->clock.now();
   const std::uint64_t id = state_->next_id++;

@@ -27,7 +27,7 @@ class ProgressBoard {
 
   /// A new bar below the others. `total` is the number of steps, 0 when nobody knows; `done` of
   /// them were over before, so that the time that is left is told from the others.
-  Bar add(std::string name, std::int64_t total, std::int64_t done = 0);
+  Bar add(const std::string& name, std::int64_t total, std::int64_t done = 0);
 
  private:
   struct State;

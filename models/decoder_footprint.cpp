@@ -14,6 +14,7 @@ namespace {
 
 std::vector<const Linear*> pointers(const std::vector<Linear>& linears) {
   std::vector<const Linear*> all;
+  all.reserve(linears.size());
   for (const Linear& linear : linears) all.push_back(&linear);
   return all;
 }
