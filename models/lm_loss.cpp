@@ -93,7 +93,7 @@ struct Block {
 
 /// One piece: adds its losses to `sum` and, where it is wanted, writes the gradient of that sum.
 void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
-               double softcap, at::Tensor& sum, at::Tensor gradient) {
+               double softcap, at::Tensor& sum, const at::Tensor& gradient) {
   const at::Tensor in = hidden.to(head.scalar_type());
   const std::int64_t columns = columns_of_block(head.size(0), head.device());
   const auto part_of_head = [&](std::int64_t first) {

@@ -2,7 +2,6 @@
 // Probabilities are made again in the backward pass.
 
 #include <cmath>
-#include <tuple>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -140,7 +139,9 @@ void for_each_row(const Plan& plan, const Body& body) {
 at::Tensor run_forward(const Plan& plan, const variable_list& qkv) {
   const at::NoGradGuard no_grad;
   const variable_list floats = in_float(qkv);
-  const auto& [q, k, v] = std::tie(floats[0], floats[1], floats[2]);
+  const at::Tensor& q = floats[0];
+  const at::Tensor& k = floats[1];
+  const at::Tensor& v = floats[2];
   at::Tensor out = at::empty_like(q);
   for_each_row(plan, [&](std::int64_t row) {
     const Heads heads = plan.heads(row);

@@ -205,7 +205,7 @@ void fall_back(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 }
 
 Hooks hooks;
-[[maybe_unused]] const bool registered = [] {
+[[maybe_unused]] const bool kRegistered = [] {
   c10::SetAllocator(kType, &Memory::instance());
   at::RegisterPrivateUse1HooksInterface(&hooks);
   c10::register_privateuse1_backend("pretended");
