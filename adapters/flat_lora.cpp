@@ -147,20 +147,19 @@ void PerturbedWeight::visit_perturbed(at::ScalarType dtype, const RowVisitor& vi
 at::Tensor PerturbedWeight::forward(const at::Tensor& x, const at::Tensor& bias) const {
   at::Tensor y = at::empty({x.size(0), deviations_.size(0)}, x.options());
   visit_perturbed(x.scalar_type(), [&](std::int64_t first, const at::Tensor& rows) {
-    const at::Tensor own = bias.defined() ? bias.narrow(0, first, rows.size(0)) : at::Tensor();
-    y.narrow(1, first, rows.size(0))
-        .copy_(models::linear_forward(x, rows, own.defined() ? own.to(x.scalar_type()) : own));
+    const at::Tensor own =
+        bias.defined() ? bias.narrow(0, first, rows.size(0)).to(x.scalar_type()) : at::Tensor();
+    y.narrow(1, first, rows.size(0)).copy_(models::linear_forward(x, rows, own));
   });
   return y;
 }
 
 at::Tensor PerturbedWeight::backward_input(const at::Tensor& gradient) const {
-  const bool is_narrow = gradient.element_size() < 4;  // sums of many pieces need more digits
   at::Tensor dx;
   visit_perturbed(gradient.scalar_type(), [&](std::int64_t first, const at::Tensor& rows) {
     const at::Tensor part = gradient.narrow(1, first, rows.size(0));
     const at::Tensor product = models::linear_backward_input(part.contiguous(), rows);
-    dx = dx.defined() ? dx.add_(product) : is_narrow ? product.to(at::kFloat) : product;
+    dx = dx.defined() ? dx.add_(product) : models::at_least_float(product);  // a sum of many
   });
   return dx.to(gradient.scalar_type());
 }

@@ -18,6 +18,7 @@
 #include "adapters/side_path.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "models/gemm.h"
 #include "models/loss.h"
 
 namespace drystone::adapters {
@@ -228,7 +229,7 @@ Linearisation::Answer Linearisation::predict_choices(const models::Batch& batch,
 at::Tensor Linearisation::logits(const models::Batch& batch) {
   const at::NoGradGuard no_grad;
   const at::Tensor logits = model().logits(batch);
-  return logits.element_size() < 4 ? logits.to(at::kFloat) : logits;
+  return models::at_least_float(logits);
 }
 
 at::Tensor Linearisation::displaced(const models::Batch& batch, const Direction& direction,

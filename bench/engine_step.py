@@ -2,13 +2,13 @@
 
     ./dev bench && .venv/bin/python bench/engine_step.py [--shapes 15m,110m,roberta] [--turns 3]
 
-float32 (or --precision bfloat16: autocast; bfloat16-model: the base's weights are), one thread, LoRA with AdamW, no dropout; processor time
-of a step (median of --steps) and the peak of resident memory of the whole process, and what of it
+float32 (or --precision bfloat16: autocast; bfloat16-model: the base's weights are), one thread, LoRA
+with AdamW, no dropout; processor time of a step (median of --steps) and the peak of resident memory of the whole process, and what of it
 is anonymous: the rest are pages of files, libraries and the checkpoint, which the system may take
 back. With --device cuda: time by the clock until the GPU is done, and the peak of what tensors hold
 there; transformers takes flash_attn where it is installed and the precision is bfloat16, else
-PyTorch's fused attention. The two take turns in processes of their own, so that both meet the same machine; medians over
-the turns. "fixed": rows of 128 tokens; "spread": lengths as instruction data has them, which
+PyTorch's fused attention. The two take turns in processes of their own, so that both meet the same
+machine; medians over the turns. "fixed": rows of 128 tokens; "spread": lengths as instruction data has them, which
 transformers pads to the longest.
 "of peak": floating-point operations that the step cannot do without (see `operations`), by its time
 and by the speed of large products just before it.
@@ -209,8 +209,9 @@ def main():
         for row in rows_of(arguments, folder):
             peft, ours, gflops = [], [], []
             for _ in range(arguments.turns):
-                gflops.append(run([arguments.program, "--peak", row["precision"].removesuffix("-model"),
-                                   row["device"]])["gflops"])
+                operand = row["precision"].removesuffix("-model")
+                peak = run([arguments.program, "--peak", operand, row["device"]])
+                gflops.append(peak["gflops"])
                 peft.append(run([sys.executable, __file__, "--peft-turn", json.dumps(row)]))
                 ours.append(drystone_turn(arguments.program, row))
             clock = "cpu_ms" if row["device"] == "cpu" else "wall_ms"

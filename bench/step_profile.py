@@ -5,7 +5,8 @@
 Checkpoints, batches and settings of bench/engine_step.py. oneDNN reports every product it runs
 (DNNL_VERBOSE); a step's time comes from a run without reports. "base" are products with frozen
 weights, forward and backward, "thin" those with A and B, "attention" those of queries, keys and
-values; thin products that go by way of MKL are among the rest. Speeds are parts of the fastest large product (step_timer --peak).
+values; thin products that go by way of MKL are among the rest. Speeds are parts of the fastest large
+product (step_timer --peak).
 """
 import argparse
 import collections

@@ -7,6 +7,8 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/zeros.h>
 
+#include "models/gemm.h"
+
 namespace drystone::models {
 namespace {
 
@@ -23,8 +25,7 @@ at::Tensor attend_with_dropout(const at::Tensor& q, const at::Tensor& k, const a
 }  // namespace
 
 at::Tensor softmax(const at::Tensor& scores) {
-  const at::ScalarType dtype = scores.scalar_type();
-  return scores.softmax(-1, scores.element_size() < 4 ? at::kFloat : dtype).to(dtype);
+  return at_least_float(scores).softmax(-1).to(scores.scalar_type());
 }
 
 at::Tensor split_heads(const at::Tensor& x, std::int64_t num_heads) {

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "models/attention.h"
 #include "models/device.h"
+#include "models/gemm.h"
 
 namespace drystone::models {
 namespace {
@@ -40,9 +41,7 @@ at::Tensor visible(const Packing& packing, const CausalSpec& spec, bool last_onl
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, const CausalInput& input) {
   const CausalSpec& spec = input.spec;
-  at::Tensor scores = q.matmul(k.transpose(-2, -1));
-  if (scores.element_size() < 4) scores = scores.to(at::kFloat);
-  scores = scores * spec.scale;
+  at::Tensor scores = at_least_float(q.matmul(k.transpose(-2, -1))) * spec.scale;
   if (spec.softcap > 0.0) scores = (scores / spec.softcap).tanh() * spec.softcap;
   scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
   return apply_dropout(scores.softmax(-1).to(v.scalar_type()), input.dropout).matmul(v);

@@ -115,10 +115,9 @@ void Decoder::set_training(bool on, std::uint64_t seed) {
 }
 
 void Decoder::set_bfloat16(bool on) {
-  rounds_ = on && embedding_.scalar_type() == at::kFloat;
-  Model::set_bfloat16(rounds_);
-  rounded_head_ =
-      rounds_ && lm_head_.defined() ? lm_head_.detach().to(at::kBFloat16) : at::Tensor();
+  const bool rounds = on && embedding_.scalar_type() == at::kFloat;
+  Model::set_bfloat16(rounds);
+  rounded_head_ = rounds && lm_head_.defined() ? lm_head_.detach().to(at::kBFloat16) : at::Tensor();
 }
 
 Dropout Decoder::next_dropout(double probability) {

@@ -139,7 +139,6 @@ class Decoder final : public Model {
   Linear score_;             ///< classification and regression
   bool trains_ = false;
   bool checkpoints_ = false;
-  bool rounds_ = false;  ///< set_bfloat16
   core::SplitMix64 masks_{0};
 };
 

@@ -41,8 +41,8 @@ AttentionFootprint Decoder::attention_footprint(const PassShape& shape) const {
 }
 
 std::int64_t Decoder::narrow_size() const {
-  return rounds_ ? static_cast<std::int64_t>(sizeof(at::BFloat16))
-                 : static_cast<std::int64_t>(embedding_.element_size());
+  return layers_.front().contraction.rounds ? static_cast<std::int64_t>(sizeof(at::BFloat16))
+                                            : static_cast<std::int64_t>(embedding_.element_size());
 }
 
 LayerFootprint Decoder::layer_footprint(const DecoderLayer& layer, const PassShape& shape) const {

@@ -12,14 +12,13 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/check.h"
+#include "models/gemm.h"
 
 namespace drystone::models {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-at::Tensor precise(const at::Tensor& x) { return x.element_size() < 4 ? x.to(at::kFloat) : x; }
 
 /// 1 / rms, [..., 1].
 at::Tensor inverse_rms(const at::Tensor& x, double eps) {
@@ -29,7 +28,7 @@ at::Tensor inverse_rms(const at::Tensor& x, double eps) {
 
 at::Tensor normalise(const at::Tensor& x, const at::Tensor& weight, double eps, NormKind kind) {
   const at::NoGradGuard no_grad;
-  const at::Tensor wide = precise(x);
+  const at::Tensor wide = at_least_float(x);
   const at::Tensor unit = wide * inverse_rms(wide, eps);
   if (kind == NormKind::CenteredRms || weight.scalar_type() != x.scalar_type()) {
     return (unit * weight).to(x.scalar_type());
@@ -49,9 +48,9 @@ class RmsNorm final : public torch::autograd::Function<RmsNorm> {
   // y = x · s · w with s = 1 / rms:  dx = s · (g·w − x · s² · mean(g·w·x)).
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor x = precise(saved[0]);
+    const at::Tensor x = at_least_float(saved[0]);
     const at::Tensor inverse = inverse_rms(x, context->saved_data["eps"].toDouble());
-    const at::Tensor scaled = precise(grads[0]) * precise(saved[1]);
+    const at::Tensor scaled = at_least_float(grads[0]) * at_least_float(saved[1]);
     const at::Tensor mean = (scaled * x).mean({-1}, /*keepdim=*/true).mul_(inverse.square());
     const at::Tensor grad = (scaled - x * mean).mul_(inverse);
     return {grad.to(saved[0].scalar_type()), at::Tensor(), at::Tensor(), at::Tensor()};

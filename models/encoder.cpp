@@ -99,8 +99,7 @@ void Encoder::set_training(bool on, std::uint64_t seed) {
 }
 
 void Encoder::set_bfloat16(bool on) {
-  rounds_ = on && layers_.front().output_norm.weight.scalar_type() == at::kFloat;
-  Model::set_bfloat16(rounds_);
+  Model::set_bfloat16(on && layers_.front().output_norm.weight.scalar_type() == at::kFloat);
 }
 
 Dropout Encoder::next_dropout(double probability) {

@@ -134,7 +134,6 @@ class Encoder : public Model {
   Task task_;
   bool trains_ = false;
   bool checkpoints_ = false;
-  bool rounds_ = false;  ///< set_bfloat16
   core::SplitMix64 masks_{0};
 };
 

@@ -30,7 +30,7 @@ AttentionFootprint Encoder::attention_footprint(const PassShape& shape) const {
 }
 
 std::int64_t Encoder::narrow_size() const {
-  if (rounds_) return sizeof(at::BFloat16);
+  if (layers_.front().query.rounds) return sizeof(at::BFloat16);
   return static_cast<std::int64_t>(layers_.front().attention_norm.weight.element_size());
 }
 

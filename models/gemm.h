@@ -10,6 +10,11 @@
 
 namespace drystone::models {
 
+/// x, in float32 where it is narrower.
+inline at::Tensor at_least_float(const at::Tensor& x) {
+  return x.element_size() < 4 ? x.to(at::kFloat) : x;
+}
+
 /// x · Wᵀ + bias, differentiable in all three.
 /// @param x  [..., in]  @param weight  [out, in]  @param bias  [out] or undefined  @return [...,
 /// out]

@@ -11,6 +11,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "core/check.h"
+#include "models/gemm.h"
 
 namespace drystone::models {
 
@@ -95,8 +96,7 @@ at::Tensor KvCache::attend(std::size_t layer, const at::Tensor& q, const at::Ten
   if (const at::Tensor& hidden = mask(spec.window); hidden.defined()) {
     scores.view({rows(), -1, longest_}).add_(hidden);
   }
-  const at::Tensor p =
-      scores.softmax(-1, scores.element_size() < 4 ? at::kFloat : scores.scalar_type());
+  const at::Tensor p = at_least_float(scores).softmax(-1);
   return at::bmm(p.to(v.scalar_type()), visible(values_[layer])).view({rows(), -1});
 }
 

@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "models/decoder.h"
 #include "models/device.h"
+#include "models/gemm.h"
 #include "models/loss.h"
 
 namespace drystone::models {
@@ -17,7 +18,7 @@ std::vector<Likelihood> log_likelihoods(Model& model, const Batch& batch) {
   const at::NoGradGuard no_grad;
   const Targets targets = find_targets(batch);
   at::Tensor logits = model.logits(batch);
-  if (logits.element_size() < 4) logits = logits.to(at::kFloat);
+  logits = at_least_float(logits);
   const at::Tensor labels = send(targets.labels, logits.device());
   const at::Tensor chosen =
       logits.gather(1, labels.unsqueeze(1)).squeeze(1) - logits.logsumexp({1});

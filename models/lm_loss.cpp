@@ -39,10 +39,6 @@ std::int64_t columns_of_block(std::int64_t vocab, at::Device device) {
   return device.is_cpu() ? equal_part(vocab, 1 << 10) : vocab;
 }
 
-at::Tensor at_least_float(const at::Tensor& tensor) {
-  return tensor.element_size() < 4 ? tensor.to(at::kFloat) : tensor;
-}
-
 /// Where the labels are in a block of the vocabulary.
 struct Places {
   at::Tensor column;  ///< [rows, 1] int64; any column where the label is in another block

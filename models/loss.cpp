@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "models/device.h"
+#include "models/gemm.h"
 
 namespace drystone::models {
 
@@ -31,8 +32,7 @@ at::Tensor task_loss(Task task, const at::Tensor& logits, const at::Tensor& labe
   core::require(labels.defined(), "loss: the batch has no labels");
   core::require(labels.dim() == 1 && logits.dim() == 2 && labels.size(0) == logits.size(0),
                 "loss: logits must be [rows, labels] and labels [rows]");
-  const bool low_precision = logits.element_size() < 4;
-  const at::Tensor precise = low_precision ? logits.to(at::kFloat) : logits;
+  const at::Tensor precise = at_least_float(logits);
   const at::Tensor there = send(labels, logits.device());
   if (task != Task::Regression) return at::cross_entropy_loss(precise, there);
   core::require(logits.size(1) == 1, "loss: regression has one logit a row");
