@@ -54,6 +54,8 @@ struct FederationConfig {
   std::int64_t cohort = 0;  ///< clients asked per round; 0: all
   std::int64_t quorum = 0;  ///< 0: the whole cohort
   std::chrono::milliseconds deadline = std::chrono::minutes(10);
+  std::chrono::milliseconds grace = std::chrono::seconds(10);  ///< from quorum to a round's start
+  std::int64_t attempts = 3;     ///< plans of one round before the federation fails
   std::filesystem::path layout;  ///< deployed coordinator: what an update may contain (layout.json)
   std::filesystem::path initial;  ///< deployed coordinator: the head that everybody starts from
   std::string mode = "sync";
@@ -79,8 +81,10 @@ struct TrainingConfig {
   bool checkpointing = false;  ///< layers are computed again in the backward pass: less memory
   double max_grad_norm = 0.0;  ///< 0: no clipping
   double learning_rate = 5e-4;
-  std::string schedule = "linear";  ///< constant | linear | cosine
-  double warmup = 0.06;             ///< fraction of the round's steps
+  std::string schedule = "linear";      ///< constant | linear | cosine
+  std::string schedule_over = "round";  ///< round | federation: what schedule and warm-up span
+  double warmup = 0.06;                 ///< fraction of the steps that the schedule spans
+  std::string rank_scaling = "none";    ///< none | rate | rslora: how the rank changes the step
   double weight_decay = 0.0;
   double dropout = 0.0;      ///< on the adapter's input
   std::int64_t threads = 1;  ///< compute threads of one client; part of what fixes the bits
@@ -105,9 +109,19 @@ struct AggregationConfig {
   std::string compaction = "lossless";  ///< none | lossless | tolerance | rank
   double tolerance = 0.0;               ///< compaction = {tolerance = …}: relative Frobenius error
   std::int64_t rank = 0;                ///< compaction = {rank = …}
+  double max_norm = 100.0;              ///< of one client's update, relative; 0: no bound
   std::string robust = "none";
 
   bool operator==(const AggregationConfig&) const = default;
+};
+
+/// What a deployed client grants the coordinator.
+struct ClientConfig {
+  std::string reveal = "full";                ///< full | minimal: what progress and reports tell
+  std::chrono::milliseconds give_up_after{};  ///< without the coordinator; 0: never
+  std::int64_t max_storage = 0;  ///< bytes of versions and partials; 0: from the layout
+
+  bool operator==(const ClientConfig&) const = default;
 };
 
 struct SecurityConfig {
@@ -144,6 +158,7 @@ struct Config {
   TrainingConfig training;
   std::vector<ClientGroup> clients;
   AggregationConfig aggregation;
+  ClientConfig client;
   SecurityConfig security;
   SimulationConfig simulation;
   OutputConfig output;

@@ -91,6 +91,8 @@ void read_federation(TableReader section, FederationConfig& federation) {
   section.read("cohort", federation.cohort, kFromZero);
   section.read("quorum", federation.quorum, kFromZero);
   section.read("deadline", federation.deadline);
+  section.read("grace", federation.grace);
+  section.read("attempts", federation.attempts, kFromOne);
   section.read("layout", federation.layout);
   section.read("initial", federation.initial);
   section.read_choice("mode", federation.mode, {"sync"});
@@ -140,6 +142,8 @@ void read_training(TableReader& section, TrainingConfig& training) {
   section.read("max_grad_norm", training.max_grad_norm, RealRange{});
   section.read("learning_rate", training.learning_rate, kPositive);
   section.read_choice("schedule", training.schedule, {"constant", "linear", "cosine"});
+  section.read_choice("schedule_over", training.schedule_over, {"round", "federation"});
+  section.read_choice("rank_scaling", training.rank_scaling, {"none", "rate", "rslora"});
   section.read("warmup", training.warmup, {.low = 0.0, .high = 1.0});
   section.read("weight_decay", training.weight_decay, RealRange{});
   section.read("dropout", training.dropout, {.low = 0.0, .high = 1.0, .open_high = true});
@@ -185,6 +189,13 @@ void read_aggregation(TableReader section, AggregationConfig& aggregation) {
   section.read_choice("start", aggregation.start, {"fresh"});
   read_compaction(section, aggregation);
   section.read_choice("robust", aggregation.robust, {"none"});
+  section.read("max_norm", aggregation.max_norm, RealRange{});
+}
+
+void read_client(TableReader section, ClientConfig& client) {
+  section.read_choice("reveal", client.reveal, {"full", "minimal"});
+  section.read_patience("give_up_after", client.give_up_after);
+  section.read_size("max_storage", client.max_storage);
 }
 
 void read_privacy(TableReader section) {
@@ -295,6 +306,7 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   read_clients(top.tables("clients"), config);
   read_aggregation(top.table("aggregation"), config.aggregation);
   read_privacy(top.table("privacy"));
+  read_client(top.table("client"), config.client);
   read_security(top.table("security"), config.security);
   TableReader simulation = top.table("simulation");
   simulation.read("workers", config.simulation.workers, {0, 4096});
@@ -328,8 +340,8 @@ std::int64_t num_clients(const Config& config) {
 bool Config::operator==(const Config& other) const {
   const auto settings = [](const Config& config) {
     return std::tie(config.name, config.seed, config.model, config.data, config.federation,
-                    config.training, config.clients, config.aggregation, config.security,
-                    config.simulation, config.output);
+                    config.training, config.clients, config.aggregation, config.client,
+                    config.security, config.simulation, config.output);
   };
   return settings(*this) == settings(other);
 }

@@ -146,6 +146,17 @@ void TableReader::read(const std::string& key, std::chrono::milliseconds& value)
   value = *duration;
 }
 
+void TableReader::read_patience(const std::string& key, std::chrono::milliseconds& value) {
+  const auto* node = find(key);
+  if (node == nullptr) return;
+  if (text(key, *node, "\"1h\"") == "never") {
+    value = {};
+    return;
+  }
+  value = std::chrono::hours(1);  // the example of a refusal
+  read(key, value);
+}
+
 void TableReader::read_size(const std::string& key, std::int64_t& value) {
   const auto* node = find(key);
   if (node == nullptr) return;

@@ -88,6 +88,8 @@ class TableReader {
   void read(const std::string& key, std::int64_t& value, IntRange range);
   void read(const std::string& key, double& value, RealRange range);
   void read(const std::string& key, std::chrono::milliseconds& value);
+  /// A duration, or "never" for 0.
+  void read_patience(const std::string& key, std::chrono::milliseconds& value);
   void read(const std::string& key, std::filesystem::path& value);
   /// Bytes: a whole number, or a text such as "3GB".
   void read_size(const std::string& key, std::int64_t& value);

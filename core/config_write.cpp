@@ -57,6 +57,7 @@ Entries federation_entries(const FederationConfig& federation) {
   return {{"rounds", toml_value(federation.rounds)},
           {"cohort", toml_value(federation.cohort)},
           {"quorum", toml_value(federation.quorum)},
+          {"attempts", toml_value(federation.attempts)},
           {"mode", toml_value(federation.mode)}};
 }
 
@@ -76,6 +77,8 @@ Entries training_entries(const TrainingConfig& training) {
           {"max_grad_norm", toml_value(training.max_grad_norm)},
           {"learning_rate", toml_value(training.learning_rate)},
           {"schedule", toml_value(training.schedule)},
+          {"schedule_over", toml_value(training.schedule_over)},
+          {"rank_scaling", toml_value(training.rank_scaling)},
           {"warmup", toml_value(training.warmup)},
           {"weight_decay", toml_value(training.weight_decay)},
           {"dropout", toml_value(training.dropout)},
@@ -99,11 +102,17 @@ std::string compaction_value(const AggregationConfig& aggregation) {
 }
 
 Entries aggregation_entries(const AggregationConfig& aggregation) {
-  return {{"rule", toml_value(aggregation.rule)},
-          {"weights", toml_value(aggregation.weights)},
-          {"start", toml_value(aggregation.start)},
-          {"compaction", compaction_value(aggregation)},
-          {"robust", toml_value(aggregation.robust)}};
+  return {
+      {"rule", toml_value(aggregation.rule)},     {"weights", toml_value(aggregation.weights)},
+      {"start", toml_value(aggregation.start)},   {"compaction", compaction_value(aggregation)},
+      {"robust", toml_value(aggregation.robust)}, {"max_norm", toml_value(aggregation.max_norm)}};
+}
+
+Entries client_entries(const ClientConfig& client) {
+  const bool never = client.give_up_after == std::chrono::milliseconds{};
+  return {{"reveal", toml_value(client.reveal)},
+          {"give_up_after", never ? quote("never") : toml_value(client.give_up_after)},
+          {"max_storage", toml_value(client.max_storage)}};
 }
 
 void add_path(Entries& entries, const std::string& key, const std::filesystem::path& path) {
@@ -149,7 +158,9 @@ void append_group(std::string& text, const ClientGroup& group, const Config& con
 /// Keys that came after version 1 of the canonical text, with the value that leaves a run as it was
 /// before: the text then is the same, and so are the hashes of older runs.
 const std::set<Entry>& later_defaults() {
-  static const std::set<Entry> defaults = {{"precision", "\"float32\""}, {"memory_limit", "0"}};
+  static const std::set<Entry> defaults = {
+      {"precision", "\"float32\""}, {"memory_limit", "0"}, {"schedule_over", "\"round\""},
+      {"rank_scaling", "\"none\""}, {"attempts", "3"},     {"max_norm", "100.0"}};
   return defaults;
 }
 
@@ -208,6 +219,7 @@ std::string to_toml(const Config& config) {
   add_path(data, "test", config.data.test);
   Entries federation = federation_entries(config.federation);
   federation.emplace_back("deadline", toml_value(config.federation.deadline));
+  federation.emplace_back("grace", toml_value(config.federation.grace));
   add_path(federation, "layout", config.federation.layout);
   add_path(federation, "initial", config.federation.initial);
   Entries security;
@@ -228,6 +240,7 @@ std::string to_toml(const Config& config) {
   append_section(text, "[training.options]", option_entries(config.training.options));
   for (const auto& group : config.clients) append_group(text, group, config);
   append_section(text, "[aggregation]", aggregation_entries(config.aggregation));
+  append_section(text, "[client]", client_entries(config.client));
   append_section(text, "[security]", security);
   append_section(text, "[simulation]", {{"workers", toml_value(config.simulation.workers)}});
   append_section(text, "[output]",

@@ -33,6 +33,12 @@ class RandomConfig {
     config.data.streaming = config.model.task == "causal-lm" && coin();
     config.federation.deadline = std::chrono::milliseconds(between(1, 10'000'000));
     config.federation.rounds = between(1, 100);
+    config.federation.grace = std::chrono::milliseconds(between(1, 100'000));
+    config.federation.attempts = between(1, 9);
+    config.client.reveal = pick({"full", "minimal"});
+    config.client.give_up_after = std::chrono::milliseconds(between(0, 3) * 1000);
+    config.client.max_storage = between(0, 1'000'000);
+    config.aggregation.max_norm = positive();
     config.training = training({});
     fill(config.aggregation);
     if (coin()) fill_clients(config);
@@ -109,6 +115,8 @@ class RandomConfig {
     if (coin()) training.max_grad_norm = positive();
     if (coin()) training.learning_rate = positive();
     if (coin()) training.schedule = pick({"constant", "linear", "cosine"});
+    if (coin()) training.schedule_over = "federation";
+    if (coin()) training.rank_scaling = pick({"none", "rate", "rslora"});
     if (coin()) training.warmup = random_.uniform();
     if (coin()) training.weight_decay = positive();
     if (coin()) training.dropout = random_.uniform();
