@@ -3,7 +3,9 @@
 
 #include "core/config_reader.h"
 #include "core/files.h"
+#include "core/shorten.h"
 #include "core/text.h"
+#include "core/toml_depth.h"
 
 namespace drystone::core::detail {
 namespace {
@@ -21,6 +23,7 @@ std::string read_source(const std::filesystem::path& file) {
 /// As `key = text` would be read in the file; what is not TOML is a string.
 toml::table parse_override(const std::string& text) {
   try {
+    check_toml_depth(text, "--set");
     toml::table table = toml::parse("value = " + text);
     if (table.size() == 1 && !table.get("value")->is_date() && !table.get("value")->is_time() &&
         !table.get("value")->is_date_time()) {
@@ -59,6 +62,7 @@ std::string section_title(const std::string& section) {
 Document::Document(const std::filesystem::path& file, const std::vector<std::string>& overrides)
     : file_(file), folder_(std::filesystem::absolute(file).parent_path()) {
   const std::string source = read_source(file);
+  check_toml_depth(source, file.string());
   try {
     root_ = toml::parse(source, file.string());
   } catch (const toml::parse_error& error) {
@@ -75,8 +79,8 @@ void Document::apply(const std::string& assignment) {
   const std::string key = assignment.substr(0, equals);
   const auto parts = split(key);
   const bool has_empty = std::ranges::any_of(parts, [](auto& part) { return part.empty(); });
-  if (equals == std::string::npos || has_empty) {
-    throw ConfigError("--set " + assignment +
+  if (equals == std::string::npos || has_empty || parts.size() > kMostTomlLevels) {
+    throw ConfigError("--set " + shorten(assignment, 200) +
                       ": is not key=value; write e.g. --set training.rank=16");
   }
   toml::node* parent = &root_;

@@ -7,34 +7,13 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/text.h"
+#include "core/regular_file.h"
 
 namespace drystone::core {
 namespace {
-
-[[noreturn]] void throw_errno(const std::filesystem::path& path, const std::string& what) {
-  throw IoError(path.string() + ": " + what + ": " + std::generic_category().message(errno));
-}
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int number) : number_(number) {}
-  ~FileDescriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-
-  int get() const { return number_; }
-  int release() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
 
 /// Removes a half-written file unless it was renamed to its place.
 class TemporaryName {
@@ -70,33 +49,13 @@ void write_all(int file, ByteView bytes, const std::filesystem::path& path) {
   }
 }
 
-std::uint64_t regular_size(int file, const std::filesystem::path& path) {
-  struct stat facts{};
-  if (::fstat(file, &facts) != 0) throw_errno(path, "cannot be examined");
-  if (!S_ISREG(facts.st_mode)) throw IoError(path.string() + ": is not a regular file");
-  return static_cast<std::uint64_t>(facts.st_size);
-}
-
 template <typename Buffer>
 Buffer read_whole(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.get() < 0) throw_errno(path, "cannot be opened");
-  const std::uint64_t size = regular_size(file.get(), path);
-  if (size > max_bytes) {
-    throw IoError(path.string() + ": holds " + format_bytes(size) + ", more than the limit of " +
-                  format_bytes(max_bytes));
-  }
+  RegularFile file(path, max_bytes);
   Buffer buffer;
-  buffer.resize(static_cast<std::size_t>(size));
-  std::size_t filled = 0;
-  while (filled < buffer.size()) {
-    const ssize_t got = ::read(file.get(), buffer.data() + filled, buffer.size() - filled);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw_errno(path, "cannot be read");
-    if (got == 0) break;  // shortened meanwhile
-    filled += static_cast<std::size_t>(got);
-  }
-  buffer.resize(filled);
+  buffer.resize(static_cast<std::size_t>(file.size()));
+  auto* const bytes = reinterpret_cast<std::uint8_t*>(buffer.data());
+  buffer.resize(file.read({bytes, buffer.size()}));  // less where it was shortened meanwhile
   return buffer;
 }
 

@@ -1,42 +1,16 @@
 #include "core/mapped_file.h"
 
-#include <cerrno>
-#include <cstring>
-#include <string>
-
-#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "core/error.h"
+#include "core/regular_file.h"
 
 namespace drystone::core {
-namespace {
-
-[[noreturn]] void fail(const std::filesystem::path& file, const std::string& why) {
-  throw IoError(file.string() + ": cannot be read: " + why);
-}
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-}  // namespace
-
-MappedFile::MappedFile(const std::filesystem::path& file) {
-  const Descriptor descriptor{::open(file.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (descriptor.fd < 0) fail(file, std::strerror(errno));
-  struct stat status{};
-  if (::fstat(descriptor.fd, &status) != 0) fail(file, std::strerror(errno));
-  if (!S_ISREG(status.st_mode)) fail(file, "not a regular file");
-  size_ = static_cast<std::size_t>(status.st_size);
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const RegularFile file(path, kMostMappedBytes);
+  size_ = static_cast<std::size_t>(file.size());
   if (size_ == 0) return;  // mmap refuses a length of zero
-  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor.fd, 0);
-  if (address == MAP_FAILED) fail(file, std::strerror(errno));
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.descriptor(), 0);
+  if (address == MAP_FAILED) throw_errno(path, "cannot be mapped");
   data_ = static_cast<const std::uint8_t*>(address);
 }
 

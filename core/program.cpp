@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/shorten.h"
 #include "core/terminal.h"
 #include "core/text.h"
 
@@ -63,9 +64,10 @@ class SignalWatch {
   std::thread thread_;
 };
 
-// LibTorch appends a backtrace; the first line says what happened.
+// LibTorch appends a backtrace; the first line says what happened. Names from files may be long.
 std::string first_line(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
+  constexpr std::size_t kMostBytes = 2000;
+  return shorten(text.substr(0, text.find('\n')), kMostBytes);
 }
 
 int report(const std::string& message, int status) {

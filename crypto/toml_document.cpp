@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/toml_depth.h"
 
 namespace drystone::crypto {
 
@@ -46,6 +47,7 @@ TomlTable convert(const std::string& file, toml::table& source) {
 TomlTable read_toml(const std::filesystem::path& file) {
   constexpr std::uint64_t kMaxBytes = 64 << 20;
   const SecretBytes bytes(core::read_file(file, kMaxBytes));  // some files hold keys
+  core::check_toml_depth(core::as_text(bytes.view()), file.string());
   try {
     toml::table parsed = toml::parse(core::as_text(bytes.view()), file.string());
     return convert(file.string(), parsed);

@@ -262,7 +262,27 @@ TEST_CASE("configuration: what is not TOML") {
   CHECK(message_of("[model\npath = 1").starts_with("bad.toml:1: this is not TOML: "));
   CHECK(message_of("seed = 1\nseed = 2").starts_with("bad.toml:2: this is not TOML: "));
   CHECK(message_of("a = \"\xff\"").starts_with("bad.toml:1: this is not TOML: "));
-  CHECK(message_of("x = " + std::string(100000, '[')).find("not TOML") != std::string::npos);
+}
+
+TEST_CASE("configuration: what nests without end is one line") {
+  std::string key = "a";
+  for (int i = 0; i < 1'000'000; ++i) key += ".a";
+  const std::string problem = ": nested deeper than 64 levels; correct this line";
+  CHECK(message_of("seed = 1\n" + key + " = 1") == "bad.toml:2" + problem);
+  CHECK(message_of("# [\n[" + key + "]") == "bad.toml:2" + problem);
+  CHECK(message_of("x = {y = 1, " + key + " = 1}") == "bad.toml:1" + problem);
+  CHECK(message_of("x = " + std::string(1'000'000, '[')) == "bad.toml:1" + problem);
+  CHECK(message_of("", {key + "=1"}).size() < 300);
+  CHECK(message_of("", {"name=" + std::string(100'000, '[')}).size() < 300);
+  // Dots and brackets in strings and comments are none.
+  const std::string dots(1000, '.');
+  const std::string brackets(1000, '[');
+  for (const std::string& text : {dots, brackets, "\\\"" + dots}) {
+    CAPTURE(text);
+    CHECK(message_of("name = \"" + text + "\"  # " + text + "\n[[clients]]") == "accepted");
+  }
+  CHECK(message_of("name = '''\n'" + dots + "\n''" + dots + "'''\n[[clients]]") !=
+        "bad.toml:1" + problem);
 }
 
 TEST_CASE("configuration: a file that is not there") {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/mapped_file.h"
+#include "core/regular_file.h"
 #include "tests/temporary_folder.h"
 
 using namespace drystone;
@@ -65,12 +67,44 @@ TEST_CASE("files: a failed write leaves nothing behind and the old content in pl
 TEST_CASE("files: reading is bounded, and only regular files are read") {
   const test::TemporaryFolder folder;
   const auto path = folder.write("big", std::string(2000, 'x'));
-  CHECK_THROWS_WITH_AS(core::read_file(path, 1999),
-                       doctest::Contains("holds 2.0 kB, more than the limit of 2.0 kB"), IoError);
+  CHECK_THROWS_WITH_AS(
+      core::read_file(path, 1999),
+      doctest::Contains("holds 2.0 kB, more than the limit of 2.0 kB for such a file; "
+                        "is it the right one?"),
+      IoError);
   CHECK_THROWS_WITH_AS(core::read_file(folder / "none", 10), doctest::Contains("cannot be opened"),
                        IoError);
   CHECK_THROWS_WITH_AS(core::read_file(folder.path(), 10), doctest::Contains("not a regular file"),
                        IoError);
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK_THROWS_AS(core::read_file(folder / "pipe", 10), IoError);  // and does not hang
+  CHECK_THROWS_AS(core::read_file("/dev/zero", 10), IoError);
+}
+
+TEST_CASE("files: only regular files are mapped, and none that claims terabytes") {
+  const test::TemporaryFolder folder;
+  const auto path = folder.write("file", "abc");
+  CHECK(core::as_text(core::MappedFile(path).bytes()) == "abc");
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  for (const auto& other : {folder / "pipe", folder.path(), std::filesystem::path("/dev/zero")}) {
+    CHECK_THROWS_WITH_AS(core::MappedFile{other}, doctest::Contains("is not a regular file"),
+                         IoError);
+  }
+  const auto sparse = folder.write("sparse", "");
+  std::error_code no_such_files_here;
+  std::filesystem::resize_file(sparse, std::uintmax_t{2} << 40, no_such_files_here);
+  if (no_such_files_here) return;
+  CHECK_THROWS_WITH_AS(core::MappedFile{sparse}, doctest::Contains("holds 2.2 TB, more than"),
+                       IoError);
+  CHECK_THROWS_AS(core::read_text_file(sparse, 1 << 20), IoError);
+}
+
+TEST_CASE("files: a piece at a time is the whole file") {
+  const test::TemporaryFolder folder;
+  core::RegularFile file(folder.write("file", "abcdefgh"), 8);
+  core::Bytes buffer(5);
+  CHECK(file.read(buffer) == 5);
+  CHECK(core::as_text(buffer) == "abcde");
+  CHECK(file.read(buffer) == 3);
+  CHECK(file.read(buffer) == 0);
 }

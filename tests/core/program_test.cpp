@@ -106,6 +106,11 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
   CHECK(foreign.status == 1);
   CHECK(foreign.error == "drystone: error: boom\n");
 
+  const auto long_name =
+      run([](auto) -> int { throw core::ConfigError("m: " + std::string(100'000, 'x')); });
+  CHECK(long_name.error.size() < 2100);
+  CHECK(long_name.error.ends_with("…\n"));
+
   const auto bug = run([](auto) -> int { throw core::InvariantError("stack: rank 0"); });
   CHECK(bug.status == 1);
   CHECK(bug.error ==

@@ -101,5 +101,11 @@ TEST_CASE("load_roster: every mistake names file and line") {
   stolen.replace(stolen.find(core::to_hex(b.curve)), 64, core::to_hex(a.curve));
   CHECK(complaint(table("a") + stolen).starts_with(":7: curve: the same key as client a"));
   CHECK(complaint("[[clients]\n").starts_with(":1: "));
+  std::string deep = "a";
+  for (int i = 0; i < 1'000'000; ++i) deep += ".a";
+  for (const std::string& text :
+       {deep + " = 1", "[" + deep + "]", "x = " + std::string(1'000'000, '[')}) {
+    CHECK(complaint("\n" + text) == ":2: nested deeper than 64 levels; correct this line");
+  }
   CHECK_THROWS_AS(crypto::load_roster(folder.path() / "missing.toml"), core::IoError);
 }
