@@ -60,7 +60,7 @@ void log(LogLevel level, std::string_view message, std::initializer_list<Field> 
     line += '=';
     line += std::visit(ValueText{}, value);
   }
-  detail::write_log_line(level, line);
+  detail::write_log_line(level, visible(line));
 }
 
 }  // namespace drystone::core

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace drystone::core {
 namespace {
@@ -44,8 +45,10 @@ void cut_half_line(const std::filesystem::path& path) {
 std::string to_json_line(std::string_view event, const std::vector<MetricField>& fields) {
   Json json;
   json["event"] = std::string(event);
-  for (const auto& [key, value] : fields) json[std::string(key)] = std::visit(JsonValue{}, value);
-  return json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
+  for (const auto& [key, value] : fields) {  // the first of a name stays: no later one forges it
+    if (!json.contains(key)) json[std::string(key)] = std::visit(JsonValue{}, value);
+  }
+  return visible(json.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace));
 }
 
 MetricsWriter::MetricsWriter(const std::filesystem::path& path) : path_(path) {

@@ -18,8 +18,9 @@ struct MetricField {
   std::variant<bool, std::int64_t, double, std::string_view> value;
 };
 
-/// The event as JSON, `{"event": NAME, ...}`, fields in the given order. Numbers that are not
-/// finite become null, bytes that are not UTF-8 the replacement character.
+/// The event as JSON, `{"event": NAME, ...}`, fields in the given order, the first of each name.
+/// Numbers that are not finite become null, bytes that are not UTF-8 the replacement character,
+/// characters that are not visible (core/text.h) escapes.
 std::string to_json_line(std::string_view event, const std::vector<MetricField>& fields);
 
 /// Appends events to a file. From any thread.

@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "core/text.h"
+
 namespace drystone::core {
 namespace {
 
@@ -38,7 +40,7 @@ TerminalSize Terminal::size() const { return kind_ == Kind::Stderr ? stderr_size
 void Terminal::print(std::string_view line) {
   const std::scoped_lock lock(mutex_);
   std::string frame = rewound();
-  frame += line;
+  frame += visible(line);
   frame += '\n';
   frame += rendered_block();
   drawn_lines_ = block_.size();
@@ -64,7 +66,7 @@ std::string Terminal::rendered_block() const {
   std::string text;
   const std::size_t columns = size().columns;
   for (const auto& line : block_) {
-    text += clipped(line, columns > 0 ? columns - 1 : 0);
+    text += clipped(visible(line), columns > 0 ? columns - 1 : 0);
     text += '\n';
   }
   return text;

@@ -33,7 +33,7 @@ class Terminal {
   /// Asked anew at each call for stderr, whose window may be resized.
   TerminalSize size() const;
 
-  /// Writes one line above the block.
+  /// Writes one line above the block, made visible (core/text.h).
   void print(std::string_view line);
   /// Replaces the block; each line is cut to the width. Ignored when not interactive.
   void show(const std::vector<std::string>& block);

@@ -18,7 +18,61 @@ std::string printed(const char* format, Values... values) {
   return {buffer.data(), static_cast<std::size_t>(length)};
 }
 
+struct Character {
+  std::size_t length = 1;
+  char32_t code = 0xfffd;
+  bool is_well_formed = false;
+};
+
+/// The one at the front of `text`, which is not empty.
+Character first_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return {1, lead, true};
+  const std::size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < length) return {};
+  char32_t code = lead & (0xffU >> (length + 1));
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80) return {};
+    code = code << 6 | (byte(i) & 0x3fU);
+  }
+  constexpr char32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool is_surrogate = code >= 0xd800 && code <= 0xdfff;
+  if (code < kSmallest[length] || code > 0x10ffff || is_surrogate) return {};
+  return {length, code, true};
+}
+
+bool shows_itself(char32_t code) {
+  struct Span {
+    char32_t first, last;
+  };
+  constexpr Span kHidden[] = {
+      {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e},
+      {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}};
+  return std::ranges::none_of(
+      kHidden, [&](const Span& span) { return code >= span.first && code <= span.last; });
+}
+
 }  // namespace
+
+std::size_t visible_character(std::string_view text) {
+  const Character first = first_character(text);
+  return first.is_well_formed && shows_itself(first.code) ? first.length : 0;
+}
+
+std::string visible(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const Character first = first_character(text);
+    if (first.is_well_formed && shows_itself(first.code)) {
+      result += text.substr(0, first.length);
+    } else {
+      result += printed("\\u%04X", static_cast<unsigned>(first.code));
+    }
+    text.remove_prefix(first.length);
+  }
+  return result;
+}
 
 std::string join(std::span<const std::string> words, std::string_view separator) {
   std::string text;
@@ -31,21 +85,17 @@ std::string join(std::span<const std::string> words, std::string_view separator)
 
 std::string quote(std::string_view text) {
   std::string result = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      result += {'\\', c};
-    } else if (c == '\n') {
-      result += "\\n";
-    } else if (c == '\r') {
-      result += "\\r";
-    } else if (c == '\t') {
-      result += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      result += printed("\\u%04X", unsigned{byte});
-    } else {
-      result += c;
+  while (!text.empty()) {
+    const std::size_t length = first_character(text).length;
+    switch (text.front()) {
+      case '"':
+      case '\\': result += {'\\', text.front()}; break;
+      case '\n': result += "\\n"; break;
+      case '\r': result += "\\r"; break;
+      case '\t': result += "\\t"; break;
+      default: result += visible(text.substr(0, length));
     }
+    text.remove_prefix(length);
   }
   return result + '"';
 }

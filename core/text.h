@@ -13,8 +13,17 @@ namespace drystone::core {
 /// "a, b, c"
 std::string join(std::span<const std::string> words, std::string_view separator = ", ");
 
-/// The text in double quotes, with quotes, backslashes, line breaks and other control characters
-/// escaped: one line whatever a peer or a file put into it.
+/// Bytes of the character at the front of `text`; 0 where that is not well-formed UTF-8, or a
+/// character that does not show itself or changes how others show: controls, line separators,
+/// zero-width characters, marks and overrides of direction.
+std::size_t visible_character(std::string_view text);
+
+/// What may go to a terminal, a log or a page, whoever wrote it: every other character as \uXXXX, a
+/// byte that is no UTF-8 as \uFFFD. Inside a JSON string the escapes are JSON's.
+std::string visible(std::string_view text);
+
+/// The text in double quotes and visible, with quotes, backslashes and line breaks escaped: one line
+/// whatever a peer or a file put into it.
 std::string quote(std::string_view text);
 
 /// Levenshtein distance in bytes: insertions, deletions and substitutions cost 1.

@@ -1,6 +1,6 @@
 #pragma once
-// Text that crosses the network ends up in logs, JSON and terminals: well-formed UTF-8 without
-// control characters, or refused.
+// Text that crosses the network ends up in logs, JSON and terminals: visible characters only, or
+// refused.
 
 #include <cstddef>
 #include <string>
@@ -8,7 +8,7 @@
 
 namespace drystone::wire {
 
-/// True for well-formed UTF-8 (no overlong forms, no surrogates) without C0, DEL or C1 characters.
+/// True for well-formed UTF-8 (no overlong forms, no surrogates) of core::visible_character alone.
 bool is_clean_text(std::string_view text);
 
 /// `text` as is_clean_text wants it and at most `max_bytes` long: what does not fit is replaced by

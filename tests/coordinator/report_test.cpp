@@ -48,7 +48,8 @@ TEST_CASE("report: the contract's fields, NaN as null") {
 }
 
 TEST_CASE("report: the page stands alone, escapes names and draws the score") {
-  RunReport report{.name = "<news> & more", .seed = 7, .config_hash = "ab", .device = "cpu"};
+  RunReport report{.name = "<news> & more", .seed = 7, .config_hash = "ab"};
+  report.device = "cpu\xe2\x80\xaegpj\x1b[2J";  // as a client may say
   report.before = Metrics{{"accuracy", 0.1}, {"loss", 3.0}};
   for (std::uint64_t round = 1; round <= 2; ++round) {
     report.rounds.push_back({.round = round, .version = round, .exactness = "exact"});
@@ -58,6 +59,7 @@ TEST_CASE("report: the page stands alone, escapes names and draws the score") {
   const std::string page = to_html(report);
   CHECK(page.find("&lt;news&gt; &amp; more") != std::string::npos);
   CHECK(page.find("<news>") == std::string::npos);
+  CHECK(page.find("cpu\\u202Egpj\\u001B[2J") != std::string::npos);
   CHECK(page.find("<polyline") != std::string::npos);
   CHECK(page.find("0.4000") != std::string::npos);
   CHECK(page.find("http") == std::string::npos);

@@ -57,13 +57,15 @@ TEST_CASE("log: a value cannot forge a field or a line") {
   const test::TemporaryFolder folder;
   {
     const LogToFile log(folder / "log.txt", LogLevel::Error);
-    core::log_error("hello", {{"name", "x\n2026-01-01T00:00:00.000Z error forged\x1b[2J"}});
+    core::log_error("hello",
+                    {{"name", "x\n2026-01-01T00:00:00.000Z error forged\x1b[2J\xe2\x80\xae"}});
     core::log_error("hello", {{"name", "a b=\"c\""}, {"empty", ""}});
   }
   const std::string text = folder.read("log.txt");
   CHECK(std::ranges::count(text, '\n') == 2);
   CHECK(text.find("x\\n2026") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
+  CHECK(text.find("\\u001B[2J\\u202E") != std::string::npos);
   CHECK(text.find("name=\"a b=\\\"c\\\"\" empty=\"\"") != std::string::npos);
 }
 

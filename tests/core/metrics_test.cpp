@@ -31,6 +31,21 @@ TEST_CASE("to_json_line: a whole double stays a double, every double reads back"
   }
 }
 
+TEST_CASE("to_json_line: no later field takes the place of an earlier one, or of the event") {
+  CHECK(to_json_line(
+            "evaluated",
+            {{"version", std::int64_t{3}}, {"event", "joined"}, {"version", 0.5}, {"loss", 1.5}}) ==
+        R"({"event":"evaluated","version":3,"loss":1.5})");
+}
+
+TEST_CASE("to_json_line: hidden characters are JSON's escapes, and read back") {
+  const std::string text = "a\xe2\x80\xae\x1b[2J\xc2\x9b";
+  const std::string line = to_json_line("e", {{"x", text}});
+  CHECK(line.find('\x1b') == std::string::npos);
+  CHECK(line.find("\\u202E") != std::string::npos);
+  CHECK(nlohmann::json::parse(line).at("x") == text);
+}
+
 TEST_CASE("to_json_line: what JSON cannot say is null or replaced") {
   CHECK(to_json_line("e", {{"x", std::nan("")}}) == R"({"event":"e","x":null})");
   CHECK(to_json_line("e", {{"x", -std::numeric_limits<double>::infinity()}}) ==

@@ -34,6 +34,16 @@ TEST_CASE("Terminal: a line goes above the block, which is drawn anew") {
   CHECK(out.str() == "last\n");
 }
 
+TEST_CASE("Terminal: what a peer or a file wrote moves no cursor and turns no text") {
+  std::ostringstream out;
+  Terminal terminal(out, /*interactive=*/true, {});
+  terminal.print("a\x1b[2Jb\xe2\x80\xae");
+  CHECK(out.str() == "a\\u001B[2Jb\\u202E\n");
+  out.str("");
+  terminal.show({"\x1b]0;title\x07"});
+  CHECK(out.str() == "\\u001B]0;title\\u0007\n");
+}
+
 TEST_CASE("Terminal: block lines never wrap") {
   std::ostringstream out;
   Terminal terminal(out, /*interactive=*/true, {.columns = 6, .rows = 4});

@@ -32,6 +32,26 @@ TEST_CASE("quote: one printable line whatever comes in") {
   CHECK(quote("größe") == "\"größe\"");
 }
 
+TEST_CASE("visible: what hides, or turns its neighbours round, is told as an escape") {
+  CHECK(visible("größe → 5 °C 🙂") == "größe → 5 °C 🙂");
+  CHECK(visible("\x1b[31mred\x07") == "\\u001B[31mred\\u0007");
+  CHECK(visible("a\xe2\x80\xae"
+                "b") == "a\\u202Eb");                                // right-to-left override
+  CHECK(visible("\xe2\x81\xa6x\xe2\x80\x8b") == "\\u2066x\\u200B");  // isolate, zero width
+  CHECK(visible("a\nb\tc") == "a\\u000Ab\\u0009c");
+  CHECK(visible("\xc2\x9b") == "\\u009B");  // C1: a one-byte ESC [ elsewhere
+  CHECK(visible("\xff\xc3(") == "\\uFFFD\\uFFFD(");
+  CHECK(visible("\xed\xa0\x80") == "\\uFFFD\\uFFFD\\uFFFD");  // a surrogate
+  CHECK(quote("a\xe2\x80\xae\"") == "\"a\\u202E\\\"\"");
+  SplitMix64 random(3);
+  for (int i = 0; i < 2000; ++i) {
+    std::string bytes(random.below(20), ' ');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    const std::string shown = visible(bytes);
+    CHECK(visible(shown) == shown);
+  }
+}
+
 TEST_CASE("join: separators only between") {
   CHECK(join(std::vector<std::string>{}) == "");
   CHECK(join(std::vector<std::string>{"a", "b"}) == "a, b");

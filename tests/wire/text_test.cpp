@@ -17,7 +17,8 @@ TEST_CASE("is_clean_text: well-formed UTF-8 without control characters") {
   for (const std::string text :
        {"line\nbreak", "\x1b[31m", "\x7f", "\xc2\x85", "\x80", "\xc0\xaf", "\xc1\xbf",
         "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xff",
-        "\xc3(", "a\xf0\x82\x82\xac"}) {
+        "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x80\xa8", "\xef\xbb\xbf", "\xc3(",
+        "a\xf0\x82\x82\xac"}) {
     CAPTURE(text);
     CHECK_FALSE(is_clean_text(text));
     CHECK(is_clean_text(clean_text(text, 100)));
