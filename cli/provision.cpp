@@ -11,6 +11,7 @@
 #include "data/jsonl_writer.h"
 #include "data/label_map.h"
 #include "tensors/factor_set_io.h"
+#include "wire/address.h"
 
 namespace drystone::cli {
 
@@ -31,14 +32,13 @@ void write_text(const fs::path& file, const std::string& text) {
   core::write_file_atomic(file, core::as_bytes(text));
 }
 
-// "tcp://server:5570" → "tcp://*:5570"
+// Where an address is a number or this machine alone, it is listened to; of a name only the
+// server's machine knows which of its addresses are meant: all.
 std::string bind_address(const ProvisionOptions& options) {
   if (!options.bind.empty()) return options.bind;
-  const auto colon = options.address.rfind(':');
-  if (!options.address.starts_with("tcp://") || colon < 6) {
-    throw core::ConfigError("--address " + options.address + ": expected tcp://HOST:PORT");
-  }
-  return "tcp://*" + options.address.substr(colon);
+  const wire::Address address = wire::parse_address(options.address);
+  if (wire::is_numeric(address.host) || wire::is_loopback(address.host)) return options.address;
+  return "tcp://*:" + address.port;
 }
 
 class Provisioner {
@@ -64,6 +64,7 @@ class Provisioner {
 };
 
 std::vector<fs::path> Provisioner::run() {
+  bind_address(options_);  // refused before anything is made
   if (fs::exists(options_.out) && !fs::is_empty(options_.out)) {
     throw core::ConfigError(
         options_.out.string() +

@@ -12,7 +12,9 @@ namespace drystone::cli {
 struct ProvisionOptions {
   std::filesystem::path out;                     ///< must not exist, or be empty
   std::string address = "tcp://127.0.0.1:5570";  ///< where clients reach the coordinator
-  std::string bind;  ///< what the coordinator binds to; empty: `address`'s port on all interfaces
+  /// What the coordinator binds to; empty: `address` where that is a number or localhost, otherwise
+  /// its port on all interfaces.
+  std::string bind;
   bool copy_model = false;  ///< put the base model into every client's folder
 };
 

@@ -41,12 +41,15 @@ Command add_provision(CLI::App& app) {
   app.add_option("--address", provision.address, "Where clients reach the coordinator")
       ->capture_default_str();
   app.add_option("--bind", provision.bind,
-                 "What the coordinator binds to (default: the port of "
-                 "--address on all interfaces)");
+                 "What the coordinator binds to (default: --address where its host is a number or "
+                 "localhost, otherwise its port on all interfaces)");
   app.add_flag("--copy-model", provision.copy_model,
                "Put the base model into every client's folder");
   app.add_option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
-  return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
+  return [options](const core::CommonOptions&, const std::stop_token&) {
+    core::keep_files_private();
+    return run(*options);
+  };
 }
 
 }  // namespace drystone::cli

@@ -70,6 +70,7 @@ Command add_simulate(CLI::App& app) {
       ->type_name("SIZE");
   app.add_flag("--resume", options->resume, "Go on with the run in the folder");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
+    core::keep_files_private();
     return run(*options, common, stop);
   };
 }

@@ -22,6 +22,13 @@ std::string name(Refusal refusal) {
     case Refusal::BadGauge: return "bad-gauge";
     case Refusal::ExamplesAboveCap: return "examples-above-cap";
     case Refusal::Timeout: return "timeout";
+    case Refusal::NormAboveBound: return "norm-above-bound";
+    case Refusal::TooMany: return "too-many";
+    case Refusal::LocalFailure: return "local-failure";
+    case Refusal::Superseded: return "superseded";
+    case Refusal::PlanRefused: return "plan-refused";
+    case Refusal::SettingsDiffer: return "settings-differ";
+    case Refusal::TrainingFailed: return "training-failed";
   }
   throw InvariantError("name: unknown Refusal");
 }

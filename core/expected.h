@@ -26,6 +26,13 @@ enum class Refusal {
   BadGauge,         ///< columns of B and rows of A so unbalanced that the product hides an overflow
   ExamplesAboveCap,  ///< claims more examples than the roster allows, or none
   Timeout,           ///< the deadline passed first
+  NormAboveBound,  ///< a module's or dense part's change is larger than aggregation.max_norm allows
+  TooMany,         ///< more messages or bytes than one peer may have under way
+  LocalFailure,    ///< the refusing side's own trouble: its disk, its memory
+  Superseded,      ///< another process with the same key has taken the connection over
+  PlanRefused,     ///< a client's own contract does not allow what the coordinator asks
+  SettingsDiffer,  ///< a client's training settings are not those that the plan names for it
+  TrainingFailed,  ///< a client's training ended without an update
 };
 
 /// Stable kebab-case name of a refusal, e.g. "bad-signature".

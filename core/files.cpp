@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/regular_file.h"
 
@@ -76,8 +77,10 @@ void write_file_atomic(const std::filesystem::path& path, ByteView bytes, unsign
   if (error) throw IoError(folder.string() + ": the folder cannot be made: " + error.message());
 
   TemporaryName temporary(temporary_beside(path));
-  FileDescriptor file(::open(temporary.path().c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
-                             static_cast<mode_t>(permissions)));
+  FileDescriptor file(open_patiently([&] {
+    return ::open(temporary.path().c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
+                  static_cast<mode_t>(permissions));
+  }));
   if (file.get() < 0) throw_errno(path, "cannot be created");
   write_all(file.get(), bytes, path);
   if (::fsync(file.get()) != 0) throw_errno(path, "cannot be synced");
@@ -89,7 +92,8 @@ void write_file_atomic(const std::filesystem::path& path, ByteView bytes, unsign
 }
 
 void sync_folder(const std::filesystem::path& folder) {
-  const FileDescriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const FileDescriptor file(
+      open_patiently([&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); }));
   if (file.get() < 0) throw_errno(folder, "cannot be opened");
   if (::fsync(file.get()) != 0) throw_errno(folder, "cannot be synced");
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -181,6 +182,8 @@ int run_program(const ProgramBody& body) {
   const int status = run_guarded(body, watch.token());
   return status == kDone && watch.signal() != 0 ? 128 + watch.signal() : status;
 }
+
+void keep_files_private() { ::umask(077); }
 
 bool sleep_unless_stopped(const std::stop_token& stop, std::chrono::milliseconds duration) {
   std::mutex mutex;

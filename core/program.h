@@ -58,6 +58,9 @@ using ProgramBody = std::function<int(std::stop_token)>;
 /// main(), before any thread starts: threads inherit the signal mask.
 int run_program(const ProgramBody& body);
 
+/// What the process makes from here on is for its user alone (umask 077): data, state, logs.
+void keep_files_private();
+
 /// Waits for `duration`; false as soon as a stop is requested.
 bool sleep_unless_stopped(const std::stop_token& stop, std::chrono::milliseconds duration);
 

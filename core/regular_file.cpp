@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -24,7 +25,9 @@ FileDescriptor::~FileDescriptor() {
 int FileDescriptor::release() { return std::exchange(number_, -1); }
 
 RegularFile::RegularFile(std::filesystem::path path, std::uint64_t max_bytes)
-    : path_(std::move(path)), file_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    : path_(std::move(path)), file_(open_patiently([this] {
+        return ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      })) {
   if (file_.get() < 0) throw_errno(path_, "cannot be opened");
   struct stat facts{};
   if (::fstat(file_.get(), &facts) != 0) throw_errno(path_, "cannot be examined");

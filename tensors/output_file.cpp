@@ -8,13 +8,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/mapped_file.h"
 
 namespace drystone::tensors {
 
 OutputFile::OutputFile(std::filesystem::path file) : file_(std::move(file)) {
-  fd_ = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = core::open_patiently(
+      [this] { return ::open(file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); });
   if (fd_ < 0) fail(errno);
 }
 

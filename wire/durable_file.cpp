@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "crypto/hash.h"
@@ -20,7 +21,7 @@ File File::open_for_reading(const std::filesystem::path& path) { return {path, O
 File File::open_for_writing(const std::filesystem::path& path) { return {path, O_RDWR | O_CREAT}; }
 
 File::File(std::filesystem::path path, int flags) : path_(std::move(path)) {
-  fd_ = ::open(path_.c_str(), flags | O_CLOEXEC, 0644);
+  fd_ = core::open_patiently([&] { return ::open(path_.c_str(), flags | O_CLOEXEC, 0644); });
   if (fd_ < 0) fail("cannot be opened");
 }
 

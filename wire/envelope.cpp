@@ -37,6 +37,13 @@ schema::Refusal to_schema(core::Refusal refusal) {
     case core::Refusal::BadGauge: return schema::Refusal::BAD_GAUGE;
     case core::Refusal::ExamplesAboveCap: return schema::Refusal::EXAMPLES_ABOVE_CAP;
     case core::Refusal::Timeout: return schema::Refusal::TIMEOUT;
+    case core::Refusal::NormAboveBound: return schema::Refusal::NORM_ABOVE_BOUND;
+    case core::Refusal::TooMany: return schema::Refusal::TOO_MANY;
+    case core::Refusal::LocalFailure: return schema::Refusal::LOCAL_FAILURE;
+    case core::Refusal::Superseded: return schema::Refusal::SUPERSEDED;
+    case core::Refusal::PlanRefused: return schema::Refusal::PLAN_REFUSED;
+    case core::Refusal::SettingsDiffer: return schema::Refusal::SETTINGS_DIFFER;
+    case core::Refusal::TrainingFailed: return schema::Refusal::TRAINING_FAILED;
   }
   throw core::InvariantError("encode: unknown Refusal");
 }
@@ -153,6 +160,13 @@ core::Refusal from_schema(schema::Refusal refusal) {
     case schema::Refusal::BAD_GAUGE: return core::Refusal::BadGauge;
     case schema::Refusal::EXAMPLES_ABOVE_CAP: return core::Refusal::ExamplesAboveCap;
     case schema::Refusal::TIMEOUT: return core::Refusal::Timeout;
+    case schema::Refusal::NORM_ABOVE_BOUND: return core::Refusal::NormAboveBound;
+    case schema::Refusal::TOO_MANY: return core::Refusal::TooMany;
+    case schema::Refusal::LOCAL_FAILURE: return core::Refusal::LocalFailure;
+    case schema::Refusal::SUPERSEDED: return core::Refusal::Superseded;
+    case schema::Refusal::PLAN_REFUSED: return core::Refusal::PlanRefused;
+    case schema::Refusal::SETTINGS_DIFFER: return core::Refusal::SettingsDiffer;
+    case schema::Refusal::TRAINING_FAILED: return core::Refusal::TrainingFailed;
   }
   malformed("refusal: " + std::to_string(static_cast<unsigned>(refusal)) + " is unknown");
 }

@@ -1,7 +1,10 @@
 #pragma once
 // Bounds on everything that comes from the network; each names the attack that it stops.
 
+#include <chrono>
 #include <cstdint>
+
+#include "wire/token_bucket.h"
 
 namespace drystone::wire {
 
@@ -23,5 +26,28 @@ inline constexpr std::uint64_t kMaxCatalog = 1024;
 inline constexpr std::uint64_t kMaxMetrics = 64;
 /// A plan, manifest or evaluation inside a Signed.
 inline constexpr std::uint64_t kMaxSignedBytes = 3 << 18;
+
+// ---- what one key may cost the coordinator ------------------------------------------------------
+
+/// Messages of one client but blobs: floods of them fill logs, reports and the loop.
+inline constexpr Rate kMessageRate = {.burst = 400, .per_second = 50};
+/// Ranges that one client asks for: each costs a read of up to kMaxChunkBytes.
+inline constexpr Rate kWantRate = {.burst = 256, .per_second = 2000};
+/// Joins of one client that are logged and recorded.
+inline constexpr Rate kToldJoinRate = {.burst = 5, .per_second = 0.1};
+/// Handshakes with one key.
+inline constexpr Rate kHandshakeRate = {.burst = 20, .per_second = 1};
+/// Connections that have not spoken yet, whoever they are: beyond it some are closed. Less where
+/// there are few descriptors.
+inline constexpr std::uint64_t kMaxSilentConnections = 256;
+/// After which a connection that has not spoken is closed.
+inline constexpr std::chrono::seconds kSilencePatience{20};
+/// Descriptors that connections leave to files.
+inline constexpr std::uint64_t kReservedDescriptors = 64;
+/// Bytes of one connection that arrived and were not taken yet: a message of many frames is whole
+/// before ZeroMQ hands it over, and nothing else bounds it.
+inline constexpr std::uint64_t kMaxBytesInFlight = 16 << 20;
+/// The same before a connection's first message.
+inline constexpr std::uint64_t kMaxSilentBytes = 1 << 20;
 
 }  // namespace drystone::wire

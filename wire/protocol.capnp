@@ -87,6 +87,13 @@ enum Refusal {
   badGauge @13;
   examplesAboveCap @14;
   timeout @15;
+  normAboveBound @16;
+  tooMany @17;
+  localFailure @18;
+  superseded @19;
+  planRefused @20;
+  settingsDiffer @21;
+  trainingFailed @22;
 }
 
 struct Hello {

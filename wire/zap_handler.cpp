@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/log.h"
+#include "wire/limits.h"
 #include "wire/text.h"
 
 namespace drystone::wire {
@@ -67,13 +68,19 @@ const std::string* ZapHandler::find_client(const Parts& request) const {
 void ZapHandler::answer(const Parts& request) {
   const std::string* client = find_client(request);
   if (client == nullptr) count_refusal(request);
+  const bool is_put_off = client != nullptr && !is_within_rate(*client);
+  // 300 is "later": the client's end just tries again.
+  const std::string_view status = client == nullptr ? "400" : is_put_off ? "300" : "200";
+  if (is_put_off) client = nullptr;
   const std::string_view request_id =
       request.kept.size() > kRequestId ? text_of(request, kRequestId) : std::string_view();
   const std::array<std::string_view, 6> reply = {
       "1.0",
       request_id,
-      client ? "200" : "400",
-      client ? "OK" : "the key is not in the roster",
+      status,
+      client       ? "OK"
+      : is_put_off ? "too many connections"
+                   : "the key is not in the roster",
       client ? std::string_view(*client) : std::string_view(),
       ""};
   for (std::size_t i = 0; i < reply.size(); ++i) {
@@ -81,6 +88,17 @@ void ZapHandler::answer(const Parts& request) {
     socket_.send(zmq::const_buffer(reply[i].data(), reply[i].size()),
                  more | zmq::send_flags::dontwait);
   }
+}
+
+bool ZapHandler::is_within_rate(const std::string& client) {
+  const auto now = std::chrono::steady_clock::now();
+  const bool allowed =
+      rates_.try_emplace(client, kHandshakeRate).first->second.allows(now.time_since_epoch());
+  if (!allowed && log_limit_.allows(now)) {
+    core::log_warning("connection put off: its key connects over and over",
+                      {{"client", std::string_view(client)}});
+  }
+  return allowed;
 }
 
 void ZapHandler::count_refusal(const Parts& request) {

@@ -10,13 +10,14 @@
 #include <zmq.hpp>
 
 #include "crypto/roster.h"
+#include "wire/token_bucket.h"
 #include "wire/zmq_socket.h"
 
 namespace drystone::wire {
 
 /// Answers the handshakes of one context on a thread of its own, until it dies: a CURVE key of the
 /// roster gets its client's name as user id, any other is refused (UnknownClient), counted and, not
-/// too often, logged. It must exist before the server binds and die before its context.
+/// too often, logged. A key that connects over and over is put off for a while. It must exist before the server binds and die before its context.
 class ZapHandler {
  public:
   ZapHandler(zmq::context_t& context, const crypto::Roster& roster);
@@ -31,12 +32,14 @@ class ZapHandler {
   /// The client whose key the request proves, or nullptr.
   const std::string* find_client(const Parts& request) const;
   void count_refusal(const Parts& request);
+  bool is_within_rate(const std::string& client);
 
   std::map<crypto::PublicKey, std::string> clients_;
   zmq::socket_t socket_;  ///< made here, then used by the thread alone
   std::atomic<std::uint64_t> num_refused_{0};
   RateLimit log_limit_;
-  std::jthread thread_;  ///< last: joined before what it uses goes
+  std::map<std::string, TokenBucket> rates_;  ///< by client
+  std::jthread thread_;                       ///< last: joined before what it uses goes
 };
 
 }  // namespace drystone::wire

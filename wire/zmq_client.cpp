@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "wire/address.h"
 #include "wire/doorbell.h"
 #include "wire/zmq_socket.h"
 #include "wire/zmq_transport.h"
@@ -83,7 +84,9 @@ void ZmqClient::State::open() {
   monitor = zmq::socket_t(context, zmq::socket_type::pair);
   monitor.set(zmq::sockopt::linger, 0);
   monitor.connect(events);
-  dealer.connect(address);
+  const Endpoint endpoint = endpoint_to_connect(address);
+  dealer.set(zmq::sockopt::ipv6, endpoint.is_ipv6);
+  dealer.connect(endpoint.text);
   is_connected = false;
   reopen_at.reset();
 }

@@ -1,11 +1,20 @@
 #include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <utility>
 
+#include <sys/random.h>
+
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "wire/address.h"
+#include "wire/connection_watch.h"
 #include "wire/doorbell.h"
+#include "wire/limits.h"
 #include "wire/zap_handler.h"
 #include "wire/zmq_socket.h"
 #include "wire/zmq_transport.h"
@@ -14,73 +23,142 @@ namespace drystone::wire {
 
 namespace {
 
-/// Which connection (routing id) speaks for which client.
+/// A connection, as messages come from it and go to it.
+struct Connection {
+  std::string routing_id;
+  int descriptor = -1;
+};
+
+/// Which connection speaks for which client.
 class Connections {
  public:
-  /// Notes that `client` spoke on `routing_id`; false if it has a later connection already.
-  bool admit(const std::string& client, std::string_view routing_id) {
+  enum class Standing { Current, New, Superseded };
+
+  /// Notes that `client` spoke on `connection`: New when it takes the place of what find() gave.
+  Standing admit(const std::string& client, const Connection& connection) {
     Known& known = clients_[client];
-    if (known.current == routing_id) return true;
-    if (std::ranges::find(known.superseded, routing_id) != known.superseded.end()) return false;
+    if (known.current.routing_id == connection.routing_id) return Standing::Current;
+    if (std::ranges::find(known.superseded, connection.routing_id) != known.superseded.end()) {
+      return Standing::Superseded;
+    }
     constexpr std::size_t kMaxSuperseded = 16;
-    if (!known.current.empty()) known.superseded.push_back(std::move(known.current));
+    if (!known.current.routing_id.empty()) {
+      known.superseded.push_back(std::move(known.current.routing_id));
+    }
     if (known.superseded.size() > kMaxSuperseded) known.superseded.pop_front();
-    known.current = routing_id;
-    return true;
+    known.current = connection;
+    return Standing::New;
   }
 
-  /// Empty when the client never spoke.
-  std::string_view find(const std::string& client) const {
+  /// Nothing when the client never spoke.
+  std::optional<Connection> find(const std::string& client) const {
     const auto found = clients_.find(client);
-    return found == clients_.end() ? std::string_view() : std::string_view(found->second.current);
+    if (found == clients_.end()) return std::nullopt;
+    return found->second.current;
   }
 
  private:
   struct Known {
-    std::string current;
+    Connection current;
     std::deque<std::string> superseded;
   };
   std::map<std::string, Known> clients_;
 };
 
-/// The name that the ZAP handler gave to the connection; empty if it gave none: ZeroMQ would let
-/// everybody in if it found no handler, so a message without a name goes no further.
-std::string user_id(zmq::message_t& part) {
-  try {
-    return part.gets("User-Id");
-  } catch (const zmq::error_t&) {
-    return {};
+/// What ZeroMQ gives to connections that choose no routing id: a zero and a counter. Our clients
+/// choose none.
+bool is_automatic(std::string_view routing_id) {
+  return routing_id.size() == 5 && routing_id.front() == '\0';
+}
+
+/// ZeroMQ starts the counter of automatic routing ids with rand(), which nobody has seeded: a client
+/// that chose the id of the next connection would make that one fail an assertion of ZeroMQ's.
+void seed_routing_ids() {
+  unsigned seed = 0;
+  if (::getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+    throw core::IoError(std::string("getrandom: ") + std::strerror(errno));
   }
+  std::srand(seed);
+}
+
+/// Connections that may be silent at a time, so that files and the roster's clients find room.
+std::uint64_t max_silent_connections(std::size_t num_clients) {
+  constexpr std::uint64_t kFewest = 8;
+  const std::uint64_t limit = core::descriptor_limit();
+  const std::uint64_t taken = kReservedDescriptors + 2 * num_clients;
+  if (limit < taken + 2 * kFewest) {
+    core::log_warning("too few open files are allowed for so many clients; raise it (ulimit -n)",
+                      {{"limit", static_cast<std::int64_t>(limit)},
+                       {"clients", static_cast<std::int64_t>(num_clients)}});
+    return kFewest;
+  }
+  return std::min(kMaxSilentConnections, (limit - taken) / 2);
+}
+
+/// What ZeroMQ knows of the connection that a message came from; empty if it does not.
+std::string property(zmq::message_t& part, const char* name) {
+  const char* value = zmq_msg_gets(part.handle(), name);
+  return value == nullptr ? "" : value;
 }
 
 }  // namespace
 
 struct ZmqServer::State {
   explicit State(const crypto::Roster& roster)
-      : zap(context, roster), router(context, zmq::socket_type::router) {}
+      : zap(context, roster),
+        router(context, zmq::socket_type::router),
+        watch(context, router, max_silent_connections(roster.clients.size())) {}
 
+  void bind(const std::string& address);
+  bool send(const std::string& routing_id, const Frames& frames);
   std::optional<Incoming> take();
+  bool admit(const std::string& client, Parts& parts);
+  void supersede(const std::string& client, const Connection& earlier, Parts& later);
 
   zmq::context_t context{1};
   ZapHandler zap;
   zmq::socket_t router;
+  ConnectionWatch watch;
   Doorbell doorbell;
   ThreadOwner owner;
   Connections connections;
   RateLimit slow_client_limit;
+  RateLimit superseded_limit;
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
 };
 
+/// All endpoints that the address stands for; of a name's, one is enough (a machine may have no
+/// IPv6). A port that the first bind chose goes for the others too.
+void ZmqServer::State::bind(const std::string& address) {
+  std::vector<Endpoint> endpoints = endpoints_to_bind(address);
+  for (std::size_t i = endpoints.size(); i-- > 0;) {
+    router.set(zmq::sockopt::ipv6, endpoints[i].is_ipv6);
+    try {
+      router.bind(endpoints[i].text);
+    } catch (const zmq::error_t&) {
+      if (i == 0) throw;
+      continue;
+    }
+    const std::string bound = router.get(zmq::sockopt::last_endpoint);
+    const std::string port = parse_address(bound).port;
+    for (std::size_t j = 0; j < i; ++j) {
+      std::string& text = endpoints[j].text;
+      if (text.ends_with(":*")) text.replace(text.size() - 1, 1, port);
+    }
+  }
+}
+
 ZmqServer::ZmqServer(const std::string& address, const crypto::Identity& identity,
-                     const crypto::Roster& roster) try
-    : state_(std::make_unique<State>(roster)) {
+                     const crypto::Roster& roster) try {
+  seed_routing_ids();
+  state_ = std::make_unique<State>(roster);
   zmq::socket_t& router = state_->router;
   configure_socket(router, identity.public_part, identity.curve_secret);
   router.set(zmq::sockopt::curve_server, true);
   router.set(zmq::sockopt::zap_domain, kZapDomain);
   router.set(zmq::sockopt::router_mandatory, true);
-  router.bind(address);
+  state_->bind(address);
 } catch (const zmq::error_t& error) {
   throw core::IoError(address + ": cannot be bound (" + error.what() +
                       "); use tcp://HOST:PORT with an address of this machine and a free port");
@@ -88,28 +166,61 @@ ZmqServer::ZmqServer(const std::string& address, const crypto::Identity& identit
 
 ZmqServer::~ZmqServer() = default;
 
+/// False when the peer does not read, true when it is gone: it will say Hello again.
+bool ZmqServer::State::send(const std::string& routing_id, const Frames& frames) {
+  try {
+    const auto id = zmq::const_buffer(routing_id.data(), routing_id.size());
+    if (!router.send(id, zmq::send_flags::sndmore | zmq::send_flags::dontwait)) return false;
+    if (!send_frames(router, frames)) return false;
+  } catch (const zmq::error_t& error) {
+    return error.num() == EHOSTUNREACH;
+  }
+  bytes_sent += num_bytes(frames);
+  return true;
+}
+
 void ZmqServer::send(const std::string& client, Message message) {
   state_->owner.check();
-  const std::string_view routing_id = state_->connections.find(client);
-  if (routing_id.empty()) return;
-  const Frames frames = encode(std::move(message));
-  bool is_sent = false;
-  try {
-    is_sent = state_->router
-                  .send(zmq::const_buffer(routing_id.data(), routing_id.size()),
-                        zmq::send_flags::sndmore | zmq::send_flags::dontwait)
-                  .has_value() &&
-              send_frames(state_->router, frames);
-  } catch (const zmq::error_t& error) {
-    if (error.num() == EHOSTUNREACH) return;  // gone: it will say Hello again
-    throw core::IoError("send to " + client + ": " + error.what());
-  }
-  if (is_sent) {
-    state_->bytes_sent += num_bytes(frames);
-  } else if (state_->slow_client_limit.allows(std::chrono::steady_clock::now())) {
+  const auto connection = state_->connections.find(client);
+  if (!connection) return;
+  const bool is_sent = state_->send(connection->routing_id, encode(std::move(message)));
+  if (!is_sent && state_->slow_client_limit.allows(std::chrono::steady_clock::now())) {
     core::log_warning("message dropped: the client does not read",
                       {{"client", std::string_view(client)}});
   }
+}
+
+/// Whether the message is from a connection that speaks for its client.
+bool ZmqServer::State::admit(const std::string& client, Parts& parts) {
+  const Connection connection{.routing_id = parts.kept[0].to_string(),
+                              .descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD)};
+  if (!is_automatic(connection.routing_id)) {
+    watch.retire(connection.descriptor, "it chose its own routing id");
+    return false;
+  }
+  const auto earlier = connections.find(client);
+  const auto standing = connections.admit(client, connection);
+  if (standing == Connections::Standing::Superseded) return false;
+  watch.note_taken(connection.descriptor, client,
+                   parts.wire_bytes - wire_bytes(parts.kept[0].size()));
+  if (standing == Connections::Standing::New && earlier) supersede(client, *earlier, parts);
+  return true;
+}
+
+/// Of two processes with one key the later one stays. Of one process that came back the earlier
+/// connection is gone, or about to be: nobody hears this there.
+void ZmqServer::State::supersede(const std::string& client, const Connection& earlier,
+                                 Parts& later) {
+  send(earlier.routing_id,
+       encode(Refused{core::Refusal::Superseded, "another process has connected with this key"}));
+  if (!watch.is_open(earlier.descriptor)) return;
+  watch.retire(earlier.descriptor, "a later connection has its key");
+  if (!superseded_limit.allows(std::chrono::steady_clock::now())) return;
+  const std::string address = property(later.kept[1], "Peer-Address");
+  core::log_warning("a second connection with one key: the earlier one is told to stop",
+                    {{"client", std::string_view(client)},
+                     {"later", std::string_view(address)},
+                     {"reason", std::string_view(core::name(core::Refusal::Superseded))}});
 }
 
 /// What the router has ready, if it is from a client's latest connection.
@@ -117,8 +228,10 @@ std::optional<Incoming> ZmqServer::State::take() {
   constexpr std::size_t kMaxParts = 3;  // routing id, header, data
   while (auto parts = receive_parts(router, kMaxParts)) {
     if (parts->num_parts < 2) continue;
-    std::string client = user_id(parts->kept[1]);
-    if (client.empty() || !connections.admit(client, parts->kept[0].to_string_view())) continue;
+    // The ZAP handler's name for the key. ZeroMQ would let everybody in if it found no handler, so
+    // a message without a name goes no further.
+    std::string client = property(parts->kept[1], "User-Id");
+    if (client.empty() || !admit(client, *parts)) continue;
     auto frames = to_frames(*parts, 1);
     if (!frames) {
       return Incoming{.client = std::move(client),
@@ -127,6 +240,7 @@ std::optional<Incoming> ZmqServer::State::take() {
     bytes_received += num_bytes(*frames);
     return Incoming{.client = std::move(client), .message = decode(std::move(*frames))};
   }
+  watch.note_drained();
   return std::nullopt;
 }
 
@@ -149,6 +263,7 @@ void ZmqServer::wake() { state_->doorbell.ring(); }
 std::uint64_t ZmqServer::bytes_received() const { return state_->bytes_received; }
 std::uint64_t ZmqServer::bytes_sent() const { return state_->bytes_sent; }
 std::uint64_t ZmqServer::num_refused() const { return state_->zap.num_refused(); }
+std::uint64_t ZmqServer::num_closed() const { return state_->watch.num_closed(); }
 
 std::string ZmqServer::address() const {
   state_->owner.check();

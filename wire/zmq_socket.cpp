@@ -58,6 +58,7 @@ std::optional<Parts> receive_parts(zmq::socket_t& socket, std::size_t max_parts)
     // Later parts are there already: ZeroMQ delivers a message whole or not at all.
     if (!socket.recv(part, zmq::recv_flags::dontwait)) return std::nullopt;
     has_more = part.more();
+    parts.wire_bytes += wire_bytes(part.size());
     if (parts.kept.size() < max_parts) parts.kept.push_back(std::move(part));
   }
   return parts;

@@ -23,6 +23,12 @@ void configure_socket(zmq::socket_t& socket, const crypto::PublicIdentity& own,
 
 zmq::const_buffer as_buffer(core::ByteView bytes);
 
+/// What a frame takes on the wire: length and flags (ZMTP 3.1), command, nonce and authenticator.
+inline std::uint64_t wire_bytes(std::uint64_t frame_bytes) {
+  const std::uint64_t body = frame_bytes + 33;
+  return body + (body > 255 ? 9 : 2);
+}
+
 /// Waits until one of `items` is ready; an interrupting signal counts as a timeout.
 void poll_sockets(std::vector<zmq::pollitem_t>& items, std::chrono::milliseconds timeout);
 
@@ -30,6 +36,7 @@ void poll_sockets(std::vector<zmq::pollitem_t>& items, std::chrono::milliseconds
 struct Parts {
   std::vector<zmq::message_t> kept;
   std::size_t num_parts = 0;
+  std::uint64_t wire_bytes = 0;  ///< of all, as CURVE sends them
 };
 /// Does not wait; std::nullopt when nothing is there.
 std::optional<Parts> receive_parts(zmq::socket_t& socket, std::size_t max_parts);

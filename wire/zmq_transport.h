@@ -13,11 +13,14 @@
 namespace drystone::wire {
 
 /// A message's client is the roster's name for the key that its connection proved. When a client
-/// connects again, its latest connection counts and what still comes from older ones is dropped.
+/// connects again, its latest connection counts: the earlier one, should it be another process with
+/// the same key, is told so (Refused with Superseded) and closed. What a connection may cost is
+/// bounded whether its key is known or not (wire/limits.h).
 class ZmqServer final : public ServerTransport {
  public:
-  /// @param address  "tcp://HOST:PORT"; "tcp://127.0.0.1:*" takes a free port, see address()
-  /// @throws core::IoError  the address cannot be bound
+  /// @param address  "tcp://HOST:PORT" with a number, a name or "*"; "tcp://127.0.0.1:*" takes a free
+  /// port, see address()
+  /// @throws core::IoError  the address cannot be bound; core::ConfigError  it is none
   ZmqServer(const std::string& address, const crypto::Identity& identity,
             const crypto::Roster& roster);
   ~ZmqServer() override;
@@ -32,6 +35,8 @@ class ZmqServer final : public ServerTransport {
   std::string address() const;
   /// Handshakes refused because the key is not in the roster; any thread.
   std::uint64_t num_refused() const;
+  /// Connections closed because they took more than one may; any thread.
+  std::uint64_t num_closed() const;
 
  private:
   struct State;
@@ -42,7 +47,7 @@ class ZmqServer final : public ServerTransport {
 class ZmqClient final : public ClientTransport {
  public:
   /// @param server_key  the coordinator's CURVE key: another server than its owner cannot answer
-  /// @throws core::IoError  the address cannot be parsed
+  /// @throws core::ConfigError  not an address
   ZmqClient(const std::string& address, const crypto::Identity& identity,
             const crypto::PublicKey& server_key);
   ~ZmqClient() override;

@@ -256,6 +256,9 @@ TEST_CASE("ZmqServer: the last connection of a name wins") {
   CHECK(echo(server, 1, 300ms) == 0);
   server.send("a", wire::Done{4});
   REQUIRE(second.receive(kPatience).has_value());
+  const auto told = first.receive(kPatience);
+  REQUIRE(told.has_value());
+  CHECK(std::get<wire::Refused>(**told).refusal == core::Refusal::Superseded);
   CHECK_FALSE(first.receive(100ms).has_value());
 }
 
@@ -294,10 +297,10 @@ TEST_CASE("an end refuses another thread") {
 }
 
 TEST_CASE("addresses that make no sense are refused with the remedy") {
-  CHECK_THROWS_AS(ZmqServer("nonsense", identity("c"), roster_of({})), core::IoError);
+  CHECK_THROWS_AS(ZmqServer("nonsense", identity("c"), roster_of({})), core::ConfigError);
   ZmqServer server(kAnyPort, identity("coordinator"), roster_of({}));
   CHECK_THROWS_AS(ZmqServer(server.address(), identity("c"), roster_of({})), core::IoError);
-  CHECK_THROWS_AS(ZmqClient("tcp://", identity("a"), {}), core::IoError);
+  CHECK_THROWS_AS(ZmqClient("tcp://", identity("a"), {}), core::ConfigError);
 }
 
 TEST_CASE("many clients on threads of their own: nothing lost, nothing mixed up") {
