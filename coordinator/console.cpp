@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/log.h"
@@ -16,6 +17,15 @@ std::string describe(const Metrics& metrics) {
   for (const auto& [name, value] : metrics) {
     text += (text.empty() ? "" : ", ") + name + " " + core::format_fixed(value, 4);
   }
+  return text;
+}
+
+/// The first names, and how many more there are.
+std::string few(const std::vector<std::string>& names) {
+  constexpr std::size_t kShown = 20;
+  const std::size_t shown = std::min(names.size(), kShown);
+  std::string text = core::join(std::span(names).first(shown));
+  if (names.size() > shown) text += " and " + std::to_string(names.size() - shown) + " more";
   return text;
 }
 
@@ -77,9 +87,19 @@ void Console::on_abandoned(std::uint64_t round, const std::string& reason) {
                                         {"reason", std::string_view(reason)}});
 }
 
-void Console::on_waiting(std::uint64_t present, std::uint64_t quorum) {
-  core::log_warning("still waiting for clients", {{"present", static_cast<std::int64_t>(present)},
-                                                  {"quorum", static_cast<std::int64_t>(quorum)}});
+void Console::on_waiting(const KeepWaiting& facts) {
+  const std::string missing = few(facts.missing);
+  core::log_warning("still waiting for clients",
+                    {{"present", static_cast<std::int64_t>(facts.present)},
+                     {"quorum", static_cast<std::int64_t>(facts.quorum)},
+                     {"missing", std::string_view(missing)}});
+}
+
+void Console::on_missing(const NameMissing& facts) {
+  const std::string names = few(facts.clients);
+  core::log_warning(
+      facts.were_asked ? "no answer by the deadline" : "the round goes on without",
+      {{"round", static_cast<std::int64_t>(facts.round)}, {"clients", std::string_view(names)}});
 }
 
 void Console::on_published(const RoundReport& round) {

@@ -22,7 +22,8 @@ class Console final : public Observer {
   void on_accepted(const wire::UpdateManifest& manifest, double seconds) override;
   void on_refused(const std::string& client, const core::Failure& failure) override;
   void on_abandoned(std::uint64_t round, const std::string& reason) override;
-  void on_waiting(std::uint64_t present, std::uint64_t quorum) override;
+  void on_waiting(const KeepWaiting& facts) override;
+  void on_missing(const NameMissing& facts) override;
   void on_published(const RoundReport& round) override;
   void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
 

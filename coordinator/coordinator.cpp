@@ -1,12 +1,15 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 #include <limits>
 #include <map>
 #include <utility>
 
 #include "coordinator/aggregate_round.h"
 #include "coordinator/gate.h"
+#include "coordinator/machine_settings.h"
 #include "core/check.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -19,6 +22,7 @@
 #include "tensors/threads.h"
 #include "wire/blob_transfer.h"
 #include "wire/limits.h"
+#include "wire/token_bucket.h"
 
 namespace drystone::coordinator {
 
@@ -28,6 +32,10 @@ namespace {
 
 constexpr core::Digest kNoContext{};
 constexpr std::uint64_t kToldRefusals = 20;  // a client and round
+constexpr core::Instant kFirstRetry = std::chrono::seconds(1);
+constexpr core::Instant kDeferral = std::chrono::milliseconds(100);
+constexpr core::Instant kLastRetry = std::chrono::seconds(60);
+constexpr const char* kOurTrouble = "the coordinator could not handle this; its log says why";
 /// What the mean is relative to when clients hold the base model in different ways.
 constexpr const char* kEachItsOwnBase = ", each relative to its own base";
 
@@ -35,12 +43,7 @@ constexpr const char* kEachItsOwnBase = ", each relative to its own base";
 /// answered, nobody needs to wait for it.
 bool is_final(Refusal refusal) {
   return refusal == Refusal::WrongBase || refusal == Refusal::TooLarge ||
-         refusal == Refusal::ExamplesAboveCap;
-}
-
-std::string start_of(const core::AggregationConfig& config) {
-  const bool averages = aggregation::make_rule(config)->publish() == aggregation::Publish::Replace;
-  return averages ? std::string(wire::kCommonStart) : config.start;
+         refusal == Refusal::RankAboveQuota || refusal == Refusal::ExamplesAboveCap;
 }
 
 /// Version 0's factors (model.adapter) go into the base, except where they would be lost with the
@@ -51,21 +54,12 @@ wire::PublishMode initial_mode(const core::Config& config) {
                                                       : wire::PublishMode::Add;
 }
 
-MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster) {
-  MachineSettings settings{.federation = federation_id(config),
-                           .seed = config.seed,
-                           .rounds = static_cast<std::uint64_t>(config.federation.rounds),
-                           .cohort = static_cast<std::uint64_t>(config.federation.cohort),
-                           .quorum = static_cast<std::uint64_t>(config.federation.quorum),
-                           .deadline = config.federation.deadline,
-                           .start = start_of(config.aggregation)};
-  for (const auto& [name, entry] : roster.clients) {
-    (entry.role == crypto::Role::Train ? settings.trainers : settings.evaluators).push_back(name);
-  }
-  if (settings.trainers.empty()) {
-    throw core::ConfigError("roster: no client with role \"train\"; add one (drystone provision)");
-  }
-  return settings;
+/// An evaluator chooses the names of its metrics; some would be taken for the line's own fields.
+bool is_metric_name(const std::string& name) {
+  constexpr std::string_view kAllowed =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.@-";
+  return !name.empty() && name.find_first_not_of(kAllowed) == std::string::npos &&
+         name != "event" && name != "version" && name != "client";
 }
 
 }  // namespace
@@ -80,14 +74,28 @@ struct Coordinator::Impl {
        std::vector<Observer*> observers_);
 
   bool step(std::chrono::milliseconds max_wait);
-  void carry_out(const std::vector<Action>& actions);
+  void carry_out(std::vector<Action> actions);
+  void run_actions();
+  void retry_later(const std::exception& error);
+  core::Instant next_wakeup(core::Instant latest) const;
+  /// A record that cannot be written is no reason to stop.
   template <typename Method, typename... Facts>
   void notify(Method method, const Facts&... facts) {
-    for (Observer* observer : observers) (observer->*method)(facts...);
+    for (Observer* observer : observers) {
+      try {
+        (observer->*method)(facts...);
+      } catch (const core::IoError& error) {
+        if (!std::exchange(recording_fails, true)) {
+          core::log_error("events of this round are not recorded", {{"reason", error.what()}});
+        }
+      }
+    }
   }
   void tell_machine(const Event& event) { carry_out(machine.handle(event, clock.now())); }
   void refuse(const std::string& client, const core::Failure& failure);
   bool note_refused(const std::string& client, const core::Failure& failure);
+  bool is_within_rate(const wire::Incoming& incoming);
+  core::Failure local_failure(const std::string& client, const std::exception& error);
 
   void on(const PersistPlan& action);
   void on(const SendTask& action);
@@ -95,6 +103,7 @@ struct Coordinator::Impl {
   void on(const Abandon& action);
   void on(const RequestEvaluation& action);
   void on(const KeepWaiting& action);
+  void on(const NameMissing& action);
   void on(const Finish& action);
   void on(const Fail& action);
 
@@ -110,15 +119,22 @@ struct Coordinator::Impl {
   void on(const std::string& client, const Unexpected& message);
 
   void begin(const std::string& client);
+  void fetch(const std::string& client);
   void begin_waiting(const core::Digest& payload);
   void ask_for_more(const std::string& client);
   void check_upload(const std::string& client);
   void accept(const std::string& client, const core::Expected<void>& verdict);
+  void keep(const std::string& client);
+  void reject(const std::string& client, const core::Failure& failure);
+  void defer(const std::string& client, const wire::Want& want);
+  void answer_deferred();
   void drop_uploads();
   void release(const core::Digest& payload);
+  void aggregate(const OpenRound& round);
   void publish(const AggregatedRound& result, const OpenRound& round);
   MachineState initial_state();
   void publish_initial();
+  std::vector<std::string> device_names() const;
   RoundReport describe(const OpenRound& round, const AggregatedRound& result);
   wire::Signed sign(std::string_view domain, core::Bytes bytes) const;
 
@@ -145,13 +161,22 @@ struct Coordinator::Impl {
   std::map<std::string, std::uint64_t> rejected;     ///< in the open round, by reason
   std::map<std::string, std::uint64_t> num_refused;  ///< in the open round, by client
   std::optional<wire::Signed> plan;                  ///< of the open round
-  std::set<std::string> devices;                     ///< of the trainers that joined
+  std::map<std::string, std::string> devices;        ///< of the trainers that joined
   std::map<std::string, std::string> bases;          ///< how each client holds the base model
   core::Instant started;
   core::Instant round_started;
   std::uint64_t round_bytes_received = 0;
   std::uint64_t round_bytes_sent = 0;
   std::optional<std::string> failure;
+  std::deque<Action> pending;  ///< in order; the first is tried again when the disk failed
+  std::optional<core::Instant> retry_at;
+  core::Instant retry_delay = kFirstRetry;
+  std::deque<std::pair<std::string, wire::Want>> deferred;  ///< that could not be read
+  std::optional<core::Instant> deferred_until;
+  bool recording_fails = false;
+  std::map<std::string, wire::TokenBucket> message_rates;
+  std::map<std::string, wire::TokenBucket> want_rates;
+  std::map<std::string, wire::TokenBucket> told_joins;
   core::WorkerPool compute;  ///< payload checks and aggregation: what would stall the I/O loop
 };
 
@@ -212,26 +237,58 @@ wire::Signed Coordinator::Impl::sign(std::string_view domain, core::Bytes bytes)
 
 bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
   bool any = compute.run_finished();
-  auto wait = any ? std::chrono::milliseconds(0) : max_wait;
-  if (const auto deadline = machine.next_deadline()) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - clock.now());
-    wait = std::clamp(left, std::chrono::milliseconds(0), wait);
-  }
-  if (const auto incoming = transport.receive(wait)) {
+  const core::Instant before = clock.now();
+  const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next_wakeup(latest) - before);
+  if (const auto incoming = transport.receive(std::max(wait, std::chrono::milliseconds(0)))) {
     receive(*incoming);
     any = true;
   }
-  if (const auto deadline = machine.next_deadline(); deadline && *deadline <= clock.now()) {
+  const core::Instant now = clock.now();
+  if (const auto deadline = machine.next_deadline(); deadline && *deadline <= now) {
     tell_machine(TimePassed{});
     any = true;
   }
+  if (retry_at && *retry_at <= now) {
+    retry_at.reset();
+    run_actions();
+    any = true;
+  }
+  if (deferred_until && *deferred_until <= now) answer_deferred();
   return compute.run_finished() || any;
 }
 
-void Coordinator::Impl::carry_out(const std::vector<Action>& actions) {
-  for (const Action& action : actions) {
-    std::visit([this](const auto& a) { on(a); }, action);
+core::Instant Coordinator::Impl::next_wakeup(core::Instant latest) const {
+  for (const auto& at : {machine.next_deadline(), retry_at, deferred_until}) {
+    if (at) latest = std::min(latest, *at);
   }
+  return latest;
+}
+
+void Coordinator::Impl::carry_out(std::vector<Action> actions) {
+  std::ranges::move(actions, std::back_inserter(pending));
+  run_actions();
+}
+
+// In order, and none before the one ahead of it is done: a full disk holds the federation up until
+// there is room again.
+void Coordinator::Impl::run_actions() {
+  while (!pending.empty() && !retry_at) {
+    try {
+      std::visit([this](const auto& action) { on(action); }, pending.front());
+    } catch (const core::IoError& error) {
+      return retry_later(error);
+    }
+    pending.pop_front();
+  }
+}
+
+void Coordinator::Impl::retry_later(const std::exception& error) {
+  core::log_error(
+      "held up: will be tried again",
+      {{"seconds", std::chrono::duration<double>(retry_delay).count()}, {"reason", error.what()}});
+  retry_at = clock.now() + retry_delay;
+  retry_delay = std::min(2 * retry_delay, kLastRetry);
 }
 
 // ---- actions -----------------------------------------------------------------------------------
@@ -239,9 +296,11 @@ void Coordinator::Impl::carry_out(const std::vector<Action>& actions) {
 void Coordinator::Impl::on(const PersistPlan& action) {
   plan = sign("plan", wire::encode(action.plan));
   store.save_plan(action.plan, *plan);
+  retry_delay = kFirstRetry;
   gate.open(action.plan, plan->bytes);
   rejected.clear();
   num_refused.clear();
+  recording_fails = false;
   notify(&Observer::on_planned, action.plan);
 }
 
@@ -253,17 +312,14 @@ void Coordinator::Impl::on(const Aggregate& action) {
   gate.close();
   drop_uploads();
   store.blobs().remove_partials();
-  compute.post([this, round = action.round] {
-    AggregatedRound result = aggregator.aggregate(round, store.blobs());
-    return [this, round, result = std::move(result)] { publish(result, round); };
-  });
+  aggregate(action.round);
 }
 
 void Coordinator::Impl::on(const Abandon& action) {
   gate.close();
+  drop_uploads();
   const std::vector<StoredUpdate> dropped = store.updates(action.round);
   store.abandon(action.round);  // before the files go: no row may outlive its payload
-  drop_uploads();
   for (const StoredUpdate& stored : dropped) release(stored.update.payload);
   notify(&Observer::on_abandoned, action.round, action.reason);
 }
@@ -272,9 +328,9 @@ void Coordinator::Impl::on(const RequestEvaluation& action) {
   transport.send(action.client, wire::EvaluateTask{action.version});
 }
 
-void Coordinator::Impl::on(const KeepWaiting& action) {
-  notify(&Observer::on_waiting, action.present, action.quorum);
-}
+void Coordinator::Impl::on(const KeepWaiting& action) { notify(&Observer::on_waiting, action); }
+
+void Coordinator::Impl::on(const NameMissing& action) { notify(&Observer::on_missing, action); }
 
 void Coordinator::Impl::on(const Finish& action) {
   for (const auto& [client, entry] : setup.roster.clients) {
@@ -286,12 +342,39 @@ void Coordinator::Impl::on(const Fail& action) { failure = action.reason; }
 
 // ---- messages ----------------------------------------------------------------------------------
 
+// Whatever one client's message leads to, the others go on.
 void Coordinator::Impl::receive(const wire::Incoming& incoming) {
-  if (!incoming.message) {
-    refuse(incoming.client, incoming.message.error());
-    return;
+  const std::string& client = incoming.client;
+  if (!is_within_rate(incoming)) {
+    return refuse(client, {Refusal::TooMany, "more messages than one client may send"});
   }
-  std::visit([&](const auto& message) { on(incoming.client, message); }, *incoming.message);
+  if (!incoming.message) return refuse(client, incoming.message.error());
+  try {
+    std::visit([&](const auto& message) { on(client, message); }, *incoming.message);
+  } catch (const std::exception& error) {
+    refuse(client, local_failure(client, error));
+  }
+}
+
+// What was granted beforehand, the chunks of an upload, needs no other bound; Wants have their own.
+bool Coordinator::Impl::is_within_rate(const wire::Incoming& incoming) {
+  if (incoming.message) {
+    if (std::holds_alternative<wire::Want>(*incoming.message)) return true;
+    const bool is_chunk = std::holds_alternative<wire::Chunk>(*incoming.message);
+    if (is_chunk && uploads.contains(incoming.client)) return true;
+  }
+  return message_rates.try_emplace(incoming.client, wire::kMessageRate)
+      .first->second.allows(clock.now());
+}
+
+// The reason names files of this machine: it stays in this machine's log.
+core::Failure Coordinator::Impl::local_failure(const std::string& client,
+                                               const std::exception& error) {
+  if (num_refused[client] < kToldRefusals) {
+    core::log_error("trouble of our own",
+                    {{"client", std::string_view(client)}, {"reason", error.what()}});
+  }
+  return {Refusal::LocalFailure, kOurTrouble};
 }
 
 // Counts every refusal; tells of a client's first ones in a round only: a client that floods fills
@@ -326,9 +409,10 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
   }
   transport.send(client, wire::Welcome{federation_id(setup.config), machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
-  if (setup.roster.clients.at(client).role == crypto::Role::Train) devices.insert(hello.device);
+  if (setup.roster.clients.at(client).role == crypto::Role::Train) devices[client] = hello.device;
   if (!hello.base.empty()) bases[client] = hello.base;
-  notify(&Observer::on_joined, client, hello);
+  wire::TokenBucket& told = told_joins.try_emplace(client, wire::kToldJoinRate).first->second;
+  if (told.allows(clock.now())) notify(&Observer::on_joined, client, hello);
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
   } else {
@@ -378,9 +462,17 @@ void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) 
   begin(client);
 }
 
+void Coordinator::Impl::begin(const std::string& client) {
+  try {
+    fetch(client);
+  } catch (const std::exception& error) {
+    reject(client, local_failure(client, error));
+  }
+}
+
 // Asks for the payload unless it is here, or on its way from another client: two receivers must
 // not write to one partial file.
-void Coordinator::Impl::begin(const std::string& client) {
+void Coordinator::Impl::fetch(const std::string& client) {
   Upload& upload = uploads.at(client);
   const core::Digest& payload = upload.manifest.payload;
   const std::uint64_t claimed = upload.manifest.payload_bytes;
@@ -426,8 +518,12 @@ void Coordinator::Impl::on(const std::string& client, const wire::Chunk& chunk) 
   const bool is_stale = !upload.receiver || chunk.blob != upload.manifest.payload ||
                         chunk.offset < upload.receiver->num_received();
   if (is_stale) return;  // asked for twice, around a reconnect, or for an offer since replaced
-  if (const auto taken = found->second.receiver->accept(chunk); !taken) {
-    return accept(client, tl::make_unexpected(taken.error()));
+  try {
+    if (const auto taken = found->second.receiver->accept(chunk); !taken) {
+      return reject(client, taken.error());
+    }
+  } catch (const core::IoError& error) {
+    return reject(client, local_failure(client, error));
   }
   ask_for_more(client);
 }
@@ -439,14 +535,21 @@ void Coordinator::Impl::check_upload(const std::string& client) {
   const core::Digest payload = upload.manifest.payload;
   ++judging[payload];
   compute.post([this, client, manifest = upload.manifest, path = store.blobs().path(payload)] {
-    const auto verdict = gate.check_payload(manifest, path);
-    return [this, client, payload = manifest.payload, verdict] {
+    core::Expected<void> verdict;
+    std::string trouble;
+    try {
+      verdict = gate.check_payload(manifest, path);
+    } catch (const std::exception& error) {
+      trouble = error.what();
+    }
+    return [this, client, payload = manifest.payload, verdict, trouble] {
       if (--judging[payload] == 0) judging.erase(payload);
       const auto found = uploads.find(client);
       const bool is_current = found != uploads.end() && found->second.is_judged &&
                               found->second.manifest.payload == payload;
       if (!is_current) return release(payload);  // the round closed meanwhile
-      accept(client, verdict);
+      if (trouble.empty()) return accept(client, verdict);
+      reject(client, local_failure(client, core::IoError(trouble)));
     };
   });
   begin_waiting(payload);
@@ -467,24 +570,40 @@ void Coordinator::Impl::release(const core::Digest& payload) {
   const bool is_uploaded = std::ranges::any_of(
       uploads, [&](const auto& entry) { return entry.second.manifest.payload == payload; });
   if (is_uploaded || judging.contains(payload)) return;
-  if (store.needs(payload, setup.config.output.keep_updates)) return;
-  store.blobs().remove(payload);
+  try {
+    if (store.needs(payload, setup.config.output.keep_updates)) return;
+    store.blobs().remove(payload);
+  } catch (const core::IoError& error) {  // the next start sweeps it
+    core::log_warning("a payload that nobody needs stays", {{"reason", error.what()}});
+  }
+}
+
+void Coordinator::Impl::accept(const std::string& client, const core::Expected<void>& verdict) {
+  if (!verdict) return reject(client, verdict.error());
+  try {
+    keep(client);
+  } catch (const core::IoError& error) {
+    reject(client, local_failure(client, error));
+  }
+}
+
+void Coordinator::Impl::reject(const std::string& client, const core::Failure& failure_) {
+  auto node = uploads.extract(client);
+  if (node.empty()) return;
+  Upload& upload = node.mapped();
+  note_refused(client, failure_);
+  upload.receiver.reset();
+  release(upload.manifest.payload);
+  begin_waiting(upload.manifest.payload);
+  transport.send(client,
+                 wire::Verdict{upload.manifest.round, false, failure_.code, failure_.detail});
+  tell_machine(UpdateRefused{client, failure_.code});
 }
 
 // The last step of the gate: durable first, then the machine, then the client hears of it.
-void Coordinator::Impl::accept(const std::string& client, const core::Expected<void>& verdict) {
-  auto node = uploads.extract(client);
-  Upload& upload = node.mapped();
+void Coordinator::Impl::keep(const std::string& client) {
+  const Upload& upload = uploads.at(client);
   const std::uint64_t round = upload.manifest.round;
-  if (!verdict) {
-    note_refused(client, verdict.error());
-    upload.receiver.reset();
-    release(upload.manifest.payload);
-    begin_waiting(upload.manifest.payload);
-    transport.send(client,
-                   wire::Verdict{round, false, verdict.error().code, verdict.error().detail});
-    return tell_machine(UpdateRefused{client, verdict.error().code});
-  }
   const AcceptedUpdate update{.client = client,
                               .payload = upload.manifest.payload,
                               .num_examples = upload.manifest.num_examples,
@@ -492,7 +611,8 @@ void Coordinator::Impl::accept(const std::string& client, const core::Expected<v
   store.save_update(
       round, upload.manifest.attempt,
       {.update = update, .signature = upload.offer.signature, .seconds = upload.seconds});
-  notify(&Observer::on_accepted, upload.manifest, upload.seconds);
+  const auto node = uploads.extract(client);
+  notify(&Observer::on_accepted, node.mapped().manifest, node.mapped().seconds);
   transport.send(client,
                  wire::Verdict{.round = round, .accepted = true, .refusal = {}, .detail = {}});
   tell_machine(UpdateAccepted{update});
@@ -509,6 +629,10 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     return refuse(
         client, {Refusal::UnknownClient, "signed as " + manifest->client + ", sent by " + client});
   }
+  for (const auto& [name, value] : manifest->metrics) {
+    if (is_metric_name(name)) continue;
+    return refuse(client, {Refusal::MalformedFrame, "a metric of the name " + core::quote(name)});
+  }
   if (machine.is_evaluated(manifest->version, client)) {
     return refuse(client, {Refusal::Replay, "version " + std::to_string(manifest->version) +
                                                 " is evaluated already"});
@@ -522,7 +646,12 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     return refuse(client,
                   {Refusal::BadSignature, "evaluation is not signed for a published version"});
   }
-  store.save_evaluation({manifest->version, client, manifest->metrics}, report.evaluation);
+  try {
+    store.save_evaluation({manifest->version, client, manifest->metrics}, report.evaluation);
+  } catch (const core::IoError& error) {
+    refuse(client, local_failure(client, error));
+    return tell_machine(Joined{client});  // asks it again
+  }
   notify(&Observer::on_evaluated, manifest->version, manifest->metrics);
   tell_machine(Evaluated{client, manifest->version});
 }
@@ -536,9 +665,33 @@ void Coordinator::Impl::on(const std::string& client, const wire::Want& want) {
     return refuse(client, {Refusal::PayloadMismatch,
                            "no published payload " + core::to_hex(want.blob).substr(0, 12)});
   }
-  auto chunk = wire::answer(store.blobs(), want);
-  if (!chunk) return refuse(client, chunk.error());
-  transport.send(client, std::move(*chunk));
+  if (!want_rates.try_emplace(client, wire::kWantRate).first->second.allows(clock.now())) {
+    return defer(client, want);
+  }
+  try {
+    auto chunk = wire::answer(store.blobs(), want);
+    if (!chunk) return refuse(client, chunk.error());
+    transport.send(client, std::move(*chunk));
+  } catch (const core::IoError& error) {
+    local_failure(client, error);
+    defer(client, want);
+  }
+}
+
+// A receiver has only so many ranges outstanding; whoever keeps to that loses none.
+void Coordinator::Impl::defer(const std::string& client, const wire::Want& want) {
+  const auto waiting =
+      std::ranges::count(deferred, client, &std::pair<std::string, wire::Want>::first);
+  if (static_cast<std::uint64_t>(waiting) >= wire::kMaxOutstandingChunks) {
+    return refuse(client, {Refusal::TooMany, "more ranges than may be outstanding"});
+  }
+  deferred.emplace_back(client, want);
+  if (!deferred_until) deferred_until = clock.now() + kDeferral;
+}
+
+void Coordinator::Impl::answer_deferred() {
+  deferred_until.reset();
+  for (const auto& [client, want] : std::exchange(deferred, {})) on(client, want);
 }
 
 template <typename Unexpected>
@@ -547,6 +700,33 @@ void Coordinator::Impl::on(const std::string& client, const Unexpected&) {
 }
 
 // ---- publishing --------------------------------------------------------------------------------
+
+// A full disk is waited for; updates that no version can be made of are not asked for again and
+// again.
+void Coordinator::Impl::aggregate(const OpenRound& round) {
+  const auto again = [this, round](const core::IoError& error) {
+    pending.emplace_front(Aggregate{round});
+    retry_later(error);
+  };
+  compute.post([this, round, again]() -> core::WorkerPool::Continuation {
+    try {
+      AggregatedRound result = aggregator.aggregate(round, store.blobs());
+      return [this, round, again, result = std::move(result)] {
+        try {
+          publish(result, round);
+        } catch (const core::IoError& error) {
+          again(error);
+        }
+      };
+    } catch (const core::IoError& error) {
+      return [again, error] { again(error); };
+    } catch (const std::filesystem::filesystem_error& error) {
+      return [again, error = core::IoError(error.what())] { again(error); };
+    } catch (const std::exception& error) {
+      return [this, reason = std::string(error.what())] { tell_machine(NotPublished{reason}); };
+    }
+  });
+}
 
 void Coordinator::Impl::publish(const AggregatedRound& result, const OpenRound& round) {
   const core::Digest payload = store.blobs().adopt(result.payload);
@@ -565,12 +745,19 @@ void Coordinator::Impl::publish(const AggregatedRound& result, const OpenRound& 
                                      manifest.config);
   const RoundReport report = describe(round, result);
   store.publish(manifest, sign("version", wire::encode(manifest)), report);
+  retry_delay = kFirstRetry;
   aggregator.forget_carry(round.plan.base_version);
   if (!setup.config.output.keep_updates) {
     for (const auto& [client, update] : round.accepted) release(update.payload);
   }
   notify(&Observer::on_published, report);
   tell_machine(Published{manifest.version, manifest.head});
+}
+
+std::vector<std::string> Coordinator::Impl::device_names() const {
+  std::set<std::string> names;
+  for (const auto& [client, device] : devices) names.insert(device);
+  return {names.begin(), names.end()};
 }
 
 RoundReport Coordinator::Impl::describe(const OpenRound& round, const AggregatedRound& result) {
@@ -629,19 +816,18 @@ std::optional<std::string> Coordinator::failure() const { return impl_->failure;
 Store& Coordinator::store() { return impl_->store; }
 
 RunReport Coordinator::report() const {
-  RunReport report{
-      .name = impl_->setup.config.name,
-      .seed = impl_->setup.config.seed,
-      .config_hash = federation_id(impl_->setup.config),
-      .head = impl_->store.load().head,
-      .rounds = impl_->store.rounds(),
-      .before = {},
-      .after = {},
-      .seconds = 0.0,
-      .bytes_up = 0,
-      .bytes_down = 0,
-      .peak_rss_bytes = core::peak_rss_bytes(),
-      .device = core::join(std::vector<std::string>(impl_->devices.begin(), impl_->devices.end()))};
+  RunReport report{.name = impl_->setup.config.name,
+                   .seed = impl_->setup.config.seed,
+                   .config_hash = federation_id(impl_->setup.config),
+                   .head = impl_->store.load().head,
+                   .rounds = impl_->store.rounds(),
+                   .before = {},
+                   .after = {},
+                   .seconds = 0.0,
+                   .bytes_up = 0,
+                   .bytes_down = 0,
+                   .peak_rss_bytes = core::peak_rss_bytes(),
+                   .device = core::join(impl_->device_names())};
   for (const StoredEvaluation& evaluation : impl_->store.evaluations()) {
     if (evaluation.version == 0) report.before = evaluation.metrics;
     for (RoundReport& round : report.rounds) {

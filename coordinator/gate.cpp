@@ -13,7 +13,8 @@ using core::refuse;
 
 namespace {
 constexpr std::size_t kRememberedRounds = 16;
-}
+constexpr std::int64_t kLargestRank = 65'536;  // of a configuration; more is no quota
+}  // namespace
 
 Gate::Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout)
     : roster_(roster), layout_(std::move(layout)) {}
@@ -69,7 +70,11 @@ core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client
                                           std::to_string(manifest->base_version) + ", plan says " +
                                           std::to_string(round.plan.base_version));
   }
-  const auto most = aggregation::max_payload_bytes(layout_, sender.max_rank);
+  if (sender.max_rank < 1) {
+    return refuse(Refusal::RankAboveQuota, "the roster grants " + client + " no update");
+  }
+  const auto most =
+      aggregation::max_payload_bytes(layout_, std::min(sender.max_rank, kLargestRank));
   if (manifest->payload_bytes > most) {
     return refuse(Refusal::TooLarge, "claims " + std::to_string(manifest->payload_bytes) +
                                          " bytes; rank " + std::to_string(sender.max_rank) +

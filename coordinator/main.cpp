@@ -8,6 +8,7 @@
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/run_folder.h"
+#include "core/descriptors.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/program.h"
@@ -105,5 +106,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  drystone::core::keep_files_private();
+  drystone::core::raise_descriptor_limit();
   return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/report.h"
+#include "coordinator/round_machine.h"
 #include "wire/messages.h"
 
 namespace drystone::coordinator {
@@ -20,8 +21,9 @@ class Observer {
   virtual void on_accepted(const wire::UpdateManifest& /*manifest*/, double /*seconds*/) {}
   virtual void on_refused(const std::string& /*client*/, const core::Failure& /*failure*/) {}
   virtual void on_abandoned(std::uint64_t /*round*/, const std::string& /*reason*/) {}
-  /// Gathering takes longer than the deadline.
-  virtual void on_waiting(std::uint64_t /*present*/, std::uint64_t /*quorum*/) {}
+  /// No quorum is there yet.
+  virtual void on_waiting(const KeepWaiting& /*facts*/) {}
+  virtual void on_missing(const NameMissing& /*facts*/) {}
   virtual void on_published(const RoundReport& /*round*/) {}
   virtual void on_evaluated(std::uint64_t /*version*/, const Metrics& /*metrics*/) {}
 };

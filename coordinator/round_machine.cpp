@@ -3,11 +3,15 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/config.h"
 #include "core/seed.h"
 
 namespace drystone::coordinator {
 
 namespace {
+
+constexpr core::Instant kNoticeInterval = std::chrono::minutes(1);
+constexpr std::uint64_t kMaxRestDoublings = 6;
 
 bool contains(const std::vector<std::string>& sorted, const std::string& name) {
   return std::ranges::binary_search(sorted, name);
@@ -16,9 +20,7 @@ bool contains(const std::vector<std::string>& sorted, const std::string& name) {
 }  // namespace
 
 RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::Instant now)
-    : settings_(std::move(settings)),
-      state_(std::move(state)),
-      deadline_(now + settings_.deadline) {
+    : settings_(std::move(settings)), state_(std::move(state)), deadline_(now + kNoticeInterval) {
   core::require(std::ranges::is_sorted(settings_.trainers), "RoundMachine: trainers not sorted");
   core::require(!settings_.trainers.empty(), "RoundMachine: no trainers");
   if (state_.open) {
@@ -27,6 +29,7 @@ RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::I
   } else if (state_.version >= settings_.rounds) {
     phase_ = Phase::Finishing;
   }
+  if (phase_ != Phase::Gathering) deadline_ = now + settings_.deadline;
 }
 
 std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) {
@@ -37,6 +40,9 @@ std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) 
 
 std::optional<core::Instant> RoundMachine::next_deadline() const {
   if (phase_ == Phase::Aggregating || phase_ == Phase::Done) return std::nullopt;
+  if (phase_ == Phase::Gathering && quorum_at_) {
+    return std::min(deadline_, *quorum_at_ + settings_.grace);
+  }
   return deadline_;
 }
 
@@ -46,6 +52,7 @@ const OpenRound* RoundMachine::collecting() const {
 
 void RoundMachine::on(const Joined& event, core::Instant now, Actions& actions) {
   joined_.insert(event.client);
+  not_awaited_.erase(event.client);
   if (std::ranges::find(settings_.evaluators, event.client) != settings_.evaluators.end()) {
     request_next_evaluation(event.client, actions);
     return;
@@ -68,6 +75,7 @@ void RoundMachine::on(const UpdateAccepted& event, core::Instant now, Actions& a
   if (!contains(state_.open->plan.cohort, event.update.client)) return;
   state_.open->accepted.emplace(event.update.client, event.update);
   refused_.erase(event.update.client);
+  silent_.erase(event.update.client);
   close_if_answered(now, actions);
 }
 
@@ -76,6 +84,7 @@ void RoundMachine::on(const UpdateRefused& event, core::Instant now, Actions& ac
   if (!contains(state_.open->plan.cohort, event.client)) return;
   if (state_.open->accepted.contains(event.client)) return;
   refused_.emplace(event.client, event.reason);
+  silent_.erase(event.client);
   close_if_answered(now, actions);
 }
 
@@ -88,6 +97,7 @@ void RoundMachine::on(const Published& event, core::Instant now, Actions& action
   refused_.clear();
   excluded_.clear();
   attempt_ = 0;
+  num_failures_ = 0;
   for (const std::string& evaluator : settings_.evaluators) {
     const bool is_idle = joined_.contains(evaluator) && !evaluating_.contains(evaluator);
     if (is_idle) request_next_evaluation(evaluator, actions);
@@ -101,6 +111,11 @@ void RoundMachine::on(const Published& event, core::Instant now, Actions& action
   }
 }
 
+void RoundMachine::on(const NotPublished& event, core::Instant now, Actions& actions) {
+  core::ensure(phase_ == Phase::Aggregating, "RoundMachine: not published while not aggregating");
+  abandon(now, event.reason + "; ", actions);
+}
+
 void RoundMachine::on(const Evaluated& event, core::Instant, Actions& actions) {
   state_.evaluated.emplace(event.version, event.client);
   evaluating_.erase(event.client);
@@ -109,13 +124,15 @@ void RoundMachine::on(const Evaluated& event, core::Instant, Actions& actions) {
 }
 
 void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
-  if (phase_ == Phase::Finishing) finish_if_evaluated(actions);
-  if (phase_ == Phase::Collecting) close_if_answered(now, actions);
-  if (phase_ == Phase::Aggregating || phase_ == Phase::Done || now < deadline_) return;
   switch (phase_) {
     case Phase::Gathering: try_open(now, actions); break;
-    case Phase::Collecting: close(now, actions); break;
+    case Phase::Collecting:
+      close_if_answered(now, actions);
+      if (phase_ == Phase::Collecting && now >= deadline_) close(now, actions);
+      break;
     case Phase::Finishing:
+      finish_if_evaluated(actions);
+      if (phase_ != Phase::Finishing || now < deadline_) break;
       phase_ = Phase::Done;
       actions.emplace_back(Finish{state_.version});
       break;
@@ -126,25 +143,30 @@ void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
 
 void RoundMachine::gather(core::Instant now, Actions& actions) {
   phase_ = Phase::Gathering;
-  deadline_ = now + settings_.deadline;
+  deadline_ = now + kNoticeInterval;
+  quorum_at_.reset();
   try_open(now, actions);
 }
 
-// Opens as soon as everybody who may be asked is there, or at the deadline with a quorum: so a run
-// in which all clients show up asks the same clients as the simulated one.
+// Opens as soon as everybody who may be asked is there, so that a run in which all clients show up
+// asks the same clients as the simulated one; otherwise a grace after its quorum is.
 void RoundMachine::try_open(core::Instant now, Actions& actions) {
-  const std::vector<std::string> cohort = choose_cohort();
-  const auto absent = std::ranges::count_if(settings_.trainers, [&](const std::string& trainer) {
-    return !joined_.contains(trainer) && !excluded_.contains(trainer);
-  });
-  if (absent > 0 && now < deadline_) return;
+  std::vector<std::string> cohort = choose_cohort();
   const std::uint64_t quorum = quorum_of(cohort_size());
   if (cohort.empty() || cohort.size() < quorum) {
+    quorum_at_.reset();
     if (now < deadline_) return;
-    deadline_ = now + settings_.deadline;
-    actions.emplace_back(KeepWaiting{cohort.size(), quorum});
+    deadline_ = now + kNoticeInterval;
+    actions.emplace_back(KeepWaiting{cohort.size(), quorum, missing()});
     return;
   }
+  if (!quorum_at_) quorum_at_ = now;
+  const bool all_there = std::ranges::none_of(
+      settings_.trainers, [&](const std::string& trainer) { return is_awaited(trainer); });
+  if (all_there || now >= *quorum_at_ + settings_.grace) open(std::move(cohort), now, actions);
+}
+
+void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Actions& actions) {
   wire::RoundPlan plan{
       .federation = settings_.federation,
       .round = state_.version + 1,
@@ -159,8 +181,32 @@ void RoundMachine::try_open(core::Instant now, Actions& actions) {
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   phase_ = Phase::Collecting;
   deadline_ = now + settings_.deadline;
+  quorum_at_.reset();
+  if (std::vector<std::string> absent = missing(); !absent.empty()) {
+    not_awaited_.insert(absent.begin(), absent.end());
+    actions.emplace_back(NameMissing{plan.round, std::move(absent), /*were_asked=*/false});
+  }
   actions.emplace_back(PersistPlan{std::move(plan)});
   for (const std::string& client : cohort) actions.emplace_back(SendTask{client});
+}
+
+// The trainers that are not there, or that were silent too often to be asked.
+std::vector<std::string> RoundMachine::missing() const {
+  std::vector<std::string> names;
+  for (const std::string& trainer : settings_.trainers) {
+    if (!joined_.contains(trainer) || is_resting(trainer)) names.push_back(trainer);
+  }
+  return names;
+}
+
+bool RoundMachine::is_awaited(const std::string& trainer) const {
+  return !joined_.contains(trainer) && !excluded_.contains(trainer) &&
+         !not_awaited_.contains(trainer);
+}
+
+bool RoundMachine::is_resting(const std::string& trainer) const {
+  const auto found = silent_.find(trainer);
+  return found != silent_.end() && state_.version + 1 < found->second.until_round;
 }
 
 void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
@@ -170,35 +216,61 @@ void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
 
 void RoundMachine::close(core::Instant now, Actions& actions) {
   if (state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size())) {
+    note_silent(actions);
     phase_ = Phase::Aggregating;
     actions.emplace_back(Aggregate{*state_.open});
   } else {
-    abandon(now, actions);
+    abandon(now, "", actions);
   }
 }
 
-void RoundMachine::abandon(core::Instant now, Actions& actions) {
-  const OpenRound round = std::move(*state_.open);
-  std::string reason = std::to_string(round.accepted.size()) + " of " +
-                       std::to_string(round.plan.cohort.size()) + " updates accepted, quorum is " +
-                       std::to_string(quorum_of(round.plan.cohort.size()));
-  for (const auto& [client, refusal] : refused_) {
-    reason += "; " + client + ": " + core::name(refusal);
-    excluded_.insert(client);
-  }
+// A client that does not answer costs a whole deadline: it must say Hello again before it is asked
+// again, and each time in a row it is left out for twice as many rounds. Whoever is needed for the
+// quorum is asked all the same.
+std::vector<std::string> RoundMachine::note_silent(Actions& actions) {
+  const OpenRound& round = *state_.open;
+  std::vector<std::string> clients;
   for (const std::string& client : round.plan.cohort) {
     if (round.accepted.contains(client) || refused_.contains(client)) continue;
-    reason += "; " + client + ": no answer";
-    joined_.erase(client);  // it must say Hello again before it is asked again
+    Silence& silence = silent_[client];
+    silence.until_round =
+        round.plan.round + (std::uint64_t{1} << std::min(silence.times, kMaxRestDoublings));
+    ++silence.times;
+    joined_.erase(client);
+    not_awaited_.insert(client);
+    clients.push_back(client);
   }
+  if (!clients.empty()) {
+    actions.emplace_back(NameMissing{round.plan.round, clients, /*were_asked=*/true});
+  }
+  return clients;
+}
+
+void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions& actions) {
+  const std::size_t asked = state_.open->plan.cohort.size();
+  std::string reason = cause + std::to_string(state_.open->accepted.size()) + " of " +
+                       std::to_string(asked) + " updates accepted, quorum is " +
+                       std::to_string(quorum_of(asked));
+  bool is_ours = false;
+  for (const auto& [client, refusal] : refused_) {
+    reason += "; " + client + ": " + core::name(refusal);
+    if (refusal == core::Refusal::LocalFailure) {
+      is_ours = true;  // our own disk: no fault of this client
+    } else {
+      excluded_.insert(client);
+    }
+  }
+  for (const std::string& client : note_silent(actions)) reason += "; " + client + ": no answer";
+  const std::uint64_t round = state_.open->plan.round;
+  actions.emplace_back(Abandon{round, state_.open->plan.attempt, reason});
   state_.open.reset();
   refused_.clear();
-  actions.emplace_back(Abandon{round.plan.round, round.plan.attempt, reason});
   ++attempt_;
+  if (!is_ours) ++num_failures_;
   const bool enough_left = settings_.trainers.size() - excluded_.size() >= quorum_of(cohort_size());
-  if (attempt_ >= settings_.max_attempts || !enough_left) {
+  if (num_failures_ >= settings_.max_attempts || !enough_left) {
     phase_ = Phase::Done;
-    actions.emplace_back(Fail{"round " + std::to_string(round.plan.round) + " abandoned " +
+    actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " +
                               std::to_string(attempt_) + " times: " + reason +
                               "; mend these clients or lower federation.quorum, then start again"});
     return;
@@ -227,15 +299,22 @@ void RoundMachine::request_next_evaluation(const std::string& evaluator, Actions
   }
 }
 
+// The first of the round's own order who are there. Who rests is asked only if there is no quorum
+// without it.
 std::vector<std::string> RoundMachine::choose_cohort() const {
   std::vector<std::string> order = settings_.trainers;
   core::SplitMix64 random({settings_.seed, state_.version + 1, "", "cohort"});
   core::shuffle(order, random);
   std::vector<std::string> cohort;
-  for (const std::string& client : order) {
-    if (cohort.size() == cohort_size()) break;
-    if (joined_.contains(client) && !excluded_.contains(client)) cohort.push_back(client);
-  }
+  const auto take = [&](std::uint64_t most, bool resting) {
+    for (const std::string& client : order) {
+      if (cohort.size() >= most) return;
+      if (!joined_.contains(client) || excluded_.contains(client)) continue;
+      if (is_resting(client) == resting) cohort.push_back(client);
+    }
+  };
+  take(cohort_size(), /*resting=*/false);
+  take(quorum_of(cohort_size()), /*resting=*/true);
   std::ranges::sort(cohort);
   return cohort;
 }
@@ -246,7 +325,8 @@ std::uint64_t RoundMachine::cohort_size() const {
 }
 
 std::uint64_t RoundMachine::quorum_of(std::uint64_t cohort) const {
-  return settings_.quorum == 0 ? cohort : settings_.quorum;
+  if (settings_.quorum == core::kHalf) return (cohort + 1) / 2;
+  return settings_.quorum == 0 ? cohort : static_cast<std::uint64_t>(settings_.quorum);
 }
 
 }  // namespace drystone::coordinator

@@ -3,6 +3,7 @@
 // they must be carried out. The server, the simulator and the fault-injection tests drive the same
 // object (architecture, decision 5).
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -23,8 +24,9 @@ struct MachineSettings {
   std::uint64_t seed = 0;
   std::uint64_t rounds = 1;
   std::uint64_t cohort = 0;        ///< clients asked per round; 0: all trainers
-  std::uint64_t quorum = 0;        ///< fewest accepted updates; 0: the whole cohort
-  core::Instant deadline{};        ///< for a round, for gathering clients, for the last evaluation
+  std::int64_t quorum = 0;         ///< fewest accepted updates; 0: the whole cohort; core::kHalf
+  core::Instant deadline{};        ///< for a round, for the last evaluation
+  core::Instant grace{};           ///< how long a round with its quorum waits for the others
   std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
   std::vector<std::string> trainers;    ///< sorted
@@ -68,12 +70,17 @@ struct Published {
   std::uint64_t version;
   core::Digest head;
 };
+/// What was aggregated must not be published; `reason` is one line.
+struct NotPublished {
+  std::string reason;
+};
 struct Evaluated {
   std::string client;
   std::uint64_t version;
 };
 struct TimePassed {};
-using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, Evaluated, TimePassed>;
+using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, NotPublished,
+                           Evaluated, TimePassed>;
 
 // ---- actions -----------------------------------------------------------------------------------
 /// Persist (and sign) the plan before the SendTasks that follow it.
@@ -96,10 +103,17 @@ struct RequestEvaluation {
   std::string client;
   std::uint64_t version;
 };
-/// Gathering took longer than the deadline and there is still no quorum; it goes on.
+/// There is still no quorum; gathering goes on.
 struct KeepWaiting {
   std::uint64_t present;
   std::uint64_t quorum;
+  std::vector<std::string> missing;
+};
+/// Who a round does without: not there when it opened, or asked and silent when it closed.
+struct NameMissing {
+  std::uint64_t round;
+  std::vector<std::string> clients;
+  bool were_asked;
 };
 struct Finish {
   std::uint64_t version;
@@ -109,7 +123,7 @@ struct Fail {
   std::string reason;
 };
 using Action = std::variant<PersistPlan, SendTask, Aggregate, Abandon, RequestEvaluation,
-                            KeepWaiting, Finish, Fail>;
+                            KeepWaiting, NameMissing, Finish, Fail>;
 
 /// One federation's rounds. Not thread-safe. A client that is late, unknown or speaks out of turn
 /// never changes its state (the gate refuses before; events for other rounds are ignored).
@@ -137,6 +151,7 @@ class RoundMachine {
   void on(const UpdateAccepted& event, core::Instant now, Actions& actions);
   void on(const UpdateRefused& event, core::Instant now, Actions& actions);
   void on(const Published& event, core::Instant now, Actions& actions);
+  void on(const NotPublished& event, core::Instant now, Actions& actions);
   void on(const Evaluated& event, core::Instant now, Actions& actions);
   void on(const TimePassed& event, core::Instant now, Actions& actions);
 
@@ -144,7 +159,12 @@ class RoundMachine {
   void try_open(core::Instant now, Actions& actions);
   void close_if_answered(core::Instant now, Actions& actions);
   void close(core::Instant now, Actions& actions);
-  void abandon(core::Instant now, Actions& actions);
+  void abandon(core::Instant now, const std::string& cause, Actions& actions);
+  void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
+  std::vector<std::string> note_silent(Actions& actions);
+  std::vector<std::string> missing() const;
+  bool is_awaited(const std::string& trainer) const;
+  bool is_resting(const std::string& trainer) const;
   void finish_if_evaluated(Actions& actions);
   void request_next_evaluation(const std::string& evaluator, Actions& actions);
   std::vector<std::string> choose_cohort() const;
@@ -154,9 +174,19 @@ class RoundMachine {
   MachineSettings settings_;
   MachineState state_;
   Phase phase_ = Phase::Gathering;
-  core::Instant deadline_{};   ///< of the current phase
-  std::uint64_t attempt_ = 0;  ///< of the round being planned
+  /// Asked without an answer, several times in a row: each time it is left out for twice as long.
+  struct Silence {
+    std::uint64_t times = 0;
+    std::uint64_t until_round = 0;
+  };
+
+  core::Instant deadline_{};                ///< of the current phase; gathering: the next notice
+  std::optional<core::Instant> quorum_at_;  ///< since when a quorum is there, while gathering
+  std::uint64_t attempt_ = 0;               ///< of the round being planned
+  std::uint64_t num_failures_ = 0;          ///< attempts that failed for the clients' sake
   std::set<std::string> joined_;
+  std::set<std::string> not_awaited_;  ///< an earlier round went on without them
+  std::map<std::string, Silence> silent_;
   std::map<std::string, core::Refusal> refused_;  ///< in the open round
   std::set<std::string> excluded_;                ///< refused in an earlier attempt of this round
   std::set<std::string> evaluating_;  ///< evaluators that were asked and have not answered

@@ -49,10 +49,13 @@ struct DataConfig {
   bool operator==(const DataConfig&) const = default;
 };
 
+/// FederationConfig::quorum: half of the cohort, rounded up.
+inline constexpr std::int64_t kHalf = -1;
+
 struct FederationConfig {
   std::int64_t rounds = 3;
-  std::int64_t cohort = 0;  ///< clients asked per round; 0: all
-  std::int64_t quorum = 0;  ///< 0: the whole cohort
+  std::int64_t cohort = 0;      ///< clients asked per round; 0: all
+  std::int64_t quorum = kHalf;  ///< 0: the whole cohort
   std::chrono::milliseconds deadline = std::chrono::minutes(10);
   std::chrono::milliseconds grace = std::chrono::seconds(10);  ///< from quorum to a round's start
   std::int64_t attempts = 3;     ///< plans of one round before the federation fails

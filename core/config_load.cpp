@@ -86,10 +86,19 @@ void read_data(TableReader section, DataConfig& data) {
   section.read("cache", data.cache);
 }
 
+void read_quorum(TableReader& section, std::int64_t& quorum) {
+  const std::string key = "quorum";
+  const auto* node = section.find(key);
+  if (node == nullptr || !node->is_string()) return section.read(key, quorum, kFromZero);
+  std::string word = "half";
+  section.read_choice(key, word, {"half"});
+  quorum = kHalf;
+}
+
 void read_federation(TableReader section, FederationConfig& federation) {
   section.read("rounds", federation.rounds, kFromOne);
   section.read("cohort", federation.cohort, kFromZero);
-  section.read("quorum", federation.quorum, kFromZero);
+  read_quorum(section, federation.quorum);
   section.read("deadline", federation.deadline);
   section.read("grace", federation.grace);
   section.read("attempts", federation.attempts, kFromOne);

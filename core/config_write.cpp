@@ -54,9 +54,10 @@ Entries data_entries(const DataConfig& data) {
 }
 
 Entries federation_entries(const FederationConfig& federation) {
+  const bool half = federation.quorum == kHalf;
   return {{"rounds", toml_value(federation.rounds)},
           {"cohort", toml_value(federation.cohort)},
-          {"quorum", toml_value(federation.quorum)},
+          {"quorum", half ? quote("half") : toml_value(federation.quorum)},
           {"attempts", toml_value(federation.attempts)},
           {"mode", toml_value(federation.mode)}};
 }

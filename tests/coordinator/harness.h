@@ -54,12 +54,14 @@ class Federation {
     config_.model.sha256 = std::string(64, 'a');
     config_.federation.rounds = rounds;
     config_.federation.deadline = 60s;
+    config_.federation.quorum = 0;  // every test says whom it can do without
     for (int i = 1; i <= clients; ++i) add("client-" + std::to_string(i), crypto::Role::Train);
     if (evaluator) add("evaluator", crypto::Role::Evaluate);
     initial_ = dir_ / "initial.safetensors";
   }
 
   core::Config& config() { return config_; }
+  crypto::Roster& roster() { return roster_; }
   core::ManualClock& clock() { return clock_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
   const crypto::Identity& identity_of(const std::string& client) const {

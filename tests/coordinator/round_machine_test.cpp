@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/config.h"
 #include "core/seed.h"
 
 using namespace drystone::coordinator;
@@ -14,7 +15,7 @@ using namespace std::chrono_literals;
 namespace {
 
 MachineSettings settings(std::uint64_t clients, std::uint64_t rounds) {
-  MachineSettings s{.federation = "f", .seed = 7, .rounds = rounds, .deadline = 60s};
+  MachineSettings s{.federation = "f", .seed = 7, .rounds = rounds, .deadline = 60s, .grace = 10s};
   for (std::uint64_t i = 1; i <= clients; ++i) s.trainers.push_back("client-" + std::to_string(i));
   std::ranges::sort(s.trainers);
   return s;
@@ -158,6 +159,153 @@ TEST_CASE("round machine: cohorts differ from round to round, not from run to ru
   CHECK(runs[0][0] != runs[0][1]);
 }
 
+TEST_CASE("round machine: opens a grace after its quorum is there, and says who is missing") {
+  auto s = settings(4, 1);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  CHECK(machine.handle(Joined{"client-1"}, 1s).empty());
+  CHECK(machine.handle(Joined{"client-3"}, 5s).empty());
+  CHECK(machine.next_deadline() == core::Instant(15s));
+  CHECK(machine.handle(TimePassed{}, 14s).empty());
+  const auto actions = machine.handle(TimePassed{}, 15s);
+  REQUIRE(only<PersistPlan>(actions).size() == 1);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort ==
+        std::vector<std::string>{"client-1", "client-3"});
+  REQUIRE(only<NameMissing>(actions).size() == 1);
+  CHECK(only<NameMissing>(actions).front().clients ==
+        std::vector<std::string>{"client-2", "client-4"});
+  CHECK_FALSE(only<NameMissing>(actions).front().were_asked);
+}
+
+TEST_CASE("round machine: without a quorum it says who is missing, every minute") {
+  auto s = settings(3, 1);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  machine.handle(Joined{"client-2"}, 1s);
+  for (const core::Instant now : {core::Instant(60s), core::Instant(120s)}) {
+    const auto waiting = only<KeepWaiting>(machine.handle(TimePassed{}, now));
+    REQUIRE(waiting.size() == 1);
+    CHECK(waiting.front().present == 1);
+    CHECK(waiting.front().missing == std::vector<std::string>{"client-1", "client-3"});
+  }
+}
+
+TEST_CASE("round machine: a dead client costs one deadline, and is named in every round") {
+  auto s = settings(3, 5);
+  s.quorum = core::kHalf;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  core::Instant now = 0s;
+  for (std::uint64_t round = 1; round <= 5; ++round) {
+    CAPTURE(round);
+    machine.handle(update_of("client-1"), now);
+    auto actions = machine.handle(update_of("client-2"), now);
+    if (round == 1) {  // client-3 was killed while it trained
+      CHECK(actions.empty());
+      now += 60s;
+      actions = machine.handle(TimePassed{}, now);
+      REQUIRE(only<NameMissing>(actions).size() == 1);
+      CHECK(only<NameMissing>(actions).front().were_asked);
+    }
+    REQUIRE(only<Aggregate>(actions).size() == 1);
+    if (round == 5) break;
+    actions = machine.handle(Published{round, {}}, now);
+    REQUIRE(only<PersistPlan>(actions).size() == 1);  // at once: nobody waits for it
+    CHECK(only<PersistPlan>(actions).front().plan.cohort.size() == 2);
+    CHECK(only<NameMissing>(actions).front().clients == std::vector<std::string>{"client-3"});
+  }
+}
+
+TEST_CASE("round machine: who says Hello and stays silent is asked ever more rarely") {
+  auto s = settings(3, 40);
+  s.quorum = core::kHalf;
+  RoundMachine machine(s, {}, 0s);
+  auto actions = join_all(machine, s);
+  core::Instant now = 0s;
+  int num_asked = 0;
+  for (std::uint64_t round = 1; round <= 40; ++round) {
+    const bool is_asked = only<PersistPlan>(actions).front().plan.cohort.size() == 3;
+    num_asked += is_asked ? 1 : 0;
+    machine.handle(update_of("client-1"), now);
+    machine.handle(update_of("client-2"), now);
+    if (is_asked) machine.handle(TimePassed{}, now += 60s);
+    machine.handle(Joined{"client-3"}, now);
+    actions = machine.handle(Published{round, {}}, now);
+  }
+  CHECK(num_asked == 6);  // rounds 1, 2, 4, 8, 16, 32
+}
+
+TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no client") {
+  auto s = settings(2, 1);
+  s.quorum = core::kHalf;
+  s.max_attempts = 1;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(UpdateRefused{"client-1", core::Refusal::LocalFailure}, 1s);
+  const auto actions = machine.handle(UpdateRefused{"client-2", core::Refusal::LocalFailure}, 1s);
+  CHECK(only<Abandon>(actions).size() == 1);
+  CHECK(only<Fail>(actions).empty());
+  REQUIRE(only<PersistPlan>(actions).size() == 1);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort.size() == 2);
+}
+
+TEST_CASE("round machine: updates that no version can be made of are dropped, thrice at most") {
+  const auto s = settings(1, 1);
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  for (int attempt = 1; attempt <= 3; ++attempt) {
+    REQUIRE(only<Aggregate>(machine.handle(update_of("client-1"), 1s)).size() == 1);
+    const auto actions = machine.handle(NotPublished{"not finite"}, 1s);
+    CHECK(only<Abandon>(actions).front().reason.find("not finite") != std::string::npos);
+    CHECK(only<Fail>(actions).size() == (attempt == 3 ? 1 : 0));
+  }
+}
+
+// Whatever one member does, the others finish: silence, refusals, coming and going.
+TEST_CASE("round machine: with the default quorum no single member ends the federation") {
+  for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+    CAPTURE(seed);
+    core::SplitMix64 random(seed);
+    auto s = settings(2 + random.below(6), 1 + random.below(4));
+    s.cohort = random.below(s.trainers.size() + 1);
+    s.quorum = core::kHalf;
+    const std::string foe = s.trainers[random.below(s.trainers.size())];
+    core::Instant now{};
+    RoundMachine machine(s, {}, now);
+    bool is_over = false;
+    std::vector<Action> actions = join_all(machine, s);
+    for (int step = 0; step < 1000 && !is_over; ++step) {
+      std::vector<Action> next;
+      const auto handle = [&](const Event& event) {
+        const auto more = machine.handle(event, now);
+        next.insert(next.end(), more.begin(), more.end());
+      };
+      for (const Action& action : actions) {
+        CHECK_FALSE(std::holds_alternative<Fail>(action));
+        if (const auto* task = std::get_if<SendTask>(&action); task && task->client != foe) {
+          handle(update_of(task->client));
+        }
+        if (std::holds_alternative<Aggregate>(action)) handle(Published{machine.version() + 1, {}});
+        if (std::holds_alternative<Finish>(action)) is_over = true;
+      }
+      switch (random.below(4)) {
+        case 0: handle(Joined{foe}); break;
+        case 1:
+          if (machine.collecting() != nullptr) {
+            handle(UpdateRefused{foe, core::Refusal::ExamplesAboveCap});
+          }
+          break;
+        default: break;
+      }
+      now += 7s;
+      handle(TimePassed{});
+      actions = std::move(next);
+      if (machine.is_finished()) is_over = true;
+    }
+    CHECK(machine.version() == s.rounds);
+  }
+}
+
 // Thousands of seeded schedules of joins, losses, refusals, duplicates, restarts and time.
 TEST_CASE("round machine: whatever the schedule, versions count up and nobody counts twice") {
   int num_finished = 0;
@@ -166,7 +314,10 @@ TEST_CASE("round machine: whatever the schedule, versions count up and nobody co
     core::SplitMix64 random(seed);
     auto s = settings(1 + random.below(6), 1 + random.below(4));
     s.cohort = random.below(s.trainers.size() + 1);
-    s.quorum = random.below((s.cohort == 0 ? s.trainers.size() : s.cohort) + 1);
+    s.quorum =
+        static_cast<std::int64_t>(random.below((s.cohort == 0 ? s.trainers.size() : s.cohort) + 1));
+    if (random.below(3) == 0) s.quorum = core::kHalf;
+    s.grace = std::chrono::seconds(random.below(30));
     s.max_attempts = 1000;
     core::Instant now{};
     MachineState durable;  // what a store would hold

@@ -85,7 +85,7 @@ class RandomConfig {
     }
     config.federation.cohort = between(0, total);
     const std::int64_t asked = config.federation.cohort > 0 ? config.federation.cohort : total;
-    config.federation.quorum = between(0, asked);
+    config.federation.quorum = between(core::kHalf, asked);
   }
 
   void fill(core::AggregationConfig& aggregation) {

@@ -62,6 +62,19 @@ class Deployment {
   fs::path parties_;
 };
 
+/// The files and folders under `folder` that others than their owner may touch.
+std::vector<fs::path> open_to_others(const fs::path& folder) {
+  constexpr auto kOthers = fs::perms::group_all | fs::perms::others_all;
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
+    const bool is_public_key = entry.path().extension() == ".pub";
+    if (!is_public_key && (entry.status().permissions() & kOthers) != fs::perms::none) {
+      found.push_back(entry.path());
+    }
+  }
+  return found;
+}
+
 const std::vector<std::string> kParties = {"client-1", "client-2", "client-3", "client-4",
                                            "evaluator"};
 
@@ -79,6 +92,7 @@ void check_deployed_as_simulated(const TinyFederation& tiny) {
   for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
   REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
   for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
+  CHECK(open_to_others(deployment.parties()) == std::vector<fs::path>());
   CHECK(head_of(deployment.run()) == simulated_head(tiny));
   Process verify("drystone", {"inspect", deployment.run(), "--verify"}, tiny.path() / "verify.log");
   CHECK_MESSAGE(verify.wait() == 0, verify.output());
@@ -131,6 +145,31 @@ TEST_CASE("programs: a coordinator and a client killed with -9 in the middle cha
   REQUIRE_MESSAGE(second.wait() == 0, second.output());
   for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
   CHECK(head_of(deployment.run()) == simulated_head(tiny));
+}
+
+TEST_CASE("programs: the coordinator listens where it was told to, and nowhere else") {
+  const TinyFederation tiny;
+  int number = 0;
+  const auto bound = [&](const std::string& address) {
+    const fs::path out = tiny.path() / ("parties-" + std::to_string(++number));
+    Process provision("drystone",
+                      {"provision", tiny.config_file(), "--out", out, "--address", address},
+                      tiny.path() / "provision.log");
+    REQUIRE_MESSAGE(provision.wait() == 0, provision.output());
+    CHECK(open_to_others(out) == std::vector<fs::path>());
+    return core::load_config(out / "coordinator" / "coordinator.toml").security.coordinator;
+  };
+  for (const std::string told : {"tcp://127.0.0.1:5570", "tcp://localhost:5570", "tcp://[::1]:5570",
+                                 "tcp://192.0.2.7:5570"}) {
+    CHECK(bound(told) == told);
+  }
+  CHECK(bound("tcp://server.example:5570") == "tcp://*:5570");  // which of its addresses it has?
+  Process refused(
+      "drystone",
+      {"provision", tiny.config_file(), "--out", tiny.path() / "none", "--address", "server:5570"},
+      tiny.path() / "refused.log");
+  CHECK(refused.wait() == 2);
+  CHECK_FALSE(fs::exists(tiny.path() / "none"));
 }
 
 TEST_CASE("programs: a client whose key is not in the roster is told so; the others go on") {

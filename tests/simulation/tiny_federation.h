@@ -60,6 +60,7 @@ concentration = 0.5
 [federation]
 rounds = 2
 deadline = "1min"
+grace = "1min"
 [training]
 rank = 2
 alpha = 4

@@ -1,0 +1,19 @@
+#pragma once
+// What a configuration and a roster ask of the round machine.
+
+#include <string>
+
+#include "coordinator/round_machine.h"
+#include "core/config.h"
+#include "crypto/roster.h"
+
+namespace drystone::coordinator {
+
+/// RoundPlan::start under an aggregation rule.
+std::string start_of(const core::AggregationConfig& config);
+
+/// @throws core::ConfigError  what no round could keep: more updates than there are trainers, a
+/// cohort that fits no plan
+MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster);
+
+}  // namespace drystone::coordinator

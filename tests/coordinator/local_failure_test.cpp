@@ -1,0 +1,130 @@
+// Our own disk fails: at every open and write in turn, and for a while. The federation lives.
+
+#include <cerrno>
+#include <cstring>
+
+#include <doctest/doctest.h>
+
+#include "core/log.h"
+#include "tests/coordinator/faulty_files.h"
+#include "tests/coordinator/harness.h"
+
+using namespace drystone;
+using namespace drystone::test;
+
+namespace {
+
+/// Everybody answers what is asked, time passes, until the federation is over.
+void run_to_the_end(Federation& federation, const std::vector<std::string>& names) {
+  for (int i = 0; i < 60 && !federation.coordinator().is_over(); ++i) {
+    for (const std::string& name : names) {
+      if (const auto task = federation.next<wire::Task>(name)) {
+        federation.take_part(name, *task, 2, 0.25);
+      }
+    }
+    federation.settle();
+    federation.clock().advance(2s);
+    federation.settle();
+  }
+}
+
+core::Digest head_after(int error, int first, int count, int& num_calls) {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  {
+    const FailingFiles files(error, first, count);
+    federation.hello("client-1");
+    run_to_the_end(federation, {"client-1"});
+    num_calls = files.num_calls();
+  }
+  CHECK(federation.coordinator().is_over());
+  CHECK_FALSE(federation.coordinator().failure().has_value());
+  CHECK(federation.coordinator().report().rounds.size() == 1);
+  return federation.coordinator().report().head;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "coordinator: one failing open, write, sync or rename, wherever, changes nothing in the end") {
+  core::init_log(core::LogLevel::Off);
+  int num_calls = 0;
+  const core::Digest expected = head_after(0, 0, 0, num_calls);
+  REQUIRE(num_calls > 20);
+  MESSAGE(num_calls << " calls");
+  for (const int error : {EMFILE, ENOSPC, EIO}) {
+    for (int first = 0; first < num_calls; ++first) {
+      CAPTURE(std::strerror(error));
+      CAPTURE(first);
+      int ignored = 0;
+      head_after(error, first, 1, ignored);
+    }
+  }
+  CHECK(head_after(0, 0, 0, num_calls) == expected);
+}
+
+TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is waited for") {
+  core::init_log(core::LogLevel::Off);
+  for (const int error : {ENOSPC, EIO}) {
+    const TemporaryFolder dir;
+    Federation federation(dir.path(), 2, 2);
+    federation.start();
+    federation.hello("client-1");
+    federation.hello("client-2");
+    const auto task = federation.next<wire::Task>("client-1").value();
+    {
+      const FailingFiles files(error, 0, 1'000'000);
+      const auto verdict = federation.take_part("client-1", task, 2, 0.25);
+      REQUIRE(verdict.has_value());
+      CHECK(verdict->refusal == core::Refusal::LocalFailure);
+      CHECK(verdict->detail.find(dir.path().string()) == std::string::npos);  // its paths are ours
+      for (int i = 0; i < 5; ++i) {
+        federation.clock().advance(20s);
+        federation.settle();
+      }
+    }
+    CHECK_FALSE(federation.coordinator().is_over());
+    federation.hello("client-1");
+    federation.hello("client-2");
+    run_to_the_end(federation, {"client-1", "client-2"});
+    CHECK(federation.coordinator().is_over());
+    CHECK_FALSE(federation.coordinator().failure().has_value());
+    CHECK(federation.coordinator().report().rounds.size() == 2);
+  }
+}
+
+TEST_CASE("coordinator: a version that cannot be read for a while is sent when it can") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  auto& store = federation.coordinator().store();
+  const auto version = wire::decode_version(store.versions(0, 1).front().bytes).value();
+  {
+    const FailingFiles files(EIO, 0, 1'000'000);
+    federation.client("client-1")
+        .send(wire::Want{.blob = version.payload, .offset = 0, .length = version.payload_bytes});
+    federation.settle();
+    CHECK_FALSE(federation.next<wire::Chunk>("client-1").has_value());
+  }
+  federation.clock().advance(1s);
+  federation.settle();
+  CHECK(federation.next<wire::Chunk>("client-1").has_value());
+}
+
+TEST_CASE("coordinator: events that cannot be recorded are no reason to stop") {
+  struct Broken final : coordinator::Observer {
+    void on_accepted(const wire::UpdateManifest&, double) override {
+      throw core::IoError("metrics.jsonl: cannot be written");
+    }
+  };
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  Broken broken;
+  federation.start({&broken});
+  federation.hello("client-1");
+  run_to_the_end(federation, {"client-1"});
+  CHECK(federation.coordinator().report().rounds.size() == 1);
+}
