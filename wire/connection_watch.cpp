@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #include "core/log.h"
-#include "wire/limits.h"
 
 namespace drystone::wire {
 
@@ -53,8 +52,8 @@ Event event_of(const Parts& parts) {
 }  // namespace
 
 ConnectionWatch::ConnectionWatch(zmq::context_t& context, zmq::socket_t& router,
-                                 std::uint64_t max_silent)
-    : max_silent_(max_silent), monitor_(context, zmq::socket_type::pair) {
+                                 std::uint64_t max_silent, std::chrono::milliseconds patience)
+    : max_silent_(max_silent), patience_(patience), monitor_(context, zmq::socket_type::pair) {
   if (zmq_socket_monitor(router.handle(), kEvents, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) !=
       0) {
     throw zmq::error_t();
@@ -137,7 +136,7 @@ void ConnectionWatch::check_all(Time now) {
 const char* ConnectionWatch::fault_of(int number, const Connection& connection, Time now) const {
   const bool is_silent = connection.client.empty();
   if (connection.retires_at && now >= *connection.retires_at) return connection.retires_for;
-  if (is_silent && connection.since + kSilencePatience < drained_at_) return "it says nothing";
+  if (is_silent && connection.since + patience_ < drained_at_) return "it says nothing";
   const auto age = std::chrono::duration_cast<std::chrono::seconds>(now - connection.since);
   const std::uint64_t allowed =
       connection.taken + (is_silent ? kMaxSilentBytes : kMaxBytesInFlight) + kUncountedBytes +

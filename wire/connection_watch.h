@@ -15,19 +15,21 @@
 
 #include <zmq.hpp>
 
+#include "wire/limits.h"
 #include "wire/zmq_socket.h"
 
 namespace drystone::wire {
 
 /// Follows the connections of a router from a thread of its own and shuts those that take too much:
 ///   - some of more than `max_silent` that have not said anything yet,
-///   - any that is silent for kSilencePatience although everything that came was taken,
+///   - any that is silent for `patience` although everything that came was taken,
 ///   - any with more than kMaxBytesInFlight (kMaxSilentBytes before its first message) on the way,
 ///   - those that were retired.
 /// ZeroMQ sees the end of the stream and clears up. Must exist before the router binds.
 class ConnectionWatch {
  public:
-  ConnectionWatch(zmq::context_t& context, zmq::socket_t& router, std::uint64_t max_silent);
+  ConnectionWatch(zmq::context_t& context, zmq::socket_t& router, std::uint64_t max_silent,
+                  std::chrono::milliseconds patience = kSilencePatience);
   ConnectionWatch(const ConnectionWatch&) = delete;
   ConnectionWatch& operator=(const ConnectionWatch&) = delete;
 
@@ -62,6 +64,7 @@ class ConnectionWatch {
   void close(int number, Connection& connection, const char* reason);
 
   const std::uint64_t max_silent_;
+  const std::chrono::milliseconds patience_;
   std::mutex mutex_;
   std::map<int, Connection> connections_;  ///< by descriptor
   Time drained_at_{};

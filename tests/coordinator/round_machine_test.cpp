@@ -177,6 +177,32 @@ TEST_CASE("round machine: opens a grace after its quorum is there, and says who 
   CHECK_FALSE(only<NameMissing>(actions).front().were_asked);
 }
 
+TEST_CASE("round machine: times and attempts at the ends of what a configuration may say") {
+  constexpr core::Instant kLongest = std::chrono::hours(365 * 24);
+  for (const core::Instant deadline : {core::Instant(1ms), kLongest}) {
+    for (const core::Instant grace : {core::Instant(1ms), kLongest}) {
+      for (const std::uint64_t attempts : {std::uint64_t{1}, std::uint64_t{1'000'000'000}}) {
+        auto s = settings(2, 1'000'000'000);
+        s.quorum = core::kHalf;
+        s.deadline = deadline;
+        s.grace = grace;
+        s.max_attempts = attempts;
+        core::Instant now = kLongest;  // a machine that has run for a year
+        RoundMachine machine(s, {}, now);
+        machine.handle(Joined{"client-1"}, now);
+        CHECK(machine.next_deadline() == std::min(now + grace, now + core::Instant(60s)));
+        now += grace;
+        CHECK(only<PersistPlan>(machine.handle(TimePassed{}, now)).size() == 1);
+        CHECK(machine.next_deadline() == now + deadline);
+        now += deadline;
+        const auto actions = machine.handle(TimePassed{}, now);
+        CHECK(only<Abandon>(actions).size() == 1);
+        CHECK(only<Fail>(actions).size() == (attempts == 1 ? 1 : 0));
+      }
+    }
+  }
+}
+
 TEST_CASE("round machine: without a quorum it says who is missing, every minute") {
   auto s = settings(3, 1);
   s.quorum = 2;

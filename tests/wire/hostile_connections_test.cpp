@@ -290,6 +290,41 @@ TEST_CASE("ZmqServer: the last ranges of an honest upload may wait as long as th
   CHECK(server.num_closed() == 0);
 }
 
+TEST_CASE(
+    "ConnectionWatch: silence ends a connection once all that came was taken, speech does not") {
+  core::init_log(core::LogLevel::Off);
+  zmq::context_t context(1);
+  zmq::socket_t router(context, zmq::socket_type::router);
+  wire::ConnectionWatch watch(context, router, /*max_silent=*/100, /*patience=*/200ms);
+  router.bind(kAnyPort);
+  const std::string address = router.get(zmq::sockopt::last_endpoint);
+  const int silent = connect_to(std::stoi(wire::parse_address(address).port));
+  const auto is_closed = [&] {
+    char byte = 0;
+    return ::recv(silent, &byte, 1, MSG_DONTWAIT) == 0;
+  };
+  zmq::socket_t dealer(context, zmq::socket_type::dealer);
+  dealer.connect(address);
+  dealer.send(zmq::str_buffer("x"));
+  std::vector<zmq::pollitem_t> items = {{router.handle(), 0, ZMQ_POLLIN, 0}};
+  wire::poll_sockets(items, kPatience);
+  std::this_thread::sleep_for(500ms);  // a busy loop takes nothing: it may be our fault
+  char greeting[64];
+  ::recv(silent, greeting, sizeof greeting, MSG_DONTWAIT);
+  CHECK_FALSE(is_closed());
+  const auto parts = wire::receive_parts(router, 2);
+  REQUIRE(parts.has_value());
+  const int speaker = zmq_msg_get(const_cast<zmq_msg_t*>(parts->kept[1].handle()), ZMQ_SRCFD);
+  watch.note_taken(speaker, "a", 10);
+  CHECK(wait_until([&] {
+    watch.note_drained();
+    return is_closed();
+  }));
+  CHECK(watch.is_open(speaker));
+  CHECK(watch.num_closed() == 1);
+  ::close(silent);
+}
+
 TEST_CASE("ZmqServer: a key that connects over and over is put off, the others are not") {
   core::init_log(core::LogLevel::Off);
   const Attacker attacker([](int port) {
