@@ -29,8 +29,9 @@ inline constexpr std::uint64_t kMaxSignedBytes = 3 << 18;
 
 // ---- what one key may cost the coordinator ------------------------------------------------------
 
-/// Messages of one client but blobs: floods of them fill logs, reports and the loop.
-inline constexpr Rate kMessageRate = {.burst = 400, .per_second = 50};
+/// Messages of one client but blobs: floods of them fill logs, reports and the loop. A round takes
+/// three, and cannot be over in less than some fsyncs.
+inline constexpr Rate kMessageRate = {.burst = 2000, .per_second = 500};
 /// Ranges that one client asks for: each costs a read of up to kMaxChunkBytes.
 inline constexpr Rate kWantRate = {.burst = 256, .per_second = 2000};
 /// Joins of one client that are logged and recorded.

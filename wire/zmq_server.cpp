@@ -27,6 +27,7 @@ namespace {
 struct Connection {
   std::string routing_id;
   int descriptor = -1;
+  std::string address;
 };
 
 /// Which connection speaks for which client.
@@ -113,7 +114,7 @@ struct ZmqServer::State {
   bool send(const std::string& routing_id, const Frames& frames);
   std::optional<Incoming> take();
   bool admit(const std::string& client, Parts& parts);
-  void supersede(const std::string& client, const Connection& earlier, Parts& later);
+  void supersede(const std::string& client, const Connection& earlier, const Connection& later);
 
   zmq::context_t context{1};
   ZapHandler zap;
@@ -193,7 +194,8 @@ void ZmqServer::send(const std::string& client, Message message) {
 /// Whether the message is from a connection that speaks for its client.
 bool ZmqServer::State::admit(const std::string& client, Parts& parts) {
   const Connection connection{.routing_id = parts.kept[0].to_string(),
-                              .descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD)};
+                              .descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD),
+                              .address = property(parts.kept[1], "Peer-Address")};
   if (!is_automatic(connection.routing_id)) {
     watch.retire(connection.descriptor, "it chose its own routing id");
     return false;
@@ -203,23 +205,23 @@ bool ZmqServer::State::admit(const std::string& client, Parts& parts) {
   if (standing == Connections::Standing::Superseded) return false;
   watch.note_taken(connection.descriptor, client,
                    parts.wire_bytes - wire_bytes(parts.kept[0].size()));
-  if (standing == Connections::Standing::New && earlier) supersede(client, *earlier, parts);
+  if (standing == Connections::Standing::New && earlier) supersede(client, *earlier, connection);
   return true;
 }
 
 /// Of two processes with one key the later one stays. Of one process that came back the earlier
 /// connection is gone, or about to be: nobody hears this there.
 void ZmqServer::State::supersede(const std::string& client, const Connection& earlier,
-                                 Parts& later) {
+                                 const Connection& later) {
   send(earlier.routing_id,
        encode(Refused{core::Refusal::Superseded, "another process has connected with this key"}));
   if (!watch.is_open(earlier.descriptor)) return;
   watch.retire(earlier.descriptor, "a later connection has its key");
   if (!superseded_limit.allows(std::chrono::steady_clock::now())) return;
-  const std::string address = property(later.kept[1], "Peer-Address");
   core::log_warning("a second connection with one key: the earlier one is told to stop",
                     {{"client", std::string_view(client)},
-                     {"later", std::string_view(address)},
+                     {"earlier", std::string_view(earlier.address)},
+                     {"later", std::string_view(later.address)},
                      {"reason", std::string_view(core::name(core::Refusal::Superseded))}});
 }
 
