@@ -276,7 +276,7 @@ void Coordinator::Impl::run_actions() {
   while (!pending.empty() && !retry_at) {
     try {
       std::visit([this](const auto& action) { on(action); }, pending.front());
-    } catch (const core::IoError& error) {
+    } catch (const std::exception& error) {
       return retry_later(error);
     }
     pending.pop_front();
