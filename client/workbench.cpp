@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "crypto/hash.h"
+#include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/text_encoder.h"
 #include "data/tokenizer.h"
@@ -86,6 +87,7 @@ struct Workbench::Impl {
   std::unique_ptr<data::Tokenizer> tokenizer;
   std::optional<data::LabelMap> classes;           ///< classification
   std::optional<data::SequenceEncoder> sequences;  ///< causal LM
+  std::optional<data::SequenceEncoder> unbound;    ///< the same, to any length
   std::optional<data::TextEncoder> texts;          ///< other tasks
   std::string sha256;
   GlobalStatePtr pristine;
@@ -100,7 +102,9 @@ struct Workbench::Impl {
         pristine(GlobalState::pristine(*instance(), config.max_member_rank)) {
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
     if (spec.task == models::Task::CausalLm) {
-      sequences.emplace(*tokenizer, data::ChatTemplate::load(spec.folder), config.sequences);
+      const auto chat = data::ChatTemplate::load(spec.folder);
+      sequences.emplace(*tokenizer, chat, config.sequences);
+      unbound.emplace(*tokenizer, chat, data::unbound(config.sequences));
     } else {
       texts.emplace(*tokenizer);
     }
@@ -134,6 +138,13 @@ struct Workbench::Impl {
       dataset.add(text.ids, 0, static_cast<float>(*target), text.second_start);
     }
     return true;
+  }
+
+  /// Of the example that was added last.
+  std::size_t num_lost(const data::Record& record, const data::Dataset& dataset) const {
+    const std::size_t length = dataset.length(dataset.size() - 1);
+    return sequences ? data::num_lost(*unbound, record, length, config.sequences.max_length)
+                     : data::num_lost(*texts, record, length, config.model.max_length);
   }
 
   void check_ready_ids(const data::Record& record, const std::string& where) const {
@@ -179,9 +190,14 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
   if (records.empty()) throw core::ConfigError(name + ": no examples");
   data::Dataset dataset;
   std::int64_t left_out = 0;
+  data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const std::string where = name + ": example " + std::to_string(i + 1);
-    if (!impl_->add(records[i], where, dataset)) ++left_out;
+    if (impl_->add(records[i], where, dataset)) {
+      cut.add(impl_->num_lost(records[i], dataset));
+    } else {
+      ++left_out;
+    }
   }
   if (dataset.empty()) {
     throw core::ConfigError(
@@ -192,6 +208,7 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
     core::log_warning("examples left out: max_length leaves nothing to learn in them",
                       {{"examples_of", std::string_view(name)}, {"left_out", left_out}});
   }
+  cut.warn(name, dataset.size(), impl_->config.model.max_length);
   impl_->keep(name, std::move(dataset));
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/batches.h"
+#include "data/cut_texts.h"
 #include "data/dataset.h"
 #include "tests/data/files.h"
 #include "tests/data/greedy_tokenizer.h"
@@ -49,6 +50,33 @@ TEST_CASE("text pairs: single texts, ready ids and a length without room") {
   CHECK(encoder.encode({.input_ids = {5, 6, 7}}, 2).ids == Ids{5, 6});
   CHECK(encoder.encode({.text = "a", .text_pair = "b"}, 0).ids.size() == 4);
   CHECK_THROWS_AS(encoder.encode_pair("a", "b", 1), drystone::core::InvalidArgument);
+}
+
+TEST_CASE("cut texts: what max_length takes from texts, pairs, ready ids and sequences") {
+  const GreedyTokenizer tokenizer;
+  const TextEncoder encoder(tokenizer);
+  CutTexts cut;
+  for (const Record& record :
+       {Record{.text = "abcdef"}, Record{.text = "abcd", .text_pair = "efgh"},
+        Record{.input_ids = {1, 2, 3, 4, 5}}}) {
+    const auto whole = static_cast<std::int64_t>(encoder.encode(record, 0).ids.size());
+    for (const std::int64_t lost : {0, 2}) {
+      const std::size_t length = encoder.encode(record, whole - lost).ids.size();
+      CHECK(num_lost(encoder, record, length, whole - lost) == static_cast<std::size_t>(lost));
+      cut.add(num_lost(encoder, record, length, whole - lost));
+    }
+  }
+  CHECK(cut.examples() == 3);
+  CHECK(cut.tokens() == 6);
+
+  const SequenceEncoder bound(tokenizer, nullptr, {.max_length = 6});
+  const SequenceEncoder any(tokenizer, nullptr, unbound(bound.options()));
+  const auto lost = [&](const Record& record) {
+    return num_lost(any, record, bound.encode(record, "")->ids.size(), 6);
+  };
+  CHECK(lost({.text = "abcdefgh"}) == 4);  // of BOS, 8 letters, EOS
+  CHECK(lost({.text = "abcd"}) == 0);
+  CHECK(lost({.text = "a"}) == 0);
 }
 
 TEST_CASE("text pairs: batches tell the types, data sets without pairs tell none") {

@@ -1,0 +1,43 @@
+#pragma once
+// What max_length takes away from texts, so that somebody hears of it.
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "data/record.h"
+#include "data/sequence_encoder.h"
+#include "data/text_encoder.h"
+
+namespace drystone::data {
+
+/// Counts over the examples of one data set.
+class CutTexts {
+ public:
+  void add(std::size_t num_lost) {
+    examples_ += num_lost > 0 ? 1 : 0;
+    tokens_ += num_lost;
+  }
+  std::size_t examples() const { return examples_; }  ///< that lost anything
+  std::size_t tokens() const { return tokens_; }      ///< that they lost
+
+  /// Warns if anything was cut. @param what  whose texts they are: a file, a client
+  void warn(std::string_view what, std::size_t num_examples, std::int64_t max_length) const;
+
+ private:
+  std::size_t examples_ = 0;
+  std::size_t tokens_ = 0;
+};
+
+/// How many tokens of a record max_length cut, which left `length`. Encodes it again, without a
+/// bound, where nothing else tells.
+std::size_t num_lost(const TextEncoder& encoder, const Record& record, std::size_t length,
+                     std::int64_t max_length);
+/// @param unbound  encodes like the one that cut, to any length
+std::size_t num_lost(const SequenceEncoder& unbound, const Record& record, std::size_t length,
+                     std::int64_t max_length);
+
+/// The options without their bound.
+SequenceOptions unbound(SequenceOptions options);
+
+}  // namespace drystone::data
