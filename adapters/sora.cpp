@@ -90,6 +90,7 @@ class Sora final : public SideAdapter<SoraLayer> {
         last_(number(spec, "xi_max")),
         stages_(integer(spec, "stages")),
         schedule_(text(spec, "schedule")),
+        spans_round_(text(spec, "over") == "round"),
         times_rate_(flag(spec, "times_rate")),
         prox_(text(spec, "prox") == "soft" ? Prox::Soft : Prox::Reference),
         threshold_(first_) {}
@@ -103,7 +104,8 @@ class Sora final : public SideAdapter<SoraLayer> {
     SideAdapter::before_step(step);
     const std::int64_t total = std::max<std::int64_t>(step.total, 1);
     const std::int64_t stage = std::min(step.index * stages_ / total, stages_ - 1);
-    threshold_ = staged_threshold(schedule_, first_, last_, stage, stages_);
+    threshold_ = staged_threshold(schedule_, first_, last_, stage, stages_) /
+                 static_cast<double>(spans_round_ ? total : 1);
   }
   at::Tensor extra_loss(const LossContext&) override {
     at::Tensor sum;
@@ -139,6 +141,7 @@ class Sora final : public SideAdapter<SoraLayer> {
   double lambda_, first_, last_;
   std::int64_t stages_;
   std::string schedule_;
+  bool spans_round_;
   bool times_rate_;
   Prox prox_;
   double threshold_;
@@ -165,13 +168,17 @@ std::vector<MethodOption> sora_options() {
            .least = 0.0,
            .most = 1e6},
           {.name = "xi",
-           .default_value = 3e-4,
-           .help = "threshold of the shrinkage after each step",
+           .default_value = 0.3,
+           .help = "how much the gates shrink: in all steps of a round together, or in each",
            .least = 0.0,
            .most = 10.0},
+          {.name = "over",
+           .default_value = std::string("round"),
+           .help = "what xi and xi_max are of: a round, whatever its length, or a step",
+           .choices = {"round", "step"}},
           {.name = "xi_max",
-           .default_value = 7e-4,
-           .help = "the last stage's threshold",
+           .default_value = 0.7,
+           .help = "the last stage's xi",
            .least = 0.0,
            .most = 10.0},
           {.name = "schedule",

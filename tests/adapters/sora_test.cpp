@@ -115,7 +115,10 @@ TEST_CASE("sora: ranks fall during training, the further the larger the threshol
   const auto rank_after = [](double xi) {
     test::ToyModel model;
     const models::Batch batch = test::toy_batch(1, 32);
-    const AdapterSpec spec{.method = "sora", .rank = 8, .options = {{"xi", xi}, {"lambda", 0.1}}};
+    const AdapterSpec spec{
+        .method = "sora",
+        .rank = 8,
+        .options = {{"xi", xi}, {"lambda", 0.1}, {"over", std::string("step")}}};
     const auto adapter = make_adapter(model, spec, {.seed = 1});
     const auto optimizer = adapter->make_optimizer(adapter->parameters(), {});
     for (Step step{.index = 0, .total = 30}; step.index < 30; ++step.index) {
@@ -136,6 +139,28 @@ TEST_CASE("sora: ranks fall during training, the further the larger the threshol
   CHECK(middle < 16);
   CHECK(middle > 1);
   CHECK(rank_after(0.05) <= middle);
+}
+
+TEST_CASE("sora: xi closes as many gates in a round of one step as in one of fifty") {
+  std::vector<std::int64_t> ranks;
+  for (const std::int64_t total : {1, 8, 50}) {
+    test::ToyModel model;
+    const auto adapter =
+        make_adapter(model, {.method = "sora", .rank = 8, .options = {{"xi", 0.5}}}, {.seed = 1});
+    const auto optimizer = adapter->make_optimizer(adapter->parameters(), {});
+    for (Step step{.index = 0, .total = total}; step.index < total; ++step.index) {
+      adapter->before_step(step);
+      optimizer->step(1e-2);  // without gradients: the shrinkage alone
+      adapter->after_step(step);
+    }
+    std::int64_t rank = 0;
+    for (const auto& [name, factors] : adapter->export_delta()) rank += factors.rank();
+    ranks.push_back(rank);
+  }
+  CHECK(ranks[0] < 16);
+  CHECK(ranks[0] > 0);
+  CHECK(ranks[1] == ranks[0]);
+  CHECK(ranks[2] == ranks[0]);
 }
 
 TEST_CASE("sora: the gates' term, and the whole loss, against finite differences") {

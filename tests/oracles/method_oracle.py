@@ -158,7 +158,7 @@ def sora():
         case(f"sora {name}", "sora", {"lora_A": A, "lora_B": B, "lora_gate": gate},
              lambda p: W + SCALE * p["lora_B"] * p["lora_gate"] @ p["lora_A"],
              lambda p, z, t: 0.3 * p["lora_gate"].abs().mean(), prox,
-             options={"lambda": 0.3, "xi": 0.02, "prox": name}, decay={"lora_gate": 0.0})
+             options={"lambda": 0.3, "xi": 0.02, "over": "step", "prox": name}, decay={"lora_gate": 0.0})
 
 
 def sbora():
