@@ -7,6 +7,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include "adapters/rank_scaling.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -16,7 +17,7 @@ namespace drystone::adapters {
 AdapterSpec spec_of(const core::TrainingConfig& training) {
   return {.method = training.method,
           .rank = training.rank,
-          .alpha = training.alpha,
+          .alpha = scaled_alpha(training),
           .target_modules = training.target_modules,
           .dropout = training.dropout,
           .options = training.options};

@@ -1,5 +1,6 @@
 #include "adapters/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <compare>
 #include <map>
@@ -156,13 +157,15 @@ Schedule parse_schedule(std::string_view name) {
 }
 
 double schedule_factor(Schedule schedule, std::int64_t step, std::int64_t total, double warmup) {
-  const double warm = std::ceil(warmup * static_cast<double>(total));
-  const double now = static_cast<double>(step);
-  if (now < warm) return now / std::max(1.0, warm);
+  core::require(step >= 0 && step < total, "schedule_factor: no step of the schedule");
+  const auto all = static_cast<double>(total);
+  const auto now = static_cast<double>(step);
+  const double warm = std::min(std::ceil(warmup * all), all - 1.0);
+  if (now < warm) return (now + 1.0) / (warm + 1.0);
   if (schedule == Schedule::Constant) return 1.0;
-  const double rest = std::max(1.0, static_cast<double>(total) - warm);
-  if (schedule == Schedule::Linear) return std::max(0.0, (static_cast<double>(total) - now) / rest);
-  return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * (now - warm) / rest)));
+  const double rest = all - warm;
+  if (schedule == Schedule::Linear) return (all - now) / rest;
+  return 0.5 * (1.0 + std::cos(std::numbers::pi * (now - warm) / rest));
 }
 
 }  // namespace drystone::adapters

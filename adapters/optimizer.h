@@ -70,8 +70,8 @@ enum class Schedule { Constant, Linear, Cosine };
 /// @throws core::ConfigError  not constant, linear or cosine
 Schedule parse_schedule(std::string_view name);
 
-/// Factor on the learning rate at a 0-based step, as transformers' get_scheduler
-/// (constant_with_warmup, linear, cosine) gives it: warm-up takes ⌈warmup · total⌉ steps from 0.
+/// The rate factor of transformers with one more warm-up step, without its first step of rate 0:
+/// ⌈warmup · total⌉ steps of warm-up, never the last of all. @param step  0-based, < total
 double schedule_factor(Schedule schedule, std::int64_t step, std::int64_t total, double warmup);
 
 }  // namespace drystone::adapters

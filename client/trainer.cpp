@@ -9,8 +9,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/count_nonzero.h>
 #include <ATen/ops/isfinite.h>
 
+#include "adapters/rank_scaling.h"
 #include "adapters/registry.h"
 #include "adapters/side_path.h"
 #include "client/evaluator.h"
@@ -22,6 +24,7 @@
 #include "core/log.h"
 #include "core/text.h"
 #include "models/device.h"
+#include "tensors/zero_update.h"
 
 namespace drystone::client {
 
@@ -38,12 +41,15 @@ data::BatchOptions batch_options(const TrainInput& input) {
 }
 
 /// The model's own trainable parts as leaves of this training.
-std::vector<adapters::Parameter> make_dense_leaves(models::Model& model) {
+std::vector<adapters::Parameter> make_dense_leaves(models::Model& model, double rate_factor) {
   std::vector<adapters::Parameter> leaves;
   for (const auto& [name, tensor] : model.dense()) {
     *tensor = tensor->detach().clone().set_requires_grad(true);
     const bool is_bias = name.ends_with("bias");
-    leaves.push_back({.name = name, .tensor = *tensor, .decay_factor = is_bias ? 0.0 : 1.0});
+    leaves.push_back({.name = name,
+                      .tensor = *tensor,
+                      .decay_factor = is_bias ? 0.0 : 1.0,
+                      .rate_factor = rate_factor});
   }
   return leaves;
 }
@@ -59,7 +65,10 @@ std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches
 class LocalTraining {
  public:
   LocalTraining(const TrainInput& input, const TrainHooks& hooks)
-      : input_(input), hooks_(hooks), schedule_(adapters::parse_schedule(input.training.schedule)) {
+      : input_(input),
+        hooks_(hooks),
+        rate_scale_(adapters::rate_scale(input.training)),
+        schedule_(adapters::parse_schedule(input.training.schedule)) {
     input.state.install_for_training(input.model);
     const std::map<std::string, tensors::Factors>& start = input.state.start_factors();
     adapter_ = adapters::make_adapter(input.model, adapters::spec_of(input.training),
@@ -73,7 +82,8 @@ class LocalTraining {
                                        .memory = input.memory});
     parameters_ = adapter_->parameters();
     use_precision();
-    for (adapters::Parameter& leaf : make_dense_leaves(input.model)) {
+    // The head's rate does not follow the adapter's rank.
+    for (adapters::Parameter& leaf : make_dense_leaves(input.model, 1.0 / rate_scale_)) {
       parameters_.push_back(std::move(leaf));
     }
     optimizer_ =
@@ -244,8 +254,7 @@ class LocalTraining {
     if (input_.training.max_grad_norm > 0.0) {
       adapters::clip_gradients_(parameters_, input_.training.max_grad_norm);
     }
-    const double rate = input_.training.learning_rate *
-                        adapters::schedule_factor(schedule_, index, total_, input_.training.warmup);
+    const double rate = rate_of(index);
     optimizer_->step(rate);
     adapter_->after_step(step);
     if (held_out_) upper_step(step, rate, micro_batches);
@@ -254,6 +263,18 @@ class LocalTraining {
           std::accumulate(micro_batch.lengths.begin(), micro_batch.lengths.end(), num_tokens_);
     }
     report(index, loss, targets_of(micro_batches));
+  }
+
+  /// Every round of the federation is taken to be as long as this one.
+  double rate_of(std::int64_t index) const {
+    const auto round = static_cast<std::int64_t>(input_.round);
+    const auto rounds = static_cast<std::int64_t>(input_.rounds);
+    const bool spans_all =
+        input_.training.schedule_over == "federation" && round >= 1 && round <= rounds;
+    const std::int64_t step = spans_all ? (round - 1) * total_ + index : index;
+    const std::int64_t total = spans_all ? rounds * total_ : total_;
+    return input_.training.learning_rate * rate_scale_ *
+           adapters::schedule_factor(schedule_, step, total, input_.training.warmup);
   }
 
   void upper_step(const adapters::Step& step, double rate, const MicroBatches& last) {
@@ -354,6 +375,7 @@ class LocalTraining {
       result.update.dense[std::string(tensors::kStatistics) + name] = tensor;
     }
     check_finite(result.update);
+    if (is_unmoved(result.update)) warn_of_nothing();
     core::log_debug("local training", {{"client", std::string_view(input_.client)},
                                        {"round", static_cast<std::int64_t>(input_.round)},
                                        {"task_loss", result.train_loss},
@@ -363,6 +385,36 @@ class LocalTraining {
 
   double mean_extra_loss() const {
     return extra_sum_.defined() ? extra_sum_.item<double>() / static_cast<double>(num_steps_) : 0.0;
+  }
+
+  /// Rules that average go on from published factors: what is learnt is the difference.
+  bool is_unmoved(const tensors::FactorSet& update) const {
+    const std::map<std::string, tensors::Factors>& start = input_.state.start_factors();
+    if (start.empty()) return tensors::moves_nothing(update);
+    tensors::FactorSet moved = update;
+    for (auto& [name, factors] : moved.modules) {
+      const auto before = start.find(name);
+      if (before != start.end()) factors = tensors::difference(factors, before->second);
+    }
+    return tensors::moves_nothing(moved);
+  }
+
+  void warn_of_nothing() const {
+    const bool has_gradient = std::ranges::any_of(parameters_, [](const auto& parameter) {
+      const at::Tensor& gradient = parameter.tensor.grad();
+      return gradient.defined() && gradient.count_nonzero().template item<std::int64_t>() > 0;
+    });
+    const std::string cause =
+        has_gradient ? "steps of training.learning_rate " +
+                           core::format_double(input_.training.learning_rate) +
+                           " are lost in float32, or the method closed every component"
+                     : "the loss has no gradient in the adapter; look at target_modules and the "
+                       "texts";
+    core::log_warning("nothing learnt: the update is all zeros and dilutes the others'",
+                      {{"client", std::string_view(input_.client)},
+                       {"round", static_cast<std::int64_t>(input_.round)},
+                       {"steps", num_steps_},
+                       {"cause", std::string_view(cause)}});
   }
 
   void check_finite(const tensors::FactorSet& update) const {
@@ -386,6 +438,7 @@ class LocalTraining {
 
   const TrainInput& input_;
   const TrainHooks& hooks_;
+  double rate_scale_ = 1.0;  // of the adapter's learning rate, by its rank
   adapters::Schedule schedule_;
   std::int64_t total_ = 0;
   std::optional<SplitExamples> split_;

@@ -56,18 +56,40 @@ TEST_CASE("AdamW, clipping and the linear schedule: torch's values over 20 steps
   }
 }
 
-TEST_CASE("schedule_factor: transformers' values") {
+TEST_CASE("schedule_factor: transformers' values without its first step, whose rate is 0") {
   const nlohmann::json fixture = test::read_fixture("optimizer.json");
   const auto steps = fixture.at("steps").get<std::int64_t>();
   for (const auto& [name, factors] : fixture.at("schedules").items()) {
     CAPTURE(name);
-    for (std::int64_t step = 0; step <= steps; ++step) {
+    for (std::int64_t step = 0; step < steps; ++step) {
       CHECK(
           schedule_factor(parse_schedule(name), step, steps, fixture.at("warmup").get<double>()) ==
           doctest::Approx(factors.at(static_cast<std::size_t>(step)).get<double>()).epsilon(1e-12));
     }
   }
   CHECK_THROWS_AS(parse_schedule("cosin"), core::ConfigError);
+}
+
+TEST_CASE("schedule_factor: every step of every schedule moves something, the only one in full") {
+  for (const Schedule schedule : {Schedule::Constant, Schedule::Linear, Schedule::Cosine}) {
+    for (const double warmup : {0.0, 0.06, 0.5, 1.0}) {
+      CHECK(schedule_factor(schedule, 0, 1, warmup) == 1.0);
+      for (std::int64_t total = 2; total <= 40; ++total) {
+        double most = 0.0;
+        for (std::int64_t step = 0; step < total; ++step) {
+          CAPTURE(step);
+          CAPTURE(total);
+          CAPTURE(warmup);
+          const double factor = schedule_factor(schedule, step, total, warmup);
+          CHECK(factor > 0.0);
+          CHECK(factor <= 1.0);
+          most = std::max(most, factor);
+        }
+        CHECK(most == 1.0);
+      }
+    }
+  }
+  CHECK_THROWS_AS(schedule_factor(Schedule::Linear, 3, 3, 0.0), core::InvalidArgument);
 }
 
 TEST_CASE("AdamW: a saved state goes on with the same bits") {

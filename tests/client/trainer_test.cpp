@@ -1,5 +1,7 @@
 #include "client/trainer.h"
 
+#include <cmath>
+
 #include <ATen/Functions.h>
 #include <doctest/doctest.h>
 
@@ -7,6 +9,7 @@
 #include "client/evaluator.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "tensors/zero_update.h"
 #include "tests/adapters/toy_model.h"
 #include "tests/pretend_device.h"
 #include "toy_examples.h"
@@ -42,6 +45,8 @@ struct Setup {
   Examples examples = test::toy_examples(1, 30);
   std::string client = "c";
   bool common_start = false;
+  std::uint64_t round = 1;
+  std::uint64_t rounds = 0;
 
   LocalResult run(const TrainHooks& hooks = {}) {
     return train_locally({.model = model,
@@ -49,7 +54,8 @@ struct Setup {
                           .training = training,
                           .examples = examples,
                           .seed = 7,
-                          .round = 1,
+                          .round = round,
+                          .rounds = rounds,
                           .client = client,
                           .common_start = common_start},
                          hooks)
@@ -232,10 +238,84 @@ TEST_CASE("num_steps: epochs, accumulation and max_steps") {
   CHECK_THROWS_AS(num_steps(training, 30), core::InvalidArgument);
 }
 
+/// From B = 0 Adam's first step moves every entry by the learning rate.
+double first_rate(const LocalResult& result, const core::TrainingConfig& training) {
+  const double scale = training.alpha / static_cast<double>(training.rank);
+  return result.update.modules.begin()->second.b.abs().max().item<double>() / scale;
+}
+
+TEST_CASE("train: a client of one text and one step learns with the default schedule") {
+  const core::TrainingConfig defaults;
+  for (const std::int64_t num_examples : {1, 4, 16}) {
+    CAPTURE(num_examples);
+    Setup setup;
+    setup.training.schedule = defaults.schedule;
+    setup.training.warmup = defaults.warmup;
+    setup.training.schedule_over = defaults.schedule_over;
+    setup.training.batch_size = 16;
+    setup.training.epochs = 1;
+    setup.examples = test::toy_examples(1, num_examples);
+    setup.rounds = 3;
+    const LocalResult result = setup.run();
+    CHECK(result.num_steps == 1);
+    CHECK(first_rate(result, setup.training) > 0.4 * setup.training.learning_rate);
+    CHECK_FALSE(tensors::moves_nothing(result.update));
+  }
+}
+
+TEST_CASE("train: the schedule spans the round, or the whole federation") {
+  Setup setup;
+  setup.training.max_steps = 1;
+  setup.training.warmup = 0.25;
+  setup.rounds = 4;
+  const std::vector<double> over_federation = {0.5, 1.0, 2.0 / 3.0, 1.0 / 3.0};
+  for (std::uint64_t round = 1; round <= 4; ++round) {
+    CAPTURE(round);
+    setup.round = round;
+    setup.training.schedule_over = "round";
+    CHECK(first_rate(setup.run(), setup.training) == doctest::Approx(1e-2).epsilon(1e-3));
+    setup.training.schedule_over = "federation";
+    CHECK(first_rate(setup.run(), setup.training) ==
+          doctest::Approx(1e-2 * over_federation[round - 1]).epsilon(1e-3));
+  }
+  setup.rounds = 0;  // unknown: each round by itself
+  CHECK(first_rate(setup.run(), setup.training) == doctest::Approx(1e-2).epsilon(1e-3));
+}
+
+TEST_CASE("train: rank_scaling changes the adapter's rate or scale by its rank, never the head's") {
+  Setup setup;
+  setup.training.max_steps = 1;
+  setup.training.alpha = 4.0;
+  for (const std::int64_t rank : {2, 8, 10}) {
+    CAPTURE(rank);
+    setup.training.rank = rank;
+    const auto rate = [&](const char* scaling) {
+      setup.training.rank_scaling = scaling;
+      const LocalResult result = setup.run();
+      const at::Tensor& head = result.update.dense.at("classifier.weight");
+      CHECK(head.abs().max().item<double>() == doctest::Approx(1e-2).epsilon(1e-3));
+      return first_rate(result, setup.training);
+    };
+    const auto r = static_cast<double>(rank);
+    CHECK(rate("none") == doctest::Approx(1e-2).epsilon(1e-3));
+    CHECK(rate("rate") == doctest::Approx(1e-2 * std::sqrt(8.0 / r)).epsilon(1e-3));
+    CHECK(rate("rslora") == doctest::Approx(1e-2 * std::sqrt(r)).epsilon(1e-3));
+  }
+  const LocalResult scaled = setup.run();
+  setup.training.method = "rslora";  // is scaled by itself, not twice
+  CHECK(equal(setup.run().update, scaled.update));
+}
+
+TEST_CASE("train: steps that float32 loses give an update of zeros") {
+  Setup setup;
+  setup.training.learning_rate = 1e-30;
+  CHECK(tensors::moves_nothing(setup.run().update));
+}
+
 TEST_CASE("train: Replace continues from the published factors; a common start is common") {
   Setup setup;
   setup.training.max_steps = 1;
-  setup.training.warmup = 1.0;  // a learning rate of 0: what comes out is the start
+  setup.training.learning_rate = 1e-30;  // lost in float32: what comes out is the start
   setup.common_start = true;
   const LocalResult mine = setup.run();
   setup.client = "other";

@@ -10,7 +10,16 @@ import torch
 from transformers import get_scheduler
 
 OUT = pathlib.Path(__file__).parent.parent / "adapters" / "fixtures" / "optimizer.json"
-STEPS, MAX_NORM, RATE, WARMUP = 20, 1.5, 3e-3, 0.12
+STEPS, MAX_NORM, RATE, WARMUP = 20, 1.5, 3e-3, 0.12  # warm-up: 3 steps
+
+
+def scheduler_of(name, optimizer):
+    """transformers' with one more step, without its first one (rate 0)."""
+    hf = "constant_with_warmup" if name == "constant" else name
+    scheduler = get_scheduler(hf, optimizer, num_warmup_steps=3 + 1, num_training_steps=STEPS + 1)
+    optimizer.step()
+    scheduler.step()
+    return scheduler
 
 
 def adamw():
@@ -20,7 +29,7 @@ def adamw():
     optimizer = torch.optim.AdamW(
         [{"params": [params[0]], "weight_decay": 0.1}, {"params": [params[1]], "weight_decay": 0.0}],
         lr=RATE)
-    scheduler = get_scheduler("linear", optimizer, num_warmup_steps=3, num_training_steps=STEPS)
+    scheduler = scheduler_of("linear", optimizer)
     grads, values, norms = [], [], []
     for _ in range(STEPS):
         raw = [torch.randn_like(p) for p in params]
@@ -37,10 +46,9 @@ def adamw():
 
 def schedule(name):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    hf = "constant_with_warmup" if name == "constant" else name
-    scheduler = get_scheduler(hf, optimizer, num_warmup_steps=3, num_training_steps=STEPS)
+    scheduler = scheduler_of(name, optimizer)
     factors = []
-    for _ in range(STEPS + 1):
+    for _ in range(STEPS):
         factors.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
