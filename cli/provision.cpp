@@ -1,5 +1,9 @@
 #include "cli/provision.h"
 
+#include <map>
+
+#include <unistd.h>
+
 #include "adapters/registry.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
@@ -41,14 +45,50 @@ std::string bind_address(const ProvisionOptions& options) {
   return "tcp://*:" + address.port;
 }
 
-class Provisioner {
+/// A folder that takes its final name at the end, and is gone if that is never reached.
+class Staging {
  public:
-  Provisioner(core::Config config, const ProvisionOptions& options)
-      : config_(std::move(config)), options_(options), listed_(core::list_clients(config_)) {}
+  explicit Staging(fs::path target) : target_(std::move(target)), folder_(target_) {
+    folder_ += ".part-" + std::to_string(::getpid());
+    fs::remove_all(folder_);
+  }
+  ~Staging() {
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+  Staging(const Staging&) = delete;
+  Staging& operator=(const Staging&) = delete;
 
-  std::vector<fs::path> run();
+  const fs::path& folder() const { return folder_; }
+  void commit() {
+    std::error_code error;
+    fs::rename(folder_, target_, error);
+    if (error) throw core::IoError(target_.string() + ": cannot make: " + error.message());
+  }
 
  private:
+  fs::path target_;
+  fs::path folder_;
+};
+
+class Provisioner {
+ public:
+  /// @param known  of an earlier run of the command in `out`; empty: a new federation
+  Provisioner(core::Config config, const ProvisionOptions& options, fs::path out,
+              crypto::Roster known)
+      : config_(std::move(config)),
+        options_(options),
+        out_(std::move(out)),
+        known_(std::move(known)),
+        listed_(core::list_clients(config_)) {}
+
+  /// @return the parties' names
+  std::vector<std::string> run();
+
+ private:
+  void resolve_labels();
+  std::map<std::string, client::Records> shards() const;
+  crypto::PublicIdentity identity_of(const std::string& name);
   void add_party(const std::string& name, const core::TrainingConfig& training, crypto::Role role,
                  std::int64_t num_examples);
   void write_client(const core::ListedClient& listed, const client::Records& examples,
@@ -57,39 +97,32 @@ class Provisioner {
 
   core::Config config_;
   const ProvisionOptions& options_;
+  fs::path out_;
+  crypto::Roster known_;
   std::vector<core::ListedClient> listed_;
-  crypto::Identity coordinator_;
   crypto::Roster roster_;
-  std::vector<fs::path> folders_;
+  std::vector<std::string> parties_;
 };
 
-std::vector<fs::path> Provisioner::run() {
+std::vector<std::string> Provisioner::run() {
   bind_address(options_);  // refused before anything is made
-  if (fs::exists(options_.out) && !fs::is_empty(options_.out)) {
-    throw core::ConfigError(
-        options_.out.string() +
-        ": already holds files, and keys are never overwritten; choose another --out");
-  }
   client::check_methods(config_);
-  const client::Records train = client::load_train(config_);
-  if (config_.model.task == "classification") {
-    config_.data.labels = data::resolve_labels(config_.data).names();
-  }
+  resolve_labels();
   const client::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();
-  config_.model.path = fs::absolute(config_.model.path);
 
-  coordinator_ = crypto::generate_identity(kCoordinatorName);
-  folders_.push_back(make_folder(options_.out / kCoordinatorName));
-  crypto::save_identity(coordinator_, folders_.front() / "keys");
-  std::vector<std::string> names;
-  for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
-  const auto shards = client::split(config_, train, names);
+  parties_.emplace_back(kCoordinatorName);
+  const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";
+  if (!options_.update) {
+    crypto::save_identity(crypto::generate_identity(kCoordinatorName), keys);
+  }
+  const auto shares = shards();
   for (const core::ListedClient& listed : listed_) {
-    const client::Records& shard = shards.at(listed.name);
-    add_party(listed.name, listed.training, crypto::Role::Train,
-              static_cast<std::int64_t>(shard.size()));
-    write_client(listed, shard, /*evaluates=*/false);
+    const auto share = shares.find(listed.name);
+    const auto num_examples = share == shares.end() ? 0 : std::ssize(share->second);
+    add_party(listed.name, listed.training, crypto::Role::Train, num_examples);
+    write_client(listed, share == shares.end() ? client::Records{} : share->second,
+                 /*evaluates=*/false);
   }
   if (!config_.data.test.empty()) {
     add_party(core::kEvaluatorName, config_.training, crypto::Role::Evaluate, 0);
@@ -97,35 +130,67 @@ std::vector<fs::path> Provisioner::run() {
                  client::load_test(config_), /*evaluates=*/true);
   }
   write_coordinator(workbench);
-  return folders_;
+  return parties_;
+}
+
+void Provisioner::resolve_labels() {
+  if (config_.model.task != "classification") return;
+  if (config_.data.train.empty() && config_.data.labels.empty()) {
+    throw core::config_error(config_, "data.labels",
+                             "is missing, and without data.train no text tells the classes; list "
+                             "them in the order of their ids, e.g. labels = [\"no\", \"yes\"]");
+  }
+  config_.data.labels = data::resolve_labels(config_.data).names();
+}
+
+/// Each client's share of data.train; empty where the clients bring their own.
+std::map<std::string, client::Records> Provisioner::shards() const {
+  if (config_.data.train.empty()) return {};
+  std::vector<std::string> names;
+  for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
+  return client::split(config_, client::load_train(config_), names);
+}
+
+/// What others know of the party, whose secret keys may have left this machine long ago.
+crypto::PublicIdentity Provisioner::identity_of(const std::string& name) {
+  if (const auto found = known_.clients.find(name); found != known_.clients.end()) {
+    return found->second.identity;
+  }
+  const crypto::Identity identity = crypto::generate_identity(name);
+  crypto::save_identity(identity, out_ / name / "keys");
+  return identity.public_part;
 }
 
 void Provisioner::add_party(const std::string& name, const core::TrainingConfig& training,
                             crypto::Role role, std::int64_t num_examples) {
-  const fs::path folder = make_folder(options_.out / name);
-  folders_.push_back(folder);
-  const crypto::Identity identity = crypto::generate_identity(name);
-  crypto::save_identity(identity, folder / "keys");
-  roster_.clients[name] = {.identity = identity.public_part,
-                           .role = role,
-                           .max_rank = role == crypto::Role::Train
-                                           ? adapters::export_rank(adapters::spec_of(training))
-                                           : 0,
-                           .max_examples = num_examples};
+  const fs::path folder = make_folder(out_ / name);
+  parties_.push_back(name);
+  crypto::RosterEntry entry{.role = role, .max_examples = num_examples};
+  const bool is_known = known_.clients.contains(name);
+  if (is_known) entry = known_.clients.at(name);
+  entry.identity = identity_of(name);
+  entry.role = role;
+  entry.max_rank =
+      role == crypto::Role::Train ? adapters::export_rank(adapters::spec_of(training)) : 0;
+  roster_.clients[name] = std::move(entry);
   const std::string known = std::string(kCoordinatorName) + ".pub";
-  fs::copy_file(folders_.front() / "keys" / known, folder / "keys" / known);
+  fs::copy_file(out_ / kCoordinatorName / "keys" / known, folder / "keys" / known,
+                fs::copy_options::overwrite_existing);
 }
 
 void Provisioner::write_client(const core::ListedClient& listed, const client::Records& examples,
                                bool evaluates) {
   const std::string& name = listed.name;
-  const fs::path folder = options_.out / name;
+  const fs::path folder = out_ / name;
   core::Config config = config_;
   config.clients.clear();
   config.training = listed.training;
   config.model.quantization = listed.quantization;
   const std::string file = evaluates ? "test.jsonl" : "train.jsonl";
-  data::write_jsonl(folder / file, examples, client::record_fields(config_));
+  const bool has_own = !evaluates && config_.data.train.empty();
+  if (!has_own && !fs::exists(folder / file)) {
+    data::write_jsonl(folder / file, examples, client::record_fields(config_));
+  }
   config.data.train = evaluates ? "" : file;
   config.data.test = evaluates ? file : "";
   config.data.max_test_examples = 0;
@@ -134,15 +199,17 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
                      .coordinator_key = std::string("keys/") + kCoordinatorName + ".pub",
                      .allow = {}};
   config.output.dir = "run";
+  if (!options_.model_path.empty()) config.model.path = options_.model_path;
   if (options_.copy_model) {
-    fs::copy(config_.model.path, folder / "model", fs::copy_options::recursive);
+    fs::copy(config_.model.path, folder / "model",
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
     config.model.path = "model";
   }
   write_text(folder / "client.toml", core::to_toml(config));
 }
 
 void Provisioner::write_coordinator(const client::Workbench& workbench) {
-  const fs::path& folder = folders_.front();
+  const fs::path folder = out_ / kCoordinatorName;
   crypto::save_roster(roster_, folder / "roster.toml");
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
@@ -163,7 +230,29 @@ void Provisioner::write_coordinator(const client::Workbench& workbench) {
 }  // namespace
 
 std::vector<fs::path> provision(core::Config config, const ProvisionOptions& options) {
-  return Provisioner(std::move(config), options).run();
+  const fs::path roster = options.out / kCoordinatorName / "roster.toml";
+  const bool is_new = !fs::exists(options.out) || fs::is_empty(options.out);
+  if (options.update && !fs::exists(roster)) {
+    throw core::ConfigError("--update: " + roster.string() +
+                            ": no such file; name the folder that `drystone provision` made");
+  }
+  if (!options.update && !is_new) {
+    throw core::ConfigError(options.out.string() +
+                            ": already holds files; write its configurations anew by --update, "
+                            "which keeps keys and data, or choose another --out");
+  }
+  std::vector<std::string> parties;
+  if (options.update) {
+    parties =
+        Provisioner(std::move(config), options, options.out, crypto::load_roster(roster)).run();
+  } else {
+    Staging staging(options.out.lexically_normal());
+    parties = Provisioner(std::move(config), options, staging.folder(), {}).run();
+    staging.commit();
+  }
+  std::vector<fs::path> folders;
+  for (const std::string& party : parties) folders.push_back(options.out / party);
+  return folders;
 }
 
 }  // namespace drystone::cli

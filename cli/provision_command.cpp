@@ -19,13 +19,19 @@ struct Options {
 };
 
 int run(const Options& options) {
-  const auto folders =
-      provision(core::load_config(options.config, options.overrides), options.provision);
+  const core::Config config = core::load_config(options.config, options.overrides);
+  const auto folders = provision(config, options.provision);
   std::printf("Copy each folder to its party's machine, then there:\n");
   for (const auto& folder : folders) {
     const bool is_server = folder.filename() == "coordinator";
     std::printf("  %s  %s.toml\n", folder.c_str(),
                 is_server ? "drystone-coordinator coordinator" : "drystone-client client");
+  }
+  if (config.data.train.empty()) {
+    std::printf(
+        "Each client reads train.jsonl in its folder, which you put there; "
+        "max_examples in\ncoordinator/roster.toml caps how many examples it may count for "
+        "(0: any number).\n");
   }
   return core::kDone;
 }
@@ -43,8 +49,15 @@ Command add_provision(CLI::App& app) {
   app.add_option("--bind", provision.bind,
                  "What the coordinator binds to (default: --address where its host is a number or "
                  "localhost, otherwise its port on all interfaces)");
-  app.add_flag("--copy-model", provision.copy_model,
-               "Put the base model into every client's folder");
+  auto* copy = app.add_flag("--copy-model", provision.copy_model,
+                            "Put the base model into every client's folder");
+  app.add_option("--model-path", provision.model_path,
+                 "Where the model lies on the clients' machines, absolute or relative to a "
+                 "client's folder (default: as on this machine)")
+      ->excludes(copy);
+  app.add_flag("--update", provision.update,
+               "Write the configurations in --out anew; keys, data and roster limits stay, new "
+               "parties are added");
   app.add_option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
   return [options](const core::CommonOptions&, const std::stop_token&) {
     core::keep_files_private();

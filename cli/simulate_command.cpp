@@ -1,5 +1,6 @@
 // drystone simulate: a whole federation in one process.
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -27,6 +28,29 @@ struct Options {
   bool resume = false;
 };
 
+bool holds_run(const fs::path& dir) { return fs::exists(dir / "state" / "state.sqlite"); }
+
+/// DIR, DIR-2, DIR-3, …: the n-th run of one configuration.
+fs::path numbered(const fs::path& dir, int number) {
+  return number == 1 ? dir : fs::path(dir.string() + "-" + std::to_string(number));
+}
+
+/// Every run has a folder of its own: without --out a further one is DIR-2, DIR-3, …, and --resume
+/// means the last of them.
+fs::path choose_folder(const Options& options, const fs::path& dir) {
+  if (!options.out.empty()) {
+    if (holds_run(dir) && !options.resume) {
+      throw core::ConfigError(dir.string() +
+                              ": holds an earlier run; go on with it by --resume, or "
+                              "choose another folder by --out");
+    }
+    return dir;
+  }
+  int next = 1;
+  while (holds_run(numbered(dir, next))) ++next;
+  return numbered(dir, options.resume ? std::max(next - 1, 1) : next);
+}
+
 int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
   std::vector<std::string> overrides = options.overrides;
   if (!options.memory_limit.empty()) {
@@ -35,13 +59,8 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   core::Config config = core::load_config(options.config, overrides);
   if (!options.out.empty()) config.output.dir = options.out;
   if (common.threads > 0) config.simulation.workers = common.threads;
+  config.output.dir = choose_folder(options, config.output.dir);
   const fs::path dir = config.output.dir;
-  const bool has_state = fs::exists(dir / "state" / "state.sqlite");
-  if (has_state && !options.resume) {
-    throw core::ConfigError(dir.string() +
-                            ": holds an earlier run; go on with it by --resume, or "
-                            "choose another folder by --out");
-  }
   fs::create_directories(dir);
   core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");
   core::ProgressBoard board;
@@ -50,7 +69,9 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   const auto outcome = simulation::simulate(
       config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
   if (outcome.failure) throw core::Error(*outcome.failure);
-  if (!outcome.stopped) std::printf("\n%s", coordinator::results_table(outcome.report).c_str());
+  if (!outcome.stopped) {
+    std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(), dir.c_str());
+  }
   return core::kDone;
 }
 
@@ -59,7 +80,8 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
 Command add_simulate(CLI::App& app) {
   auto options = std::make_shared<Options>();
   app.add_option("CONFIG", options->config, "The federation's configuration")->required();
-  app.add_option("--out", options->out, "Run folder (default: output.dir)");
+  app.add_option("--out", options->out,
+                 "Run folder (default: output.dir, or output.dir-2, -3, … where that holds a run)");
   app.add_option("--set", options->overrides,
                  "KEY=VALUE that replaces a key of the file, e.g. "
                  "federation.rounds=5");
@@ -68,7 +90,8 @@ Command add_simulate(CLI::App& app) {
          "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
          "layers again, trains fewer clients at a time")
       ->type_name("SIZE");
-  app.add_flag("--resume", options->resume, "Go on with the run in the folder");
+  app.add_flag("--resume", options->resume,
+               "Go on with the run in --out, or with the last one in output.dir");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     core::keep_files_private();
     return run(*options, common, stop);

@@ -56,7 +56,7 @@ std::shared_ptr<const GlobalState> GlobalState::pristine(models::Model& model,
   return state;
 }
 
-std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wire::PublishMode mode,
+std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, core::PublishMode mode,
                                                       const tensors::FactorSet& published) const {
   core::require(static_cast<std::int64_t>(version) == version_ + 1,
                 "GlobalState: version " + std::to_string(version) + " does not follow version " +
@@ -67,7 +67,7 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, wir
   const at::NoGradGuard no_grad;
   const std::shared_ptr<GlobalState> next(new GlobalState(*this));
   next->version_ = static_cast<std::int64_t>(version);
-  if (mode == wire::PublishMode::Replace) {
+  if (mode == core::PublishMode::Replace) {
     next->weights_ = pristine_;
     next->sides_.clear();
     next->start_ = split.shared.modules;

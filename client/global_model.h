@@ -9,10 +9,10 @@
 #include <ATen/core/Tensor.h>
 
 #include "client/member_state.h"
+#include "core/publish_mode.h"
 #include "models/model.h"
 #include "tensors/factors.h"
 #include "tensors/pruning.h"
-#include "wire/messages.h"
 
 namespace drystone::client {
 
@@ -48,7 +48,7 @@ class GlobalState {
   /// @throws core::InvalidArgument  a version out of order, an unknown module or dense part, or a
   ///                                shape that differs
   /// Costs one [out, in] copy and one product for each touched module in Add mode, nothing else.
-  std::shared_ptr<const GlobalState> apply(std::uint64_t version, wire::PublishMode mode,
+  std::shared_ptr<const GlobalState> apply(std::uint64_t version, core::PublishMode mode,
                                            const tensors::FactorSet& published) const;
 
   /// The members that published versions hold; empty: there is one model, W.

@@ -17,7 +17,8 @@ install(EXPORT drystone NAMESPACE drystone:: FILE drystone-targets.cmake
 
 get_target_property(drystone_programs drystone_programs MANUALLY_ADDED_DEPENDENCIES)
 if(drystone_programs)
-  set_target_properties(${drystone_programs} PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+  # CMake leaves out link paths within the source folder, where .venv lies.
+  set_target_properties(${drystone_programs} PROPERTIES INSTALL_RPATH "${DRYSTONE_TORCH_LIB}")
   install(TARGETS ${drystone_programs} RUNTIME)
 endif()
 

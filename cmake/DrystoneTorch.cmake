@@ -25,6 +25,7 @@ if(NOT TARGET drystone::torch)
   set(DRYSTONE_TORCH_VERSION ${PACKAGE_VERSION})
   unset(PACKAGE_VERSION)
   cmake_path(SET drystone_torch_root NORMALIZE ${DRYSTONE_TORCH_CMAKE}/../../..)
+  set(DRYSTONE_TORCH_LIB ${drystone_torch_root}lib)
   message(STATUS "LibTorch ${DRYSTONE_TORCH_VERSION} in ${drystone_torch_root}")
   if(DRYSTONE_TORCH_VERSION VERSION_LESS DRYSTONE_TORCH_MINIMUM)
     message(FATAL_ERROR "LibTorch ${DRYSTONE_TORCH_VERSION} is too old: "

@@ -17,6 +17,8 @@ set(uses_cli simulation)
 set(folders core crypto wire tensors data models adapters aggregation client coordinator simulation
             cli)
 set(torch_free core crypto wire)
+# What the engine leaves out of client (client/CMakeLists.txt); the rest must do without a network.
+set(networked "^client/(client_memory|contract|federated_data|initial_version|job|main|runtime|session|workbench)[.]")
 
 set(num_includes 0)
 set(violations)
@@ -40,6 +42,8 @@ foreach(folder IN LISTS folders)
         set(used ${CMAKE_MATCH_1})
         if(used MATCHES "${private}" OR (used IN_LIST folders AND NOT used IN_LIST allowed_${folder}))
           set(wrong "${folder} may not use ${used}")
+        elseif(file MATCHES "^client/" AND NOT file MATCHES "${networked}" AND used MATCHES "^(wire|crypto)$")
+          set(wrong "the engine is built and installed without ${used}: see client/CMakeLists.txt")
         elseif(NOT used IN_LIST folders)
           set(wrong "${used} is no folder of ours: third-party headers go in <>")
         endif()

@@ -39,8 +39,8 @@ void read_model(TableReader section, ModelConfig& model) {
   const bool is_hex = model.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
   if (!model.sha256.empty() && (model.sha256.size() != 64 || !is_hex)) {
     section.fail("sha256", "must be 64 lower-case hexadecimal digits, not " + quote(model.sha256) +
-                               "; copy the value that sha256sum prints for "
-                               "model.safetensors, or remove the key");
+                               "; in model.path `cat config.json *.safetensors | sha256sum` "
+                               "prints it; or remove the key");
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "core/bytes.h"
 #include "core/expected.h"
+#include "core/publish_mode.h"
 #include "crypto/identity.h"
 
 namespace drystone::wire {
@@ -60,10 +61,7 @@ struct UpdateManifest {
   std::uint64_t num_passes = 0;  ///< over a micro-batch, forward and backward
 };
 
-enum class PublishMode : std::uint8_t {
-  Add,      ///< factors are added to what went before (stacking)
-  Replace,  ///< factors replace all earlier ones (averaging rules); dense parts still add
-};
+using core::PublishMode;
 
 /// One published version (domain "version", context: zero digest).
 struct VersionManifest {

@@ -157,8 +157,8 @@ TEST_CASE("configuration: values out of range") {
        "bad.toml:2: aggregation.compaction: takes one bound; write {tolerance = 1e-3} or {rank = "
        "64}"},
       {"[model]\nsha256 = \"abc\"",
-       R"(bad.toml:2: model.sha256: must be 64 lower-case hexadecimal digits, not "abc"; copy the )"
-       R"(value that sha256sum prints for model.safetensors, or remove the key)"},
+       R"(bad.toml:2: model.sha256: must be 64 lower-case hexadecimal digits, not "abc"; in )"
+       R"(model.path `cat config.json *.safetensors | sha256sum` prints it; or remove the key)"},
       {"[model]\npath = \"\"",
        "bad.toml:2: model.path: is an empty path; write a path or remove the key"},
       {"[security]\ncoordinator = \"host:5570\"",

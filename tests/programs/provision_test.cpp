@@ -1,0 +1,122 @@
+// drystone provision: keys that outlive a configuration, data that stays where it is, models that lie
+// elsewhere.
+
+#include <map>
+
+#include <doctest/doctest.h>
+
+#include "core/files.h"
+#include "tests/programs/process.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+using test::Process;
+namespace fs = std::filesystem;
+
+namespace {
+
+class Provisioning {
+ public:
+  explicit Provisioning(const test::TinyFederation& tiny) : tiny_(tiny) {}
+
+  /// @return what the command said
+  std::string run(std::vector<std::string> arguments, int status = 0) {
+    arguments.insert(arguments.begin(), {"provision", tiny_.config_file(), "--out", out()});
+    Process process("drystone", arguments, tiny_.path() / ("log-" + std::to_string(++number_)));
+    CHECK_MESSAGE(process.wait() == status, process.output());
+    return process.output();
+  }
+  fs::path out() const { return tiny_.path() / "parties"; }
+  std::string text(const fs::path& file) const {
+    return core::read_text_file(out() / file, 1 << 20);
+  }
+  bool says(const fs::path& file, const std::string& line) const {
+    return text(file).find(line + "\n") != std::string::npos;
+  }
+
+ private:
+  const test::TinyFederation& tiny_;
+  int number_ = 0;
+};
+
+/// Every file below `folder` with its content.
+std::map<fs::path, std::string> files_of(const fs::path& folder) {
+  std::map<fs::path, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    files[entry.path().lexically_relative(folder)] = core::read_text_file(entry.path(), 1 << 24);
+  }
+  return files;
+}
+
+}  // namespace
+
+TEST_CASE("provision --update: one changed value, and every key and text stays") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  fs::remove(provisioning.out() / "client-2/keys/client-2.key");  // copied to its machine, and gone
+  auto before = files_of(provisioning.out());
+  provisioning.run({"--update", "--set", "training.learning_rate=3e-3"});
+  auto after = files_of(provisioning.out());
+  CHECK(before.size() == after.size());
+  for (const auto& [file, content] : before) {
+    CAPTURE(file);
+    if (file.extension() != ".toml" || file.filename() == "roster.toml") {
+      CHECK(after[file] == content);
+    } else {
+      CHECK(after[file].find("learning_rate = 0.003\n") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("provision --update: a new party gets keys, the roster's limits stay") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--set", "data.partition=iid"});
+  std::string roster = provisioning.text("coordinator/roster.toml");
+  const std::size_t at = roster.find("max_examples = 30");
+  REQUIRE(at != std::string::npos);
+  roster.replace(at, 17, "max_examples = 77");
+  core::write_file_atomic(provisioning.out() / "coordinator/roster.toml", core::as_bytes(roster));
+  provisioning.run({"--update", "--set", "data.partition=iid", "--set", "clients.1.count=3"});
+  CHECK(provisioning.says("coordinator/roster.toml", "max_examples = 77"));
+  CHECK(provisioning.says("coordinator/roster.toml", "name = \"client-5\""));
+  CHECK(fs::exists(provisioning.out() / "client-5/keys/client-5.key"));
+}
+
+TEST_CASE("provision: without central data the clients bring theirs") {
+  const test::TinyFederation tiny;
+  std::string config = core::read_text_file(tiny.config_file(), 1 << 20);
+  const std::string train = "train = \"train.jsonl\"\n";
+  config.erase(config.find(train), train.size());
+  core::write_file_atomic(tiny.config_file(), core::as_bytes(config));
+  Provisioning provisioning(tiny);
+  CHECK(provisioning.run({}, 2).find("data.labels") != std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out()));
+  const std::string said =
+      provisioning.run({"--set", "data.labels=[\"class-0\", \"class-1\", \"class-2\"]"});
+  CHECK(said.find("max_examples") != std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out() / "client-1/train.jsonl"));
+  CHECK(provisioning.says("client-1/client.toml", "train = \"train.jsonl\""));
+}
+
+TEST_CASE("provision: the model lies where the clients' machines have it") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--model-path", "../models/tiny"});
+  CHECK(provisioning.says("client-1/client.toml", "path = \"../models/tiny\""));
+  provisioning.run({"--update", "--copy-model"});
+  CHECK(provisioning.says("client-1/client.toml", "path = \"model\""));
+  CHECK(fs::exists(provisioning.out() / "client-1/model/model.safetensors"));
+}
+
+TEST_CASE("provision: what fails leaves nothing behind") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--set", "data.label_field=topic"}, 2);
+  for (const auto& entry : fs::directory_iterator(tiny.path())) {
+    CHECK(entry.path().filename().string().find("parties") == std::string::npos);
+  }
+  CHECK(provisioning.run({"--update"}, 2).find("roster.toml") != std::string::npos);
+}
