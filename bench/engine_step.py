@@ -10,6 +10,8 @@ there; transformers takes flash_attn where it is installed and the precision is 
 PyTorch's fused attention. The two take turns in processes of their own, so that both meet the same
 machine; medians over the turns. "fixed": rows of 128 tokens; "spread": lengths as instruction data has them, which
 transformers pads to the longest.
+Processor and the instruction sets that each side's libraries say they used are printed with the table:
+the ratio holds for that processor alone.
 "of peak": floating-point operations that the step cannot do without (see `operations`), by its time
 and by the speed of large products just before it.
 """
@@ -152,6 +154,31 @@ def run(command):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def processor():
+    with open("/proc/cpuinfo") as file:
+        fields = dict(line.split(":", 1) for line in file if ":" in line)
+    fields = {key.strip(): text.strip() for key, text in fields.items()}
+    flags = fields.get("flags", "").split()
+    level = next((name for name in ("amx_bf16", "avx512f", "avx2") if name in flags), "neither AVX2")
+    return (f"{fields.get('model name', '?')} (family {fields.get('cpu family', '?')}, model "
+            f"{fields.get('model', '?')}), offers {level}")
+
+
+def instruction_sets(command):
+    """What the two product libraries of a process say that they run on, and how often each was
+    called: MKL's and oneDNN's own verbose lines."""
+    verbose = dict(os.environ, MKL_VERBOSE="1", ONEDNN_VERBOSE="2")
+    done = subprocess.run(command, capture_output=True, text=True, env=verbose)
+    lines = (done.stdout + done.stderr).splitlines()
+    mkl = next((line for line in lines if line.startswith("MKL_VERBOSE") and "for" in line), "")
+    isa = next((line.split("isa:")[1] for line in lines if ",isa:" in line), "")
+    mkl_calls = sum("GEMM" in line for line in lines if line.startswith("MKL_VERBOSE"))
+    dnn_calls = sum(",exec," in line and "matmul" in line for line in lines)
+    mkl = mkl.split(" for ", 1)[1].split(", Lnx")[0] if mkl else "not called"
+    return (f"MKL: {mkl_calls} products on [{mkl}]; oneDNN: {dnn_calls} products on "
+            f"[{isa or 'not called'}]")
+
+
 def drystone_command(program, row):
     task = "classification" if row["family"] == "roberta" else "causal-lm"
     lengths = ",".join(map(str, row["lengths"]))
@@ -202,11 +229,18 @@ def main():
     if arguments.peft_turn:
         print(json.dumps(peft_turn(json.loads(arguments.peft_turn))))
         return
+    print(f"{processor()}; one thread\n")
     print("| shape | rows | lengths | adapters | rank | PEFT ms | Drystone ms | speed | of peak "
           "| PEFT MB | Drystone MB | memory | PEFT anon. | Drystone anon. | anon. |\n"
           "|---|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     with tempfile.TemporaryDirectory() as folder:
+        used = None
         for row in rows_of(arguments, folder):
+            if used is None:  # of the first row; the others differ in shapes alone
+                once = dict(row, steps=1)
+                peft_command = [sys.executable, __file__, "--peft-turn", json.dumps(once)]
+                used = [instruction_sets(peft_command),
+                        instruction_sets(drystone_command(arguments.program, once))]
             peft, ours, gflops = [], [], []
             for _ in range(arguments.turns):
                 operand = row["precision"].removesuffix("-model")
@@ -224,6 +258,7 @@ def main():
                   f"| {row['rank']} | {ms[0]:.0f} | {ms[1]:.0f} | {ms[0] / ms[1]:.2f} "
                   f"| {100 * share:.0f} % | {mb[0]:.0f} | {mb[1]:.0f} | {mb[1] / mb[0]:.2f} "
                   f"| {anon[0]:.0f} | {anon[1]:.0f} | {anon[1] / anon[0]:.2f} |", flush=True)
+    print(f"\nPEFT: {used[0]}\nDrystone: {used[1]}")
 
 
 if __name__ == "__main__":

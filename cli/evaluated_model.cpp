@@ -26,7 +26,7 @@ void adapt(models::Model& model, const std::filesystem::path& adapter_folder) {
   published.modules = std::move(adapter.modules);
   for (auto& [name, tensor] : adapter.dense) published.dense[name] = std::move(tensor);
   try {
-    pristine->apply(0, wire::PublishMode::Add, published)->install_for_evaluation(model);
+    pristine->apply(0, core::PublishMode::Add, published)->install_for_evaluation(model);
   } catch (const core::InvalidArgument& error) {
     throw core::ConfigError(adapter_folder.string() + ": does not fit the model: " + error.what());
   }

@@ -124,7 +124,7 @@ std::unique_ptr<models::Model> load(const Options& options, const core::CommonOp
                             "); generation needs an adapter of a causal language model");
   }
   client::GlobalState::pristine(*model)
-      ->apply(0, wire::PublishMode::Add, adapter)
+      ->apply(0, core::PublishMode::Add, adapter)
       ->install_for_evaluation(*model);
   apply_masks_beside(*model, options.adapter);
   return model;

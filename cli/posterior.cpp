@@ -100,7 +100,7 @@ PosteriorModel::PosteriorModel(models::Model& model, const PosteriorFolder& fold
   const client::GlobalStatePtr pristine = client::GlobalState::pristine(model);
   tensors::FactorSet version{.modules = {}, .dense = pristine->dense()};
   for (const auto& [name, tensor] : folder.head) version.dense[name] = tensor;
-  pristine->apply(0, wire::PublishMode::Add, version)->install_for_evaluation(model);
+  pristine->apply(0, core::PublishMode::Add, version)->install_for_evaluation(model);
   linearised_ = std::make_unique<adapters::Linearisation>(
       model, folder.spec, adapters::AdapterStart{.factors = &folder.factors});
   std::vector<std::pair<const char*, adapters::Uncertain>> kinds = {

@@ -89,7 +89,7 @@ tensors::FactorSet initial_version(const core::Config& config, const Workbench& 
   }
   for (const auto& [name, tensor] : adapter.dense) version.dense[name] = tensor;
   try {
-    pristine->apply(0, wire::PublishMode::Add, version);
+    pristine->apply(0, core::PublishMode::Add, version);
   } catch (const core::InvalidArgument& error) {
     throw core::config_error(
         config, "model.adapter",

@@ -17,7 +17,7 @@
 namespace drystone::client {
 namespace {
 
-using wire::PublishMode;
+using core::PublishMode;
 
 core::TrainingConfig toy_training(const core::Options& options) {
   core::TrainingConfig training;

@@ -12,7 +12,7 @@ namespace drystone::client {
 namespace {
 
 using test::keyed_normal;
-using wire::PublishMode;
+using core::PublishMode;
 
 const std::string kFirst = "encoder.layer.0.attention.query";
 const std::string kSecond = "encoder.layer.1.output.dense";

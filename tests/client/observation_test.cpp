@@ -25,7 +25,7 @@ struct Setup {
       published.modules[linear->name] = {.b = test::keyed_normal(8, {linear->out_features(), 2}),
                                          .a = test::keyed_normal(9, {2, linear->in_features()})};
     }
-    state = GlobalState::pristine(model)->apply(0, wire::PublishMode::Replace, published);
+    state = GlobalState::pristine(model)->apply(0, core::PublishMode::Replace, published);
     training.method = "laplace-lora";
     training.rank = 2;
     training.batch_size = 7;

@@ -29,7 +29,7 @@ core::TrainingConfig toy_training() {
 /// A state with a head of its own, as after version 0.
 GlobalStatePtr start_state(models::Model& model) {
   const at::Tensor weight = test::keyed_normal(5, {3, 10}, 0.2);
-  return GlobalState::pristine(model)->apply(0, wire::PublishMode::Add,
+  return GlobalState::pristine(model)->apply(0, core::PublishMode::Add,
                                              {.dense = {{"classifier.weight", weight}}});
 }
 
@@ -103,7 +103,7 @@ TEST_CASE("train: counts, progress and a loss that falls over rounds") {
   CHECK(result.train_loss == doctest::Approx(sum / 16.0).epsilon(0.1));
   LocalResult next = result;
   for (std::uint64_t version = 1; version < 4; ++version) {
-    setup.state = setup.state->apply(version, wire::PublishMode::Add, next.update);
+    setup.state = setup.state->apply(version, core::PublishMode::Add, next.update);
     next = setup.run();
   }
   CHECK(next.train_loss < 0.8 * result.train_loss);
@@ -133,8 +133,8 @@ TEST_CASE("train: another device learns what the CPU learns, and a step waits fo
     }
     REQUIRE(waits.size() == static_cast<std::size_t>(result.num_steps));
     for (std::size_t i = 1; i < waits.size(); ++i) CHECK(waits[i] == "item");
-    cpu.state = cpu.state->apply(version, wire::PublishMode::Add, expected.update);
-    other.state = other.state->apply(version, wire::PublishMode::Add, result.update);
+    cpu.state = cpu.state->apply(version, core::PublishMode::Add, expected.update);
+    other.state = other.state->apply(version, core::PublishMode::Add, result.update);
   }
   test::take_waits();
   for (Setup* setup : {&cpu, &other}) setup->state->install_for_training(setup->model);
@@ -167,7 +167,7 @@ TEST_CASE("train: in bfloat16 it learns as in float32, and the model is float32'
   CHECK((rounded.update.modules.begin()->second.a.scalar_type() == at::kFloat));
   LocalResult next = rounded;
   for (std::uint64_t version = 1; version < 4; ++version) {
-    setup.state = setup.state->apply(version, wire::PublishMode::Add, next.update);
+    setup.state = setup.state->apply(version, core::PublishMode::Add, next.update);
     next = setup.run();
   }
   CHECK(next.train_loss < 0.8 * rounded.train_loss);
@@ -326,7 +326,7 @@ TEST_CASE("train: Replace continues from the published factors; a common start i
 
   const tensors::Factors published{.b = test::keyed_normal(1, factors.b.sizes()),
                                    .a = test::keyed_normal(2, factors.a.sizes())};
-  setup.state = setup.state->apply(1, wire::PublishMode::Replace, {.modules = {{name, published}}});
+  setup.state = setup.state->apply(1, core::PublishMode::Replace, {.modules = {{name, published}}});
   setup.training.rank = 4;
   const LocalResult continued = setup.run();
   CHECK(at::allclose(continued.update.modules.at(name).b, published.b, 1e-6, 1e-6));

@@ -123,7 +123,7 @@ TEST_CASE("workbench: federated rounds on one shared base raise the accuracy") {
   CHECK(bench.base_sha256().size() == 64);
 
   GlobalStatePtr state = bench.pristine();
-  state = state->apply(0, wire::PublishMode::Add, {.modules = {}, .dense = state->dense()});
+  state = state->apply(0, core::PublishMode::Add, {.modules = {}, .dense = state->dense()});
   const auto before = bench.evaluate(*state, "test");
   REQUIRE(before.has_value());
   for (std::uint64_t round = 1; round <= 3; ++round) {
@@ -132,7 +132,7 @@ TEST_CASE("workbench: federated rounds on one shared base raise the accuracy") {
     const auto update = bench.train(request);
     REQUIRE(update.has_value());
     CHECK(update->num_examples == 60);
-    state = state->apply(round, wire::PublishMode::Add, update->update);
+    state = state->apply(round, core::PublishMode::Add, update->update);
   }
   const auto after = bench.evaluate(*state, "test");
   CHECK(after->metrics.at("accuracy") > 0.9);

@@ -37,14 +37,14 @@ class Federated {
   at::Tensor logits_of_member(const fs::path& versions, std::int64_t number) const {
     client::GlobalStatePtr state = pristine_;
     for (std::uint64_t version = 0; fs::exists(folder(versions, version)); ++version) {
-      state = state->apply(version, wire::PublishMode::Add,
+      state = state->apply(version, core::PublishMode::Add,
                            tensors::read_factor_set(folder(versions, version)));
     }
     return logits(*state->member(number));
   }
   /// Of an adapter's folder, as drystone generate and evaluate load it.
   at::Tensor logits_of_folder(const fs::path& adapter) const {
-    return logits(*pristine_->apply(0, wire::PublishMode::Add, tensors::read_peft(adapter)));
+    return logits(*pristine_->apply(0, core::PublishMode::Add, tensors::read_peft(adapter)));
   }
   at::Tensor plain_logits() const { return logits(*pristine_); }
 

@@ -79,7 +79,7 @@ class MixedFederation {
         base_(models::load_base(spec_)),
         pristine_(effective_weights(*models::build(spec_, base_))),
         state_(client::GlobalState::pristine(*models::build(spec_, base_))) {
-    state_ = state_->apply(0, wire::PublishMode::Add, {.modules = {}, .dense = state_->dense()});
+    state_ = state_->apply(0, core::PublishMode::Add, {.modules = {}, .dense = state_->dense()});
   }
 
   /// Trains everybody, publishes, and compares.
@@ -102,7 +102,7 @@ class MixedFederation {
     }
     const auto report = aggregation::make_rule(core::AggregationConfig())->aggregate(job);
     CHECK(report.exactness == "exact");
-    state_ = state_->apply(round, wire::PublishMode::Add, tensors::read_factor_set(job.output));
+    state_ = state_->apply(round, core::PublishMode::Add, tensors::read_factor_set(job.output));
     compare(held, trained);
   }
 

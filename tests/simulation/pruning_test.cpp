@@ -121,7 +121,7 @@ at::Tensor logits_of(models::Model& model) {
 std::unique_ptr<models::Model> adapted(const fs::path& base, const fs::path& adapter) {
   auto model = load(base);
   client::GlobalState::pristine(*model)
-      ->apply(0, wire::PublishMode::Add, tensors::read_peft(adapter))
+      ->apply(0, core::PublishMode::Add, tensors::read_peft(adapter))
       ->install_for_evaluation(*model);
   cli::apply_masks_beside(*model, adapter);
   return model;
@@ -137,7 +137,7 @@ std::vector<client::GlobalStatePtr> states_of(const PrunedLetters& letters, int 
   std::vector<client::GlobalStatePtr> states = {client::GlobalState::pristine(*model)};
   for (int version = 0; version <= rounds; ++version) {
     states.push_back(states.back()->apply(static_cast<std::uint64_t>(version),
-                                          wire::PublishMode::Add, letters.published(version)));
+                                          core::PublishMode::Add, letters.published(version)));
   }
   return states;
 }
@@ -270,7 +270,7 @@ TEST_CASE("pruning: a BERT loses channels; its heads are zeros in the checkpoint
   const auto masked = models::load_model(base);
   const client::GlobalStatePtr pristine = client::GlobalState::pristine(*masked);
   tensors::FactorSet adapter = tensors::read_peft(global);
-  pristine->apply(0, wire::PublishMode::Add, adapter)->install_for_evaluation(*masked);
+  pristine->apply(0, core::PublishMode::Add, adapter)->install_for_evaluation(*masked);
   cli::apply_masks_beside(*masked, global);
   const at::NoGradGuard no_grad;
   const models::Batch batch{.input_ids = at::arange(12, at::kLong).view({2, 6}) + 5,
