@@ -54,10 +54,7 @@ Event event_of(const Parts& parts) {
 ConnectionWatch::ConnectionWatch(zmq::context_t& context, zmq::socket_t& router,
                                  std::uint64_t max_silent, std::chrono::milliseconds patience)
     : max_silent_(max_silent), patience_(patience), monitor_(context, zmq::socket_type::pair) {
-  if (zmq_socket_monitor(router.handle(), kEvents, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) !=
-      0) {
-    throw zmq::error_t();
-  }
+  if (zmq_socket_monitor(router.handle(), kEvents, ZMQ_EVENT_ACCEPTED) != 0) throw zmq::error_t();
   monitor_.set(zmq::sockopt::linger, 0);
   monitor_.connect(kEvents);
   thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
@@ -82,20 +79,27 @@ void ConnectionWatch::serve(const std::stop_token& stop) {
   }
 }
 
+std::uint64_t ConnectionWatch::identify(int descriptor) {
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  return ::getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
+}
+
+// A first message may be taken before ZeroMQ's word of its connection is.
+ConnectionWatch::Connection& ConnectionWatch::find_or_add(std::uint64_t number, int descriptor) {
+  Connection fresh;
+  fresh.descriptor = descriptor;
+  fresh.since = std::chrono::steady_clock::now();
+  return connections_.try_emplace(number, std::move(fresh)).first->second;
+}
+
 void ConnectionWatch::take_event(const Parts& parts) {
   const Event event = event_of(parts);
+  const std::uint64_t number = identify(event.value);
+  if (event.kind != ZMQ_EVENT_ACCEPTED || number == 0) return;
   const std::scoped_lock lock(mutex_);
-  if (event.kind == ZMQ_EVENT_DISCONNECTED) {
-    connections_.erase(event.value);
-  } else if (event.kind == ZMQ_EVENT_ACCEPTED) {
-    connections_[event.value] = {.since = std::chrono::steady_clock::now(),
-                                 .client = {},
-                                 .taken = 0,
-                                 .retires_at = {},
-                                 .retires_for = nullptr,
-                                 .is_closing = false};
-    close_excess_silent();
-  }
+  find_or_add(number, event.value);
+  close_excess_silent();
 }
 
 // Those that sent least go first, of equals the oldest: a handshake that gets on outlives a flood of
@@ -104,7 +108,7 @@ void ConnectionWatch::close_excess_silent() {
   struct Silent {
     std::uint64_t bytes;
     Time since;
-    int number;
+    std::uint64_t number;
     auto operator<=>(const Silent&) const = default;
   };
   const auto is_silent = [](const auto& entry) {
@@ -115,25 +119,28 @@ void ConnectionWatch::close_excess_silent() {
   std::vector<Silent> silent;
   for (const auto& [number, connection] : connections_) {
     if (!connection.client.empty() || connection.is_closing) continue;
-    silent.push_back({bytes_received(number), connection.since, number});
+    silent.push_back({bytes_received(connection.descriptor), connection.since, number});
   }
   std::ranges::sort(silent);
   silent.resize(count - max_silent_ + max_silent_ / 8);
   for (const Silent& excess : silent) {
-    close(excess.number, connections_.at(excess.number), "too many connections that say nothing");
+    close(connections_.at(excess.number), "too many connections that say nothing");
   }
 }
 
 void ConnectionWatch::check_all(Time now) {
   const std::scoped_lock lock(mutex_);
+  std::erase_if(connections_, [](const auto& entry) {
+    return identify(entry.second.descriptor) != entry.first;  // closed since
+  });
   for (auto& [number, connection] : connections_) {
     if (connection.is_closing) continue;
-    const char* fault = fault_of(number, connection, now);
-    if (fault != nullptr) close(number, connection, fault);
+    const char* fault = fault_of(connection, now);
+    if (fault != nullptr) close(connection, fault);
   }
 }
 
-const char* ConnectionWatch::fault_of(int number, const Connection& connection, Time now) const {
+const char* ConnectionWatch::fault_of(const Connection& connection, Time now) const {
   const bool is_silent = connection.client.empty();
   if (connection.retires_at && now >= *connection.retires_at) return connection.retires_for;
   if (is_silent && connection.since + patience_ < drained_at_) return "it says nothing";
@@ -141,14 +148,15 @@ const char* ConnectionWatch::fault_of(int number, const Connection& connection, 
   const std::uint64_t allowed =
       connection.taken + (is_silent ? kMaxSilentBytes : kMaxBytesInFlight) + kUncountedBytes +
       kUncountedBytesPerSecond * static_cast<std::uint64_t>(age.count());
-  return bytes_received(number) > allowed ? "more bytes under way than one connection may have"
-                                          : nullptr;
+  return bytes_received(connection.descriptor) > allowed
+             ? "more bytes under way than one connection may have"
+             : nullptr;
 }
 
-void ConnectionWatch::close(int number, Connection& connection, const char* reason) {
+void ConnectionWatch::close(Connection& connection, const char* reason) {
   connection.is_closing = true;
   ++num_closed_;
-  ::shutdown(number, SHUT_RDWR);
+  ::shutdown(connection.descriptor, SHUT_RDWR);
   if (!log_limit_.allows(std::chrono::steady_clock::now())) return;
   core::log_warning("connection closed",
                     {{"reason", reason},
@@ -157,12 +165,14 @@ void ConnectionWatch::close(int number, Connection& connection, const char* reas
                      {"closed", static_cast<std::int64_t>(num_closed_)}});
 }
 
-void ConnectionWatch::note_taken(int number, std::string_view client, std::uint64_t wire_bytes) {
+void ConnectionWatch::note_taken(int descriptor, std::string_view client,
+                                 std::uint64_t wire_bytes) {
+  const std::uint64_t number = identify(descriptor);
+  if (number == 0) return;
   const std::scoped_lock lock(mutex_);
-  const auto found = connections_.find(number);
-  if (found == connections_.end()) return;
-  if (found->second.client.empty()) found->second.client = client;
-  found->second.taken += wire_bytes;
+  Connection& connection = find_or_add(number, descriptor);
+  if (connection.client.empty()) connection.client = client;
+  connection.taken += wire_bytes;
 }
 
 void ConnectionWatch::note_drained() {
@@ -170,7 +180,7 @@ void ConnectionWatch::note_drained() {
   drained_at_ = std::chrono::steady_clock::now();
 }
 
-void ConnectionWatch::retire(int number, const char* reason) {
+void ConnectionWatch::retire(std::uint64_t number, const char* reason) {
   const std::scoped_lock lock(mutex_);
   const auto found = connections_.find(number);
   if (found == connections_.end() || found->second.retires_at) return;
@@ -178,9 +188,10 @@ void ConnectionWatch::retire(int number, const char* reason) {
   found->second.retires_for = reason;
 }
 
-bool ConnectionWatch::is_open(int number) {
+bool ConnectionWatch::is_open(std::uint64_t number) {
   const std::scoped_lock lock(mutex_);
-  return connections_.contains(number);
+  const auto found = connections_.find(number);
+  return found != connections_.end() && identify(found->second.descriptor) == number;
 }
 
 }  // namespace drystone::wire

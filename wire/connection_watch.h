@@ -33,21 +33,25 @@ class ConnectionWatch {
   ConnectionWatch(const ConnectionWatch&) = delete;
   ConnectionWatch& operator=(const ConnectionWatch&) = delete;
 
-  /// A message of `client` was taken, so many bytes on the wire, from the connection with this
-  /// descriptor. From the router's thread, as the next two.
-  void note_taken(int connection, std::string_view client, std::uint64_t wire_bytes);
+  /// The kernel's own number of the connection, never given twice as descriptors are; 0: gone.
+  static std::uint64_t identify(int descriptor);
+
+  /// A message of `client` was taken, so many bytes on the wire, from this connection. From the
+  /// router's thread, as the next two.
+  void note_taken(int descriptor, std::string_view client, std::uint64_t wire_bytes);
   /// Nothing is left to take.
   void note_drained();
   /// Closes it, after a moment that is left to tell it why.
-  void retire(int connection, const char* reason);
+  void retire(std::uint64_t connection, const char* reason);
 
-  /// Whether the connection is there, as far as ZeroMQ has told.
-  bool is_open(int connection);
+  /// Whether the connection is there still.
+  bool is_open(std::uint64_t connection);
   std::uint64_t num_closed() const { return num_closed_; }
 
  private:
   using Time = std::chrono::steady_clock::time_point;
   struct Connection {
+    int descriptor = -1;
     Time since;
     std::string client;  ///< empty: has not spoken
     std::uint64_t taken = 0;
@@ -59,14 +63,15 @@ class ConnectionWatch {
   void serve(const std::stop_token& stop);
   void take_event(const Parts& event);
   void check_all(Time now);
-  const char* fault_of(int number, const Connection& connection, Time now) const;
+  const char* fault_of(const Connection& connection, Time now) const;
+  Connection& find_or_add(std::uint64_t number, int descriptor);
   void close_excess_silent();
-  void close(int number, Connection& connection, const char* reason);
+  void close(Connection& connection, const char* reason);
 
   const std::uint64_t max_silent_;
   const std::chrono::milliseconds patience_;
   std::mutex mutex_;
-  std::map<int, Connection> connections_;  ///< by descriptor
+  std::map<std::uint64_t, Connection> connections_;  ///< by identify()
   Time drained_at_{};
   std::atomic<std::uint64_t> num_closed_{0};
   RateLimit log_limit_;

@@ -26,7 +26,7 @@ namespace {
 /// A connection, as messages come from it and go to it.
 struct Connection {
   std::string routing_id;
-  int descriptor = -1;
+  std::uint64_t number = 0;  ///< ConnectionWatch::identify
   std::string address;
 };
 
@@ -193,18 +193,18 @@ void ZmqServer::send(const std::string& client, Message message) {
 
 /// Whether the message is from a connection that speaks for its client.
 bool ZmqServer::State::admit(const std::string& client, Parts& parts) {
+  const int descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD);
   const Connection connection{.routing_id = parts.kept[0].to_string(),
-                              .descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD),
+                              .number = ConnectionWatch::identify(descriptor),
                               .address = property(parts.kept[1], "Peer-Address")};
   if (!is_automatic(connection.routing_id)) {
-    watch.retire(connection.descriptor, "it chose its own routing id");
+    watch.retire(connection.number, "it chose its own routing id");
     return false;
   }
   const auto earlier = connections.find(client);
   const auto standing = connections.admit(client, connection);
   if (standing == Connections::Standing::Superseded) return false;
-  watch.note_taken(connection.descriptor, client,
-                   parts.wire_bytes - wire_bytes(parts.kept[0].size()));
+  watch.note_taken(descriptor, client, parts.wire_bytes - wire_bytes(parts.kept[0].size()));
   if (standing == Connections::Standing::New && earlier) supersede(client, *earlier, connection);
   return true;
 }
@@ -215,8 +215,8 @@ void ZmqServer::State::supersede(const std::string& client, const Connection& ea
                                  const Connection& later) {
   send(earlier.routing_id,
        encode(Refused{core::Refusal::Superseded, "another process has connected with this key"}));
-  if (!watch.is_open(earlier.descriptor)) return;
-  watch.retire(earlier.descriptor, "a later connection has its key");
+  if (!watch.is_open(earlier.number)) return;
+  watch.retire(earlier.number, "a later connection has its key");
   if (!superseded_limit.allows(std::chrono::steady_clock::now())) return;
   core::log_warning("a second connection with one key: the earlier one is told to stop",
                     {{"client", std::string_view(client)},

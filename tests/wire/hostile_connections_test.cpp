@@ -320,7 +320,7 @@ TEST_CASE(
     watch.note_drained();
     return is_closed();
   }));
-  CHECK(watch.is_open(speaker));
+  CHECK(watch.is_open(wire::ConnectionWatch::identify(speaker)));
   CHECK(watch.num_closed() == 1);
   ::close(silent);
 }
@@ -364,6 +364,23 @@ TEST_CASE("ZmqServer: of two processes with one key the earlier one is told, the
     static_cast<void>(server.receive(10ms));
     return server.num_closed() == 1;
   }));
+}
+
+TEST_CASE("ZmqServer: a client that comes back, on the same descriptor too, is left in peace") {
+  core::init_log(core::LogLevel::Off);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  for (std::uint64_t life = 1; life <= 3; ++life) {
+    ZmqClient client = client_of(server.address(), "a");
+    REQUIRE(talks(server, client, "a", life));
+    const auto until = std::chrono::steady_clock::now() + (life == 3 ? 2500ms : 100ms);
+    while (std::chrono::steady_clock::now() < until) {
+      static_cast<void>(server.receive(5ms));
+      const auto told = client.receive(5ms);
+      CHECK_FALSE((told && *told && std::holds_alternative<wire::Refused>(**told)));
+    }
+    CHECK(client.connections() == 1);
+  }
+  CHECK(server.num_closed() == 0);
 }
 
 TEST_CASE("ZmqServer: names and both families of addresses") {
