@@ -29,7 +29,7 @@ class FileDescriptor {
 };
 
 /// A regular file, open for reading: never a FIFO, whose opening would wait, nor a device, which
-/// has no end, nor a folder. Not to be used by two threads at once.
+/// has no end, nor a folder, nor gigabytes of holes. Not to be used by two threads at once.
 class RegularFile {
  public:
   /// @param max_bytes  checked before a byte is read

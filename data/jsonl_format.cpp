@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "data/record_form.h"
 #include "data/record_format.h"
@@ -43,14 +44,12 @@ class JsonlFormat final : public RecordReader::Format {
   }
 
   json parse() const {
-    try {
-      json object = json::parse(line_);
-      if (!object.is_object()) fail("not a JSON object; write one {\"text\": …} a line");
-      return object;
-    } catch (const json::parse_error& error) {
-      fail("not valid JSON at byte " + std::to_string(error.byte) +
-           "; write one complete JSON object a line");
-    }
+    constexpr core::JsonLimits kLimits{.max_bytes = LineSource::kMaxRecordBytes,
+                                       .non_finite = core::NonFinite::Null,
+                                       .remedy = "write one complete JSON object a line"};
+    json object = core::parse_json(line_, where(), kLimits);
+    if (!object.is_object()) fail("not a JSON object; write one {\"text\": …} a line");
+    return object;
   }
 
   static std::string found_fields(const json& object) {

@@ -1,6 +1,7 @@
 // Finds and reads the tokenizer files of a Hugging Face model folder.
 
 #include <cstdint>
+#include <string_view>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -41,6 +42,9 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& model_folder) {
   } catch (const json::exception& error) {
     throw core::ConfigError((model_folder / "tokenizer_config.json").string() + ": malformed (" +
                             error.what() + "); fetch the file again");
+  } catch (const core::ConfigError& error) {
+    if (std::string_view(error.what()).starts_with(model_folder.string())) throw;
+    throw core::ConfigError(model_folder.string() + ": " + error.what());
   } catch (const core::InvalidArgument& error) {
     throw core::ConfigError(model_folder.string() + ": " + error.what() +
                             "; fetch the model again");

@@ -165,7 +165,18 @@ Charsmap::Charsmap(std::string_view blob) {
   units_.resize(size / sizeof(std::uint32_t));
   std::memcpy(units_.data(), blob.data(), size);  // little-endian, as all machines we run on
   texts_ = blob.substr(size);
+  if (find_invalid_utf8(texts_)) refuse();
 }
+
+namespace {
+
+/// Whether the position is in the middle of a character: a map that cuts there would make text that
+/// is none.
+bool is_inside(std::string_view text, std::size_t at) {
+  return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U;
+}
+
+}  // namespace
 
 std::optional<Charsmap::Match> Charsmap::match(std::string_view text, bool is_longest) const {
   if (units_.empty()) return std::nullopt;
@@ -178,9 +189,9 @@ std::optional<Charsmap::Match> Charsmap::match(std::string_view text, bool is_lo
     const Unit unit{units_[at]};
     if (unit.label() != byte) break;
     at ^= unit.offset();
-    if (!unit.has_leaf() || at >= units_.size()) continue;
+    if (!unit.has_leaf() || at >= units_.size() || is_inside(text, i + 1)) continue;
     const std::size_t begin = Unit{units_[at]}.value();
-    if (begin > texts_.size()) break;
+    if (begin > texts_.size() || is_inside(texts_, begin)) break;
     const std::string_view rest = std::string_view(texts_).substr(begin);
     found = Match{i + 1, rest.substr(0, rest.find('\0'))};
     if (!is_longest) break;

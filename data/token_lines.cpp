@@ -6,18 +6,23 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
+#include "data/tokenizer_json.h"
 
 namespace drystone::data {
 
 namespace {
 
 std::vector<TokenId> parse_ids(const std::string& line, std::size_t number) {
+  const std::string where = "line " + std::to_string(number);
   try {
-    return nlohmann::json::parse(line).get<std::vector<TokenId>>();
-  } catch (const nlohmann::json::exception&) {
-    throw core::Error("line " + std::to_string(number) +
-                      ": not a list of token ids; write one like [1, 2, 3] a line");
+    const nlohmann::json list = core::parse_json(line, where);
+    std::vector<TokenId> ids;
+    for (const nlohmann::json& id : list) ids.push_back(token_id(id));
+    if (list.is_array()) return ids;
+  } catch (const core::ConfigError&) {  // said below
   }
+  throw core::Error(where + ": not a list of token ids; write one like [1, 2, 3] a line");
 }
 
 }  // namespace

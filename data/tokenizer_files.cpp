@@ -1,11 +1,12 @@
 #include "data/tokenizer_files.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
+#include <sstream>
 #include <tuple>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "data/tokenizer_json.h"
 #include "data/utf8.h"
 
@@ -20,17 +21,12 @@ constexpr std::string_view kQwenWords =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|)"
     R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-std::ifstream open(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw core::IoError(file.string() + ": cannot open; check the path and its rights");
-  return stream;
-}
-
 /// Calls `on_line(line, number)` for every line.
 void for_each_line(const std::filesystem::path& file, auto&& on_line) {
-  std::ifstream stream = open(file);
+  constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;
+  std::istringstream lines(core::read_text_file(file, kMostBytes));
   std::string line;
-  for (std::int32_t number = 1; std::getline(stream, line); ++number) {
+  for (std::int32_t number = 1; std::getline(lines, line); ++number) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (find_invalid_utf8(line)) {
       refuse(file.string() + ":" + std::to_string(number), "not valid UTF-8; fetch the file again");
@@ -66,7 +62,7 @@ std::unique_ptr<const BpeModel> read_bpe(const std::filesystem::path& folder,
   BpeSpec spec;
   const json vocabulary = read_json(folder / "vocab.json");
   for (const auto& [token, id] : vocabulary.items()) {
-    spec.vocabulary.emplace_back(token, id.get<TokenId>());
+    spec.vocabulary.emplace_back(token, token_id(id));
   }
   spec.merges = read_merges(folder / "merges.txt");
   if (const std::string unk = roles.token("unk", ""); !unk.empty()) spec.unk_token = unk;

@@ -1,9 +1,11 @@
 #include "data/tokenizer_json.h"
 
-#include <fstream>
+#include <limits>
 #include <map>
 
 #include "core/error.h"
+#include "core/json.h"
+#include "core/json_object.h"
 
 namespace drystone::data {
 
@@ -14,7 +16,7 @@ namespace {
 std::vector<std::pair<std::string, TokenId>> parse_vocabulary(const json& vocabulary) {
   std::vector<std::pair<std::string, TokenId>> entries;
   entries.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary.items()) entries.emplace_back(token, id.get<TokenId>());
+  for (const auto& [token, id] : vocabulary.items()) entries.emplace_back(token, token_id(id));
   return entries;
 }
 
@@ -31,7 +33,7 @@ void parse_template(const json& processor, const std::filesystem::path& file,
     }
     const auto name = item.at("SpecialToken").at("id").get<std::string>();
     const json& ids = processor.at("special_tokens").at(name).at("ids");
-    for (const json& id : ids) side->push_back(id.get<TokenId>());
+    for (const json& id : ids) side->push_back(token_id(id));
   }
   if (side == &before) refuse(file, "post_processor leaves the text out");
   around.prefix.insert(around.prefix.begin(), before.begin(), before.end());
@@ -54,6 +56,15 @@ const json& member(const json& object, const char* key) {
   static const json null;
   const auto found = object.find(key);
   return found == object.end() ? null : *found;
+}
+
+TokenId token_id(const json& value) {
+  const bool is_id =
+      value.is_number_unsigned() && value <= std::uint64_t{std::numeric_limits<TokenId>::max()};
+  if (!is_id) {
+    throw core::ConfigError(core::shown(value) + " is not a token id; fetch the file again");
+  }
+  return value.get<TokenId>();
 }
 
 std::string type_of(const json& component) {
@@ -98,7 +109,7 @@ std::vector<AddedToken> parse_added_tokens(
     const json& root, const std::function<std::optional<TokenId>(const std::string&)>& id_of) {
   std::vector<AddedToken> tokens;
   for (const json& entry : root.value("added_tokens", json::array())) {
-    AddedToken token{.id = entry.at("id").get<TokenId>(),
+    AddedToken token{.id = token_id(entry.at("id")),
                      .content = entry.at("content").get<std::string>(),
                      .single_word = value_or(entry, "single_word", false),
                      .lstrip = value_or(entry, "lstrip", false),
@@ -121,8 +132,8 @@ Surroundings parse_post_processor(const json& component, const std::filesystem::
       parse_template(processor, file, around);
     } else if (type == "BertProcessing" || type == "RobertaProcessing") {
       // stored as [token, id]
-      around.prefix.insert(around.prefix.begin(), processor.at("cls").at(1).get<TokenId>());
-      around.suffix.push_back(processor.at("sep").at(1).get<TokenId>());
+      around.prefix.insert(around.prefix.begin(), token_id(processor.at("cls").at(1)));
+      around.suffix.push_back(token_id(processor.at("sep").at(1)));
     } else {
       refuse_type(file, "post_processor", type,
                   "TemplateProcessing, BertProcessing, RobertaProcessing, ByteLevel, Sequence");
@@ -187,13 +198,9 @@ PipelineSpec parse_pipeline(const json& root, const std::filesystem::path& file)
 }
 
 json read_json(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw core::IoError(file.string() + ": cannot open; check the path and its rights");
-  try {
-    return json::parse(stream);
-  } catch (const json::exception& error) {
-    refuse(file, std::string("not valid JSON (") + error.what() + "); fetch the file again");
-  }
+  constexpr core::JsonLimits kLimits{.max_bytes = std::uint64_t{1} << 28,
+                                     .max_values = std::size_t{1} << 24};
+  return core::read_json(file, kLimits);
 }
 
 }  // namespace drystone::data

@@ -20,9 +20,7 @@
 
 namespace drystone::data {
 
-/// Reads `file` as one JSON value.
-/// @throws core::IoError      it cannot be read
-/// @throws core::ConfigError  it is not JSON
+/// Reads `file` as one JSON value, as large as tokenizers are. @throws as core::read_json
 nlohmann::json read_json(const std::filesystem::path& file);
 
 /// Throws core::ConfigError: FILE: PROBLEM.
@@ -41,6 +39,10 @@ T value_or(const nlohmann::json& object, const char* key, T fallback) {
 
 /// Member `key` of an object; null where it is absent.
 const nlohmann::json& member(const nlohmann::json& object, const char* key);
+
+/// An integer from 0 to 2^31 − 1; nlohmann's get would cut a larger one.
+/// @throws core::ConfigError  anything else
+TokenId token_id(const nlohmann::json& value);
 
 /// A component's "type", "" where it is null or names none.
 std::string type_of(const nlohmann::json& component);

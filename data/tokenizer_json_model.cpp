@@ -15,7 +15,7 @@ std::vector<std::pair<std::string, TokenId>> vocabulary_of(const json& model) {
   std::vector<std::pair<std::string, TokenId>> entries;
   const json& vocabulary = model.at("vocab");
   entries.reserve(vocabulary.size());
-  for (const auto& [token, id] : vocabulary.items()) entries.emplace_back(token, id.get<TokenId>());
+  for (const auto& [token, id] : vocabulary.items()) entries.emplace_back(token, token_id(id));
   return entries;
 }
 
@@ -44,7 +44,7 @@ std::unique_ptr<const TokenModel> parse_unigram(const json& model) {
     spec.pieces.emplace_back(piece.at(0).get<std::string>(), piece.at(1).get<double>());
   }
   const json& unk = member(model, "unk_id");
-  if (!unk.is_null()) spec.unk = unk.get<TokenId>();
+  if (!unk.is_null()) spec.unk = token_id(unk);
   spec.byte_fallback = value_or(model, "byte_fallback", false);
   return std::make_unique<UnigramModel>(std::move(spec));
 }

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "core/error.h"
+#include "core/json.h"
 #include "data/tokenizer_json.h"
 
 namespace drystone::data {
@@ -64,7 +65,7 @@ std::vector<AddedToken> TokenizerRoles::added_tokens() const {
   std::vector<AddedToken> tokens;
   const json listed = config_.value("added_tokens_decoder", json::object());
   for (const auto& [id, entry] : listed.items()) {
-    tokens.push_back({.id = json::parse(id).get<TokenId>(),
+    tokens.push_back({.id = token_id(core::parse_json(id, "added_tokens_decoder")),
                       .content = entry.at("content").get<std::string>(),
                       .single_word = entry.value("single_word", false),
                       .lstrip = entry.value("lstrip", false),
@@ -74,7 +75,7 @@ std::vector<AddedToken> TokenizerRoles::added_tokens() const {
   }
   if (!tokens.empty()) return tokens;
   for (const auto& [content, id] : added_.items()) {
-    tokens.push_back({.id = id.get<TokenId>(), .content = content});
+    tokens.push_back({.id = token_id(id), .content = content});
   }
   return tokens;
 }

@@ -32,7 +32,7 @@ class UnigramLattice {
     nodes_.assign(text.size() + 1, {});
     frontier_ = 0;
     for (std::size_t begin = 0; begin < text.size();) {
-      const std::size_t after = begin + character_size(text[begin]);
+      const std::size_t after = std::min(begin + character_size(text[begin]), text.size());
       if (std::is_same_v<Score, float>) keep_small(begin);
       const Score so_far = nodes_[begin].score;
       bool has_single = false;

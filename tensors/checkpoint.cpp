@@ -1,31 +1,27 @@
 #include "tensors/checkpoint.h"
 
-#include <fstream>
 #include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json_object.h"
+#include "core/text.h"
 
 namespace drystone::tensors {
 namespace {
 
 /// Tensor name → shard file name.
 std::map<std::string, std::string> read_index(const std::filesystem::path& index) {
-  std::ifstream stream(index);
-  const auto json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
-    throw core::IoError(index.string() + ": is no index: it needs an object weight_map");
-  }
+  constexpr core::JsonLimits kLimits{.max_bytes = 1 << 26};
+  const auto map = core::JsonObject::read(index, kLimits).section("weight_map");
+  if (!map) throw core::IoError(index.string() + ": is no index: it needs an object weight_map");
   std::map<std::string, std::string> shard_of;
-  for (const auto& [name, shard] : json["weight_map"].items()) {
-    if (!shard.is_string()) {
-      throw core::IoError(index.string() + ": weight_map of '" + name + "' is no file name");
-    }
+  for (const auto& [name, shard] : map->json().items()) {
+    if (!shard.is_string()) map->fail(core::quote(name), "must be a file name");
     const std::filesystem::path file = shard.get<std::string>();
     if (file.empty() || file != file.filename() || file == "..") {
-      throw core::IoError(index.string() + ": shard '" + file.string() +
-                          "' is not a file of this folder");
+      map->fail(core::quote(name), core::shown(shard) + " is not a file of this folder");
     }
     shard_of.emplace(name, file.string());
   }
@@ -43,7 +39,7 @@ Checkpoint open_shards(const std::filesystem::path& folder, const std::filesyste
   }
   for (const auto& [name, shard] : shard_of) {
     if (!files[position_of.at(shard)].contains(name)) {
-      throw core::IoError(index.string() + ": " + shard + " holds no tensor '" + name + "'");
+      throw core::IoError(index.string() + ": " + shard + " holds no tensor " + core::quote(name));
     }
   }
   return {folder, std::move(files)};
@@ -56,7 +52,8 @@ Checkpoint::Checkpoint(std::filesystem::path folder, std::vector<SafetensorsFile
   for (std::size_t i = 0; i < files_.size(); ++i) {
     for (const auto& [name, info] : files_[i].header().tensors) {
       if (!file_of_.emplace(name, i).second) {
-        throw core::IoError(folder_.string() + ": tensor '" + name + "' stands in two shards");
+        throw core::IoError(folder_.string() + ": tensor " + core::quote(name) +
+                            " stands in two shards");
       }
     }
   }
@@ -78,7 +75,7 @@ const TensorInfo& Checkpoint::info(const std::string& name) const {
 const SafetensorsFile& Checkpoint::file_of(const std::string& name) const {
   const auto found = file_of_.find(name);
   if (found == file_of_.end()) {
-    throw core::IoError(folder_.string() + ": the checkpoint holds no tensor '" + name + "'");
+    throw core::IoError(folder_.string() + ": the checkpoint holds no tensor " + core::quote(name));
   }
   return files_[found->second];
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <regex>
+#include <optional>
 #include <set>
 #include <string_view>
 
@@ -12,7 +12,9 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/json_object.h"
 #include "core/text.h"
+#include "tensors/name_patterns.h"
 #include "tensors/safetensors.h"
 #include "tensors/safetensors_writer.h"
 
@@ -25,7 +27,6 @@ using Json = nlohmann::ordered_json;  // patterns apply in the file's order
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::string_view kA = ".lora_A.weight";
 constexpr std::string_view kB = ".lora_B.weight";
-constexpr std::uint64_t kMaxConfigBytes = 16 << 20;
 
 /// A pattern that PEFT's get_pattern_key, which searches from any dot on, matches to this name
 /// only.
@@ -104,23 +105,25 @@ namespace {
 /// adapter_config.json, checked to be a LoRA whose meaning is ΔW = B·A.
 class PeftConfig {
  public:
-  explicit PeftConfig(const std::filesystem::path& file) : file_(file) {
-    root_ = Json::parse(core::read_text_file(file, kMaxConfigBytes), nullptr, false);
-    if (!root_.is_object()) fail("not a JSON object");
-    const std::string type = root_.value("peft_type", "");
+  explicit PeftConfig(const std::filesystem::path& file)
+      : file_(file),
+        root_(core::JsonObject::read(file)),
+        ranks_(patterns("rank_pattern")),
+        alphas_(patterns("alpha_pattern")) {
+    const std::string type = root_.text_or("peft_type", "");
     if (type != "LORA") fail("peft_type " + core::quote(type) + " is not supported; only LORA is");
     refuse_unsupported();
   }
 
   /// alpha / r or alpha / √r, after the patterns.
   double scale(const std::string& module, std::int64_t rank_of_tensor) const {
-    const double rank = look_up("rank_pattern", module, "r", 8.0);
-    const double alpha = look_up("alpha_pattern", module, "lora_alpha", 8.0);
+    const double rank = look_up(ranks_, module, "r");
+    const double alpha = look_up(alphas_, module, "lora_alpha");
     if (rank != static_cast<double>(rank_of_tensor)) {
       fail(module + " has rank " + std::to_string(rank_of_tensor) + ", not " +
-           std::to_string(std::llround(rank)) + " as configured");
+           core::shown(in_short(rank)) + " as configured");
     }
-    return alpha / (root_.value("use_rslora", false) ? std::sqrt(rank) : rank);
+    return alpha / (root_.flag_or("use_rslora", false) ? std::sqrt(rank) : rank);
   }
 
   PeftFolder about() const {
@@ -132,10 +135,17 @@ class PeftConfig {
   }
 
  private:
+  /// 8 rather than 8.0.
+  static Json in_short(double number) {
+    constexpr double kExact = 1e15;
+    const bool is_integer = std::abs(number) < kExact && std::trunc(number) == number;
+    return is_integer ? Json(static_cast<std::int64_t>(number)) : Json(number);
+  }
+
   /// "" where it is absent, null or no string.
   std::string text(const char* key) const {
-    const auto found = root_.find(key);
-    return found != root_.end() && found->is_string() ? found->get<std::string>() : "";
+    const auto found = root_.json().find(key);
+    return found != root_.json().end() && found->is_string() ? found->get<std::string>() : "";
   }
 
   static bool is_off(const Json& value) {
@@ -155,42 +165,52 @@ class PeftConfig {
                                                       "arrow_config",
                                                       "target_parameters",
                                                       "alora_invocation_tokens"};
+    const Json& json = root_.json();
     for (const std::string_view key : kMustBeOff) {
-      if (root_.contains(key) && !is_off(root_.at(std::string(key)))) {
-        fail(std::string(key) + " = " + root_.at(std::string(key)).dump() +
+      if (const auto found = json.find(key); found != json.end() && !is_off(*found)) {
+        fail(std::string(key) + " = " + core::shown(*found) +
              " is not supported: the adapter would not be B·A on the plain base");
       }
     }
-    const Json start = root_.value("init_lora_weights", Json(true));
+    const auto start = json.find("init_lora_weights");
     static const std::set<Json> kKeepsBase = {true, false, "gaussian", "eva", "orthogonal"};
-    if (!kKeepsBase.contains(start)) {
-      fail("init_lora_weights = " + start.dump() +
+    if (start != json.end() && !kKeepsBase.contains(*start)) {
+      fail("init_lora_weights = " + core::shown(*start) +
            " changes the base weights; convert the adapter with PEFT's save_pretrained("
            "path_initial_model_for_weight_conversion=…) first");
     }
   }
 
-  /// As PEFT's get_pattern_key: the first key that matches the whole name, from the start or a dot.
-  double look_up(const char* patterns, const std::string& module, const char* otherwise,
-                 double fallback) const {
-    if (const auto found = root_.find(patterns); found != root_.end() && found->is_object()) {
-      for (const auto& [pattern, value] : found->items()) {
-        if (matches(module, pattern)) return value.get<double>();
+  NamePatterns patterns(const char* key) const {
+    std::vector<std::pair<std::string, double>> table;
+    const auto section = root_.section(key);
+    if (section) {
+      for (const auto& [pattern, value] : section->json().items()) {
+        if (!value.is_number()) section->fail(core::quote(pattern), "must be a number");
+        table.emplace_back(pattern, value.get<double>());
       }
     }
-    return root_.value(otherwise, fallback);
+    try {
+      return NamePatterns(std::move(table));
+    } catch (const core::ConfigError& error) {
+      root_.fail(key, error.what());
+    }
   }
 
-  bool matches(const std::string& module, const std::string& pattern) const {
+  double look_up(const NamePatterns& patterns, const std::string& module, const char* key) const {
+    constexpr double kDefault = 8.0;  // PEFT's, of r and of lora_alpha
     try {
-      return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
-    } catch (const std::regex_error&) {
-      fail("the pattern " + core::quote(pattern) + " is not a regular expression");
+      if (const auto found = patterns.find(module)) return *found;
+    } catch (const core::ConfigError& error) {
+      fail(error.what());
     }
+    return root_.positive_or(key, kDefault);
   }
 
   std::filesystem::path file_;
-  Json root_;
+  core::JsonObject root_;
+  NamePatterns ranks_;
+  NamePatterns alphas_;
 };
 
 /// `name` without PEFT's prefix and without the layer of modules_to_save that old releases keep.

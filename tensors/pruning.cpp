@@ -15,6 +15,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/json.h"
 
 namespace drystone::tensors {
 
@@ -22,7 +23,7 @@ namespace {
 
 constexpr std::int64_t kPlanSize = 5;
 constexpr double kDigits = 1e6;  // of a share in float32
-constexpr std::uint64_t kMaxMaskBytes = 1 << 28;
+constexpr core::JsonLimits kMaskLimits{.max_bytes = 1 << 28, .max_values = std::size_t{1} << 25};
 
 double share_of(float published) {
   return std::round(static_cast<double>(published) * kDigits) / kDigits;
@@ -132,7 +133,7 @@ void write_mask(const std::filesystem::path& file, const KeptGroups& kept) {
 KeptGroups read_mask(const std::filesystem::path& file) {
   KeptGroups kept;
   try {
-    const auto document = nlohmann::json::parse(core::read_text_file(file, kMaxMaskBytes));
+    const auto document = core::read_json(file, kMaskLimits);
     for (const auto& [block, entry] : document.items()) {
       const auto groups = entry.at("groups").get<std::int64_t>();
       core::require(groups > 0 && groups < (std::int64_t{1} << 32), "groups");
@@ -145,7 +146,7 @@ KeptGroups read_mask(const std::filesystem::path& file) {
       kept[block] = mask;
     }
   } catch (const nlohmann::json::exception& error) {
-    throw core::IoError(file.string() + ": unreadable JSON: " + error.what());
+    throw core::IoError(file.string() + ": not a mask of pruned groups: " + error.what());
   } catch (const core::InvalidArgument& error) {
     throw core::IoError(file.string() + ": " + error.what() + " is out of range");
   }

@@ -1,10 +1,10 @@
 #include "tensors/safetensors.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -14,6 +14,8 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/shorten.h"
+#include "core/text.h"
 #include "tensors/safetensors_header.h"
 
 namespace drystone::tensors {
@@ -25,6 +27,9 @@ namespace {
 using core::Refusal;
 
 constexpr std::uint64_t kLengthBytes = 8;
+
+/// A tensor's name for messages: the file chose it.
+std::string shown(const std::string& name) { return core::shorten(core::quote(name), 200); }
 
 /// Reads the header as a stream of tokens: no document is built, so depth and size cost nothing.
 class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
@@ -44,16 +49,17 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == Place::Offsets) {
-      if (offsets_.size() == 2) return fail("data_offsets of '" + name_ + "' has more than two");
+      if (offsets_.size() == 2)
+        return fail("data_offsets of " + shown(name_) + " has more than two");
       offsets_.push_back(value);
       return true;
     }
     if (place_ != Place::Shape) return unexpected("a number");
     if (info_.shape.size() == limits_.max_dimensions) {
-      return fail("'" + name_ + "' has too many dimensions", Refusal::TooLarge);
+      return fail(shown(name_) + " has too many dimensions", Refusal::TooLarge);
     }
     if (value > static_cast<std::uint64_t>(std::numeric_limits<int64_t>::max())) {
-      return fail("'" + name_ + "' has a dimension beyond 2^63");
+      return fail(shown(name_) + " has a dimension beyond 2^63");
     }
     info_.shape.push_back(static_cast<int64_t>(value));
     return true;
@@ -66,7 +72,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     }
     if (place_ != Place::Tensor || field_ != "dtype") return unexpected("a string");
     const auto dtype = dtype_from_name(value);
-    if (!dtype) return fail("'" + name_ + "' has an unknown dtype");
+    if (!dtype) return fail(shown(name_) + " has an unknown dtype");
     info_.dtype = *dtype;
     return true;
   }
@@ -128,6 +134,8 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   enum class Place { Start, Top, Tensor, Metadata, Shape, Offsets, End };
+  static constexpr std::array<std::string_view, 3> kFields = {"dtype", "shape", "data_offsets"};
+  static constexpr unsigned kAllFields = (1U << kFields.size()) - 1;
 
   bool fail(std::string detail, Refusal code = Refusal::MalformedFrame) {
     failure_ = {code, "safetensors: " + std::move(detail)};
@@ -138,32 +146,38 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool begin_entry(const std::string& name) {
-    if (!entries_.insert(name).second) return fail("'" + name + "' stands twice");
-    if (entries_.size() > limits_.max_tensors) return fail("too many tensors", Refusal::TooLarge);
     if (name.empty()) return fail("a tensor without a name");
-    name_ = name;
     in_metadata_ = name == "__metadata__";
+    if (in_metadata_ && std::exchange(has_metadata_, true)) return fail("the metadata stand twice");
+    if (!in_metadata_ && header_.tensors.size() == limits_.max_tensors) {
+      return fail("more than " + std::to_string(limits_.max_tensors) + " tensors",
+                  Refusal::TooLarge);
+    }
+    name_ = name;
     info_ = {};
     offsets_.clear();
-    fields_.clear();
+    fields_ = 0;
     field_.clear();
     return true;
   }
 
   bool begin_field(const std::string& name) {
-    if (name != "dtype" && name != "shape" && name != "data_offsets") {
-      return fail("'" + name_ + "' has an unknown field");
-    }
-    if (!fields_.insert(name).second) return fail("'" + name_ + "' has a field twice");
+    const auto* const found = std::ranges::find(kFields, name);
+    if (found == kFields.end()) return fail(shown(name_) + " has an unknown field");
+    const unsigned bit = 1U << (found - kFields.begin());
+    if ((fields_ & bit) != 0) return fail(shown(name_) + " has a field twice");
+    fields_ |= bit;
     field_ = name;
     return true;
   }
 
   bool end_tensor() {
-    if (fields_.size() != 3 || offsets_.size() != 2) return fail("'" + name_ + "' is incomplete");
+    if (fields_ != kAllFields || offsets_.size() != 2) return fail(shown(name_) + " is incomplete");
     info_.begin = offsets_[0];
     info_.end = offsets_[1];
-    header_.tensors.emplace(name_, std::move(info_));
+    const std::size_t before = header_.tensors.size();  // writers sort names: the end is the place
+    header_.tensors.emplace_hint(header_.tensors.end(), name_, std::move(info_));
+    if (header_.tensors.size() == before) return fail(shown(name_) + " stands twice");
     name_.clear();
     place_ = Place::Top;
     return true;
@@ -173,11 +187,11 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   SafetensorsHeader header_;
   core::Failure failure_{Refusal::MalformedFrame, "safetensors: the header ends too early"};
   Place place_ = Place::Start;
-  std::set<std::string> entries_;
+  bool has_metadata_ = false;
   bool in_metadata_ = false;
-  std::string name_;              // of the entry being read
-  std::string field_;             // of the entry being read; "=" + key inside metadata
-  std::set<std::string> fields_;  // seen in this entry
+  std::string name_;     // of the entry being read
+  std::string field_;    // of the entry being read; "=" + key inside metadata
+  unsigned fields_ = 0;  // of kFields, seen in this entry
   std::vector<std::uint64_t> offsets_;
   TensorInfo info_;
 };
@@ -209,15 +223,16 @@ core::Expected<void> check_ranges(const SafetensorsHeader& header, std::uint64_t
   for (const auto& [name, info] : by_offset) {
     std::uint64_t bytes = 0;
     if (!num_bytes(*info, bytes)) {
-      return core::refuse(Refusal::TooLarge, "safetensors: the shape of '" + *name + "' overflows");
+      return core::refuse(Refusal::TooLarge,
+                          "safetensors: the shape of " + shown(*name) + " overflows");
     }
     if (info->begin != expected_begin || info->end < info->begin) {
-      return core::refuse(Refusal::MalformedFrame, "safetensors: '" + *name +
-                                                       "' leaves a hole or overlaps at byte " +
+      return core::refuse(Refusal::MalformedFrame, "safetensors: " + shown(*name) +
+                                                       " leaves a hole or overlaps at byte " +
                                                        std::to_string(info->begin));
     }
     if (info->end - info->begin != bytes) {
-      return core::refuse(Refusal::MalformedFrame, "safetensors: '" + *name + "' has " +
+      return core::refuse(Refusal::MalformedFrame, "safetensors: " + shown(*name) + " has " +
                                                        std::to_string(info->end - info->begin) +
                                                        " bytes, its shape needs " +
                                                        std::to_string(bytes));
@@ -298,13 +313,14 @@ SafetensorsFile::SafetensorsFile(std::filesystem::path file, const SafetensorsLi
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const auto found = header_.tensors.find(name);
   if (found == header_.tensors.end()) {
-    throw core::IoError(path_.string() + ": holds no tensor '" + name + "'");
+    throw core::IoError(path_.string() + ": holds no tensor " + shown(name));
   }
   const TensorInfo& info = found->second;
   const core::ByteView bytes = tensor_bytes(header_, info, mapping_->bytes());
   if (info.dtype == at::ScalarType::Bool &&
       std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte > 1; })) {
-    throw core::IoError(path_.string() + ": '" + name + "' has a BOOL that is neither 0 nor 1");
+    throw core::IoError(path_.string() + ": " + shown(name) +
+                        " has a BOOL that is neither 0 nor 1");
   }
   if (bytes.empty() || !is_aligned(bytes.data(), info)) return copy_tensor(info, bytes);
   return at::from_blob(

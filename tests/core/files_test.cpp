@@ -97,6 +97,8 @@ TEST_CASE("files: only regular files are mapped, and none that claims terabytes"
   CHECK_THROWS_WITH_AS(core::MappedFile{sparse}, doctest::Contains("holds 2.2 TB, more than"),
                        IoError);
   CHECK_THROWS_AS(core::read_text_file(sparse, 1 << 20), IoError);
+  std::filesystem::resize_file(sparse, std::uintmax_t{1} << 36);
+  CHECK_THROWS_WITH_AS(core::MappedFile{sparse}, doctest::Contains("is mostly holes"), IoError);
 }
 
 TEST_CASE("files: a piece at a time is the whole file") {

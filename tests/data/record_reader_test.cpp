@@ -67,6 +67,16 @@ TEST_CASE("jsonl: texts and labels of every type") {
   CHECK(records[5].text == "f");
 }
 
+TEST_CASE("jsonl: NaN and infinities, which Python writes, are missing values") {
+  const auto records = read("a.jsonl",
+                            "{\"text\": \"NaN\", \"label\": NaN, \"other\": [-Infinity, 1]}\n"
+                            "{\"text\": \"b\", \"label\": 1, \"other\": Infinity}\n");
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].text == "NaN");
+  CHECK(records[0].label == Label());
+  CHECK(records[1].label == Label(std::int64_t{1}));
+}
+
 TEST_CASE("jsonl: configured fields, keys and ready ids") {
   const RecordFields fields{.text = "sentence", .label = "score", .key = "role"};
   const auto records = read("a.jsonl",
@@ -85,6 +95,9 @@ TEST_CASE("jsonl: errors name the line and the remedy") {
   const std::string good = "{\"text\": \"a\", \"label\": 1}\n";
   CHECK(contains(refusal("a.jsonl", good + "\n{\"text\": \"b\""), "a.jsonl:3: not valid JSON"));
   CHECK(contains(refusal("a.jsonl", good + "[1]\n"), "a.jsonl:2: not a JSON object"));
+  CHECK(contains(refusal("a.jsonl", good + std::string(1'000'000, '[') + "\n"),
+                 "a.jsonl:2: nested deeper than 64 levels; write one complete JSON object a line"));
+  CHECK(contains(refusal("a.jsonl", "{\"text\": \"a\", \"text\": \"b\"}\n"), "stands twice"));
   CHECK(contains(refusal("a.jsonl", "{\"sentence\": \"a\"}\n"),
                  "a.jsonl:1: no field \"text\" (found: sentence); set data.text_field"));
   CHECK(contains(refusal("a.jsonl", "{\"text\": 5}\n"), "field \"text\" is a number"));

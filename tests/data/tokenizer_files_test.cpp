@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
 
 #include "core/error.h"
 #include "data/token_bytes.h"
@@ -104,6 +105,37 @@ TEST_CASE("tokenizer_files: roles from the files, else from usual names") {
   CHECK(named->special().eos == 300);
   CHECK(named->special().pad == kPad);
   CHECK_FALSE(named->special().unk.has_value());
+}
+
+TEST_CASE("tokenizer_files: hostile files end in one line that names the file") {
+  const auto refusal = [](const TemporaryFolder& folder) {
+    const auto message = message_of<drystone::core::Error>([&] { load_tokenizer(folder.path()); });
+    CHECK(message.starts_with(folder.path().string()));
+    CHECK(message.size() < 500);
+    return message;
+  };
+  const TemporaryFolder folder;
+  const std::string deep(1'000'000, '[');
+  write_file(folder, "tokenizer.json", deep);
+  CHECK(contains(refusal(folder), "tokenizer.json: nested deeper than 64 levels"));
+  write_file(folder, "tokenizer.json",
+             R"({"model": {"vocab": {"a": 1099511627776}, "merges": []}})");
+  CHECK(contains(refusal(folder), "1099511627776 is not a token id"));
+  write_file(folder, "tokenizer.json", R"({"model": {"vocab": {"a": 0, "a": 1}, "merges": []}})");
+  CHECK(contains(refusal(folder), "key \"a\" stands twice"));
+  for (const char* const name : {"tokenizer.json", "tokenizer_config.json", "added_tokens.json"}) {
+    CAPTURE(name);
+    const TemporaryFolder other;
+    write_gpt2(other, "");
+    const std::filesystem::path place = other.path() / name;
+    std::filesystem::remove(place);
+    REQUIRE(::mkfifo(place.c_str(), 0600) == 0);
+    CHECK(contains(refusal(other), "is not a regular file"));
+  }
+  const TemporaryFolder merges;
+  write_gpt2(merges, "");
+  write_file(merges, "added_tokens.json", R"({"<new>": 1099511627776})");
+  CHECK(contains(refusal(merges), "1099511627776 is not a token id"));
 }
 
 TEST_CASE("tokenizer_files: a broken tokenizer.model is named") {

@@ -2,10 +2,12 @@
 // or the files that are named (to replay what libFuzzer found).
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "core/files.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/text_mutations.h"
 #include "tests/wire/mutations.h"
 
 using namespace drystone;
@@ -24,14 +26,17 @@ int replay_files(int count, char** files) {
 
 int main(int argc, char** argv) {
   if (argc > 1) return replay_files(argc - 1, argv + 1);
-  constexpr std::uint64_t kSeeds = 300;
+  const char* const given = std::getenv("DRYSTONE_FUZZ_NUM_SEEDS");
+  const std::uint64_t num_seeds = given == nullptr ? 300 : std::strtoull(given, nullptr, 10);
   constexpr int kMutations = 10;
   core::SplitMix64 random(1);
   std::uint64_t num_runs = 0;
-  for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+  for (std::uint64_t seed = 0; seed < num_seeds; ++seed) {
     for (const core::Bytes& input : test::seed_inputs(seed)) {
       run(input);
-      for (int i = 0; i < kMutations; ++i, ++num_runs) run(test::mutate(input, random));
+      for (int i = 0; i < kMutations; ++i, ++num_runs) {
+        run(i % 2 == 0 ? test::mutate(input, random) : test::mutate_text(input, random));
+      }
     }
   }
   std::printf("%llu mutated inputs\n", static_cast<unsigned long long>(num_runs));
