@@ -348,13 +348,13 @@ std::vector<MethodOption> lora_rite_options() {
         .default_value = false,
         .help = "gives the factors of a module one norm before each step"},
        {.name = "damping",
-        .default_value = 1e-3,
+        .default_value = 0.0,
         .help = "of the inverse of BᵀB in A's step, relative to A's size, falling to 0 over the "
                 "round; 0: none, as in the paper",
         .least = 0.0,
         .most = 1e3},
        {.name = "warmup",
-        .default_value = std::int64_t{5},
+        .default_value = std::int64_t{0},
         .help = "steps of a round in which A's rate grows from 0; 0: none, as in the paper",
         .least = 0,
         .most = 1e9}});

@@ -265,7 +265,7 @@ TEST_CASE("lora-rite: the shock from B = 0 in every round, and what tames it") {
     CAPTURE(rate);
     CHECK(shock(published, rate) > 0.4);  // whatever the learning rate
     CHECK(shock(warm, rate) < 0.2);
-    CHECK(shock({}, rate) < 0.25);  // the defaults
+    CHECK(shock({{"damping", 1e-3}, {"warmup", std::int64_t{5}}}, rate) < 0.25);  // both
   }
   CHECK(shock(damped, 1e-5) < 0.1);
 }

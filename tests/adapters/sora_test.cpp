@@ -115,10 +115,9 @@ TEST_CASE("sora: ranks fall during training, the further the larger the threshol
   const auto rank_after = [](double xi) {
     test::ToyModel model;
     const models::Batch batch = test::toy_batch(1, 32);
-    const AdapterSpec spec{
-        .method = "sora",
-        .rank = 8,
-        .options = {{"xi", xi}, {"lambda", 0.1}, {"over", std::string("step")}}};
+    const AdapterSpec spec{.method = "sora",
+                           .rank = 8,
+                           .options = {{"xi", xi}, {"lambda", 0.1}, {"over", std::string("step")}}};
     const auto adapter = make_adapter(model, spec, {.seed = 1});
     const auto optimizer = adapter->make_optimizer(adapter->parameters(), {});
     for (Step step{.index = 0, .total = 30}; step.index < 30; ++step.index) {
