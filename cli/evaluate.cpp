@@ -16,6 +16,8 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/text.h"
+#include "data/chat_template.h"
+#include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/template.h"
 #include "data/text_encoder.h"
@@ -107,10 +109,12 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const data::Toke
   const auto records = read_examples(options, {.text = options.text_field,
                                                .label = options.label_field,
                                                .text_pair = options.text_pair_field});
+  data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const std::string where = place(options, i);
     check_ready_ids(records[i], tokenizer, where);
     const data::EncodedText text = encoder.encode(records[i], options.max_length);
+    cut.add(data::num_lost(encoder, records[i], text.ids.size(), options.max_length));
     if (classes != nullptr) {
       const auto id = classes->id(records[i].label);
       if (!id) {
@@ -124,6 +128,7 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const data::Toke
       dataset.add(text.ids, 0, static_cast<float>(*target), text.second_start);
     }
   }
+  cut.warn(options.data.string(), dataset.size(), options.max_length);
   return dataset;
 }
 
@@ -149,8 +154,31 @@ void check_uncertainty(const EvaluateOptions& options) {
 
 }  // namespace
 
+namespace {
+
+/// What the run that wrote the folder trained and evaluated with; 0: not known.
+std::int64_t max_length_of_run(const EvaluateOptions& options) {
+  for (const fs::path& folder : {options.posterior, options.ensemble, options.adapter}) {
+    const fs::path file = folder / "evaluation.json";
+    if (folder.empty() || !fs::exists(file)) continue;
+    try {
+      const auto length = Json::parse(core::read_text_file(file, kMaxLabelBytes))
+                              .at("max_length")
+                              .get<std::int64_t>();
+      if (length > 0) return length;
+    } catch (const nlohmann::json::exception& error) {
+      throw core::IoError(file.string() + ": no max_length there: " + error.what());
+    }
+    throw core::IoError(file.string() + ": max_length is not positive");
+  }
+  return 0;
+}
+
+}  // namespace
+
 EvaluateOptions with_defaults(EvaluateOptions options) {
   find_task(options.task);
+  if (options.max_length == 0) options.max_length = max_length_of_run(options);
   if (options.max_length > 0) return options;
   constexpr std::int64_t kMostTokens = 1024;
   const bool has_labels = options.task == "classification" || options.task == "regression";
@@ -211,10 +239,17 @@ LabelledSequences labelled_sequences(const EvaluateOptions& options, const Evalu
   const auto records = read_examples(
       options, {.text = options.text_field,
                 .sequence = data::sequence_fields(options.prompt_template, options.answer_field)});
+  const data::SequenceEncoder whole(model.tokenizer(), data::ChatTemplate::load(options.model),
+                                    data::unbound(encoder.options()));
   LabelledSequences sequences{.dataset = {}, .kept = {}, .num_records = records.size()};
+  data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
-    if (encoder.add(records[i], place(options, i), sequences.dataset)) sequences.kept.push_back(i);
+    if (!encoder.add(records[i], place(options, i), sequences.dataset)) continue;
+    const std::size_t length = sequences.dataset.length(sequences.kept.size());
+    cut.add(data::num_lost(whole, records[i], length, options.max_length));
+    sequences.kept.push_back(i);
   }
+  cut.warn(options.data.string(), sequences.kept.size(), options.max_length);
   if (sequences.kept.empty()) {
     throw core::ConfigError(options.data.string() +
                             ": --max-length leaves nothing to predict in any example; raise it");

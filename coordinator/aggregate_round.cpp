@@ -1,5 +1,6 @@
 #include "coordinator/aggregate_round.h"
 
+#include "tensors/zero_update.h"
 #include "wire/durable_file.h"
 
 namespace drystone::coordinator {
@@ -25,6 +26,10 @@ AggregatedRound RoundAggregator::aggregate(const OpenRound& round,
   if (result.report.carries) wire::File::open_for_writing(job.carry_out).sync();
   result.mode = result.report.publish == aggregation::Publish::Add ? wire::PublishMode::Add
                                                                    : wire::PublishMode::Replace;
+  for (const aggregation::AcceptedUpdate& update : job.updates) {
+    const tensors::FactorSetFile file(update.payload);
+    if (tensors::moves_nothing(file)) result.zeros.push_back(update.client);
+  }
   return result;
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "aggregation/rule.h"
 #include "coordinator/round_machine.h"
@@ -16,6 +17,7 @@ struct AggregatedRound {
   std::filesystem::path payload;  ///< a file beside the blob store, to be adopted
   wire::PublishMode mode = wire::PublishMode::Add;
   aggregation::AggregationReport report;
+  std::vector<std::string> zeros;  ///< clients whose update changes nothing
 };
 
 /// Runs the configured rule on stored updates. What a version's compaction cut waits in

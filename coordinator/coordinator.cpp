@@ -62,6 +62,16 @@ bool is_metric_name(const std::string& name) {
          name != "event" && name != "version" && name != "client";
 }
 
+void warn_of_zeros(std::uint64_t round, const std::vector<std::string>& clients) {
+  const std::string names = core::join(clients);
+  core::log_warning(
+      "updates of nothing but zeros: they count and dilute the others",
+      {{"round", static_cast<std::int64_t>(round)},
+       {"clients", std::string_view(names)},
+       {"cause", std::string_view("in these clients' logs: a learning rate too small, "
+                                  "no gradient, or closed components")}});
+}
+
 }  // namespace
 
 std::string federation_id(const core::Config& config) {
@@ -789,6 +799,10 @@ RoundReport Coordinator::Impl::describe(const OpenRound& round, const Aggregated
   }
   report.train_loss /= examples;
   if (report.bases.size() > 1) report.exactness += kEachItsOwnBase;
+  if (!result.zeros.empty()) {
+    report.exactness += ", " + std::to_string(result.zeros.size()) + " of zeros";
+    warn_of_zeros(round.plan.round, result.zeros);
+  }
   round_started = clock.now();
   round_bytes_received = transport.bytes_received();
   round_bytes_sent = transport.bytes_sent();

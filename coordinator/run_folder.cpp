@@ -173,6 +173,8 @@ void write_adapter(const RunFolder& folder, const fs::path& dir,
         dir, adapter,
         {.base_model = folder.base_model, .task_type = is_lm ? "CAUSAL_LM" : "SEQ_CLS"});
   }
+  const nlohmann::json evaluation = {{"max_length", folder.config.model.max_length}};
+  core::write_file_atomic(dir / "evaluation.json", core::as_bytes(evaluation.dump() + "\n"));
   if (!folder.config.data.labels.empty()) {
     const nlohmann::json labels = folder.config.data.labels;
     core::write_file_atomic(dir / "labels.json", core::as_bytes(labels.dump() + "\n"));

@@ -6,6 +6,7 @@
 #include <string>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/programs/oracle.h"
 #include "tests/programs/process.h"
@@ -77,6 +78,41 @@ TEST_CASE("drystone evaluate: classification and regression, as scikit-learn and
       {"--text-field", "sentence", "--max-examples", "100", "--batch-size", "3"});
   run("regression", glue / "stsb_dev.jsonl.gz",
       {"--text-field", "sentence1", "--text-pair-field", "sentence2", "--label-field", "score"});
+}
+
+TEST_CASE("drystone evaluate: takes the run's own max_length, and everybody tells what is cut") {
+  const test::TinyFederation tiny;
+  test::Process simulate("drystone",
+                         {"simulate", tiny.config_file(), "--set", "model.max_length=4"},
+                         tiny.path() / "simulate.log");
+  REQUIRE_MESSAGE(simulate.wait() == 0, simulate.output());
+  const std::string said = simulate.output();
+  for (const char* part : {"texts are cut to max_length", "of=client-1", "of=test"}) {
+    CAPTURE(said);
+    CHECK(said.find(part) != std::string::npos);
+  }
+  const auto report = nlohmann::json::parse(std::ifstream(tiny.path() / "run" / "report.json"));
+  const auto measured_loss = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"evaluate",
+                                          "--model",
+                                          tiny.path() / "model",
+                                          "--adapter",
+                                          tiny.path() / "run/global",
+                                          "--data",
+                                          tiny.path() / "test.jsonl",
+                                          "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const fs::path log = tiny.path() / "evaluate.log";
+    fs::remove(log);
+    test::Process process("drystone", arguments, log);
+    REQUIRE_MESSAGE(process.wait() == 0, process.output());
+    const std::string output = process.output();
+    CHECK((output.find("texts are cut to max_length") != std::string::npos) == more.empty());
+    return nlohmann::json::parse(output.substr(output.find("{\n"))).at("loss").get<double>();
+  };
+  const double as_run = measured_loss({});
+  CHECK(as_run == doctest::Approx(report.at("after").at("loss").get<double>()).epsilon(1e-5));
+  CHECK(measured_loss({"--max-length", "8"}) != doctest::Approx(as_run).epsilon(1e-4));
 }
 
 TEST_CASE("drystone evaluate: perplexity, multiple choice and exact match of a language model") {

@@ -29,6 +29,12 @@ std::string free_port() {
   return std::to_string(ntohs(address.sin_port));
 }
 
+std::string text_of(const fs::path& file) {
+  std::ostringstream text;
+  text << std::ifstream(file).rdbuf();
+  return text.str();
+}
+
 std::string head_of(const fs::path& run) {
   return nlohmann::json::parse(std::ifstream(run / "report.json")).at("head");
 }
@@ -124,6 +130,17 @@ TEST_CASE("programs: and clients on a base in 4 and in 8 bits, which the report 
   CHECK(round.at("bases") == nlohmann::json{{"int8", 1}, {"nf4", 1}, {"none", 2}});
   CHECK(round.at("exactness").get<std::string>().find("each relative to its own base") !=
         std::string::npos);
+}
+
+TEST_CASE("programs: an update of zeros is warned of by its client and by the coordinator") {
+  const TinyFederation tiny(
+      "[[clients]]\nrank = 4\ncount = 3\n[[clients]]\nlearning_rate = 1e-30\n");
+  check_deployed_as_simulated(tiny);
+  CHECK(text_of(tiny.path() / "client-4.log").find("nothing learnt") != std::string::npos);
+  CHECK(text_of(tiny.path() / "client-1.log").find("nothing learnt") == std::string::npos);
+  const std::string coordinator = text_of(tiny.path() / "coordinator.log");
+  CHECK(coordinator.find("nothing but zeros") != std::string::npos);
+  CHECK(coordinator.find("exact, 1 of zeros") != std::string::npos);
 }
 
 TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {

@@ -95,6 +95,27 @@ TEST_CASE("simulate: stopped after a round and resumed ends in the same head") {
   CHECK(rest.report.head == whole.report.head);
 }
 
+TEST_CASE("simulate: clients whose round is one step learn with the default schedule") {
+  const TinyFederation tiny;
+  const auto outcome =
+      run(tiny, "run",
+          {"training.batch_size=120", "training.max_steps=0", "federation.rounds=3",
+           "training.learning_rate=5e-2", "training.dropout=0"});
+  REQUIRE(outcome.report.rounds.size() == 3);
+  for (const auto& round : outcome.report.rounds) {
+    CHECK(round.client_steps == 4);
+    CHECK(round.exactness == "exact");
+  }
+  CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss") - 0.05);
+}
+
+TEST_CASE("simulate: updates of zeros are counted") {
+  const TinyFederation tiny;
+  const auto outcome = run(tiny, "run", {"clients.1.learning_rate=1e-30"});
+  CHECK(outcome.report.rounds[0].accepted == 4);
+  CHECK(outcome.report.rounds[0].exactness == "exact, 2 of zeros");
+}
+
 TEST_CASE("simulate: a published version is the weighted sum of the clients' own updates") {
   const TinyFederation tiny;
   run(tiny, "run");
