@@ -15,6 +15,7 @@ namespace drystone::cli {
 
 namespace {
 
+using Json = nlohmann::ordered_json;
 using Question = data::SequenceEncoder::Question;
 
 std::vector<Question> read_questions(const EvaluateOptions& options, const EvaluatedModel& model) {
@@ -52,6 +53,21 @@ std::string text_of(const std::vector<std::int64_t>& ids, const data::Tokenizer&
   return tokenizer.decode(std::vector<data::TokenId>(ids.begin(), ids.end()));
 }
 
+Json prediction_of(const std::string& text, const std::string& reference, std::size_t example) {
+  const std::string strict = client::strict_match(text);
+  const std::string flexible = client::flexible_extract(text);
+  return {{"example", example},
+          {"generated", text},
+          {"reference", reference},
+          {"answer", client::final_answer(text)},
+          {"strict", strict},
+          {"flexible", flexible},
+          {"expected", client::final_answer(reference)},
+          {"match", client::is_exact_match(text, reference)},
+          {"match_strict", client::is_harness_match(strict, reference)},
+          {"match_flexible", client::is_harness_match(flexible, reference)}};
+}
+
 }  // namespace
 
 Measurement evaluate_exact_match(const EvaluateOptions& options, const MeasureHooks& hooks) {
@@ -60,7 +76,8 @@ Measurement evaluate_exact_match(const EvaluateOptions& options, const MeasureHo
   const auto prompts = prompts_of(questions, options);
   const auto total = static_cast<std::int64_t>(questions.size());
   Measurement measurement{.num_examples = total};
-  double hits = 0.0;
+  client::Metrics hits = {
+      {"exact_match", 0.0}, {"exact_match_strict", 0.0}, {"exact_match_flexible", 0.0}};
   const auto step = static_cast<std::size_t>(options.batch_size);
   for (std::size_t begin = 0; begin < prompts.size(); begin += step) {
     const auto some = std::span(prompts).subspan(begin, std::min(step, prompts.size() - begin));
@@ -71,20 +88,18 @@ Measurement evaluate_exact_match(const EvaluateOptions& options, const MeasureHo
                                              .stop = hooks.stop});
     if (hooks.stop.stop_requested()) return {};
     for (std::size_t i = 0; i < generated.size(); ++i) {
-      const Question& question = questions[begin + i];
-      const std::string text = text_of(generated[i].ids, model.tokenizer());
-      const bool hit = client::is_exact_match(text, question.answer);
-      hits += hit ? 1.0 : 0.0;
-      measurement.predictions.push_back({{"example", begin + i},
-                                         {"generated", text},
-                                         {"reference", question.answer},
-                                         {"answer", client::final_answer(text)},
-                                         {"expected", client::final_answer(question.answer)},
-                                         {"match", hit}});
+      Json entry = prediction_of(text_of(generated[i].ids, model.tokenizer()),
+                                 questions[begin + i].answer, begin + i);
+      hits["exact_match"] += entry["match"].get<bool>() ? 1.0 : 0.0;
+      hits["exact_match_strict"] += entry["match_strict"].get<bool>() ? 1.0 : 0.0;
+      hits["exact_match_flexible"] += entry["match_flexible"].get<bool>() ? 1.0 : 0.0;
+      measurement.predictions.push_back(std::move(entry));
     }
     if (hooks.on_progress) hooks.on_progress(static_cast<std::int64_t>(begin + some.size()), total);
   }
-  measurement.metrics = {{"exact_match", hits / static_cast<double>(total)}};
+  for (const auto& [name, count] : hits) {
+    measurement.metrics[name] = count / static_cast<double>(total);
+  }
   return measurement;
 }
 

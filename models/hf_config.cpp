@@ -175,6 +175,7 @@ std::vector<std::int64_t> HfConfig::ids(std::string_view key) const {
   const Json* const value = document_->find(key);
   if (value == nullptr) return {};
   const auto is_id = [](const Json& v) { return v.is_number_integer() && v >= 0; };
+  if (*value == -1) return {};  // written for none
   if (is_id(*value)) return {value->get<std::int64_t>()};
   if (!value->is_array() || !std::all_of(value->begin(), value->end(), is_id)) {
     fail(key, "must be a token id or a list of them, is " + value->dump());

@@ -52,7 +52,8 @@ class HfConfig {
   std::vector<std::string> texts(std::string_view key) const;
   /// A list of finite numbers; empty where there is none.
   std::vector<double> numbers(std::string_view key) const;
-  /// One integer ≥ 0 or a list of them, as eos_token_id is written; empty where there is none.
+  /// One integer ≥ 0 or a list of them, as eos_token_id is written; empty where there is none, or
+  /// −1.
   std::vector<std::int64_t> ids(std::string_view key) const;
   /// The object under `key`; its own keys are named KEY.NAME in messages.
   std::optional<HfConfig> section(std::string_view key) const;

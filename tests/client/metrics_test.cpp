@@ -86,21 +86,6 @@ TEST_CASE("multiple choice: NumPy's arg max by sum, characters, bytes and tokens
   CHECK_THROWS_AS(choose({}), core::InvalidArgument);
 }
 
-TEST_CASE("final_answer: what a regular expression and Decimal make of the same texts") {
-  for (const Json& sample : samples("final_answer")) {
-    const std::string text = sample.at("text").get<std::string>();
-    CAPTURE(text);
-    CHECK(final_answer(text) == sample.at("answer").get<std::string>());
-  }
-}
-
-TEST_CASE("is_exact_match: the same number in another spelling, never against nothing") {
-  CHECK(is_exact_match("So she pays $1,200.00.", "He has 3. #### 1200"));
-  CHECK_FALSE(is_exact_match("So it is 1201", "#### 1200"));
-  CHECK(is_exact_match(" yes\n", "yes"));
-  CHECK_FALSE(is_exact_match("", ""));
-}
-
 TEST_CASE("classification_metrics: a certain and right model has no error; labels are classes") {
   const at::Tensor logits = at::eye(4) * 100.0;
   const auto metrics = classification_metrics(logits, at::arange(4));

@@ -181,6 +181,14 @@ TEST_CASE("generate: what cannot be continued is refused") {
       core::InvalidArgument);
 }
 
+TEST_CASE("stop_ids_of: -1 names no token") {
+  const test::TemporaryFolder folder;
+  folder.write("config.json", R"({"eos_token_id": -1})");
+  CHECK(models::stop_ids_of(folder.path()).empty());
+  folder.write("generation_config.json", R"({"eos_token_id": [-2]})");
+  CHECK_THROWS_AS(models::stop_ids_of(folder.path()), core::ConfigError);
+}
+
 TEST_CASE("stop_ids_of: generation_config.json before config.json, one id or several") {
   const test::TemporaryFolder folder;
   folder.write("config.json", R"({"eos_token_id": 7})");

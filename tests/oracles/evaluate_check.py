@@ -6,13 +6,15 @@ evaluate_check.py TASK PREDICTIONS REPORT   PREDICTIONS: what --predictions wrot
 import json
 import math
 import pathlib
-import re
 import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 from scipy import stats
 from sklearn import metrics as sk
+
+from final_answer_cases import final_answer, flexible, is_match, strict
 
 warnings.filterwarnings("ignore")
 
@@ -58,15 +60,22 @@ def multiple_choice(rows):
             "accuracy_bytes": accuracy("bytes"), "accuracy_tokens": accuracy("tokens")}
 
 
+def number(answer):
+    try:
+        return Fraction(answer)
+    except (ValueError, ZeroDivisionError):
+        return answer
+
+
 def exact_match(rows):
-    def last_number(text):
-        marked = re.search(r"####\s*\$?(-?[\d,.]*\d)", text.rpartition("####")[1]
-                           + text.rpartition("####")[2]) if "####" in text else None
-        numbers = [marked.group(1)] if marked else re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
-        return float(numbers[-1].replace(",", "")) if numbers else None
-    hits = [last_number(r["reference"]) is not None
-            and last_number(r["generated"]) == last_number(r["reference"]) for r in rows]
-    return {"exact_match": np.mean(hits)}
+    def share(hits):
+        return np.mean(list(hits))
+    return {"exact_match": share(final_answer(r["reference"]) != "" and number(
+                final_answer(r["generated"])) == number(final_answer(r["reference"])) for r in rows),
+            "exact_match_strict": share(is_match(strict(r["generated"]), r["reference"])
+                                        for r in rows),
+            "exact_match_flexible": share(is_match(flexible(r["generated"]), r["reference"])
+                                          for r in rows)}
 
 
 TASKS = {"classification": classification, "regression": regression, "causal-lm": causal_lm,

@@ -2,10 +2,8 @@
 
 Run: .venv/bin/python tests/oracles/metrics_oracle.py   (needs numpy, scipy and scikit-learn)
 """
-import decimal
 import json
 import pathlib
-import re
 import warnings
 
 import numpy as np
@@ -91,26 +89,6 @@ def multiple_choice(rows):
             "metrics": {name: float(np.mean(hit)) for name, hit in hits.items()}}
 
 
-NUMBER = re.compile(r"(?:(?<![\d)])-\$?)?\d(?:\d|,(?=\d))*(?:\.\d+)?")
-TEXTS = ["The total is 18.\n#### 18", "#### 1,234", "#### -5 apples", "#### $12.50 and 3 more",
-         "She has 3 and buys 4, so 7 in all.", "It costs $1,234.50.", "x = 10-4 = 6", "5-3",
-         "answer: -0", "0007.500", "no number here", "  padded text \n", "#### none", "", "####",
-         "a-12b", "(3)-4", "1,2,3", "3,000,000 and", "ends with 12.", "version 1.2.3",
-         "first #### 3 then #### 4", "-$7", "#### 72\nmore 99", "½ and 5", "100%", "1e5"]
-
-
-def final_answer(text):
-    before, mark, after = text.rpartition("####")
-    numbers = NUMBER.findall(after)
-    if not numbers:
-        return (after if mark else text).strip()
-    number = decimal.Decimal(re.sub("[$,]", "", numbers[0 if mark else -1]))
-    plain = format(number, "f")
-    if "." in plain:
-        plain = plain.rstrip("0").rstrip(".")
-    return "0" if plain == "-0" else plain
-
-
 def plain(value):
     """NumPy's numbers as Python's."""
     return value.item() if isinstance(value, np.generic) else value
@@ -124,5 +102,4 @@ OUT.write_text(json.dumps({
                   confusion([0, 1, 1, 0, 1], [0, 1, 0, 1, 1], 2)],
     "regression": [regression(40)],
     "multiple_choice": multiple_choice(40),
-    "final_answer": [{"text": text, "answer": final_answer(text)} for text in TEXTS],
 }, default=plain) + "\n")
