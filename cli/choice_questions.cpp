@@ -3,73 +3,23 @@
 #include <algorithm>
 #include <utility>
 
-#include <nlohmann/json.hpp>
-
 #include "core/error.h"
-#include "core/text.h"
-#include "data/line_source.h"
+#include "data/choice_record.h"
 
 namespace drystone::cli {
-
-using Json = nlohmann::ordered_json;
 
 namespace {
 
 char letter_of(std::size_t choice) { return static_cast<char>('A' + choice); }
 
-[[noreturn]] void fail(const std::string& where, const std::string& problem) {
-  throw core::ConfigError(where + ": " + problem);
-}
-
-/// A letter, the number of a choice from 0, or a choice's text.
-std::size_t right_answer(const Json& value, const std::vector<std::string>& choices,
-                         const std::string& where) {
-  if (value.is_number_integer()) {
-    const auto index = value.get<std::int64_t>();
-    if (index >= 0 && index < static_cast<std::int64_t>(choices.size())) {
-      return static_cast<std::size_t>(index);
-    }
-  }
-  if (value.is_string()) {
-    const std::string text = value.get<std::string>();
-    if (text.size() == 1 && text[0] >= 'A' && text[0] < letter_of(choices.size())) {
-      return static_cast<std::size_t>(text[0] - 'A');
-    }
-    const auto found = std::find(choices.begin(), choices.end(), text);
-    if (found != choices.end()) return static_cast<std::size_t>(found - choices.begin());
-  }
-  fail(where, "the right answer " + value.dump() +
-                  " is no letter, number from 0 or text of one of the choices");
-}
-
-ChoiceQuestion read_question(const std::string& line, const EvaluateOptions& options,
-                             const std::string& where) {
-  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const std::string answer_field = options.answer_field.empty() ? "answer" : options.answer_field;
-  for (const std::string& field : {options.question_field, options.choices_field, answer_field}) {
-    if (!object.is_object() || !object.contains(field)) {
-      fail(where, "no JSON object with " + core::quote(field));
-    }
-  }
-  const Json& listed = object.at(options.choices_field);
-  const bool all_text =
-      listed.is_array() &&
-      std::all_of(listed.begin(), listed.end(), [](const Json& c) { return c.is_string(); });
-  if (!all_text || listed.size() < 2 || listed.size() > 26 ||
-      !object.at(options.question_field).is_string()) {
-    fail(where, "needs a question and a list of 2 to 26 choices");
-  }
-  const auto choices = listed.get<std::vector<std::string>>();
-  ChoiceQuestion question{.prompt = object.at(options.question_field).get<std::string>(),
-                          .answers = {},
-                          .truth = right_answer(object.at(answer_field), choices, where)};
-  const bool by_letter = options.choice_style == "letters";
-  for (std::size_t i = 0; i < choices.size(); ++i) {
+ChoiceQuestion prompted(const data::ChoiceRecord& record, bool by_letter) {
+  ChoiceQuestion question{.prompt = record.question, .answers = {}, .truth = record.truth};
+  for (std::size_t i = 0; i < record.choices.size(); ++i) {
     const std::string letter(1, letter_of(i));
-    if (by_letter) question.prompt += "\n" + letter + ". " + choices[i];
-    question.answers.push_back(" " + (by_letter ? letter : choices[i]));
+    if (by_letter) question.prompt += "\n" + letter + ". " + record.choices[i];
+    question.answers.push_back(" " + (by_letter ? letter : record.choices[i]));
   }
-  question.prompt += "\nAnswer:";
+  if (by_letter || !record.is_beginning) question.prompt += "\nAnswer:";
   return question;
 }
 
@@ -79,12 +29,12 @@ std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options) {
   if (options.choice_style != "text" && options.choice_style != "letters") {
     throw core::ConfigError("--choices: give text or letters");
   }
-  data::LineSource lines(options.data);
+  const auto records = data::read_choice_records(
+      options.data, {options.question_field, options.choices_field, options.answer_field},
+      static_cast<std::size_t>(options.max_examples));
   std::vector<ChoiceQuestion> questions;
-  const auto limit = static_cast<std::size_t>(options.max_examples);
-  for (std::string line; (limit == 0 || questions.size() < limit) && lines.next(line);) {
-    if (line.empty()) continue;
-    questions.push_back(read_question(line, options, lines.where(lines.line())));
+  for (const data::ChoiceRecord& record : records) {
+    questions.push_back(prompted(record, options.choice_style == "letters"));
   }
   if (questions.empty()) throw core::ConfigError(options.data.string() + ": no questions");
   return questions;

@@ -29,8 +29,8 @@ struct EvaluateOptions {
   std::string prompt_template = "auto";
   std::string answer_field;
   std::string loss_on = "answer";
-  std::string question_field = "question";  ///< multiple-choice
-  std::string choices_field = "choices";
+  std::string question_field;  ///< multiple-choice; empty: a usual name (data/choice_record.h)
+  std::string choices_field;   ///< likewise
   std::string choice_style = "text";  ///< text | letters: what is scored
   std::string dtype = "float32";
   std::int64_t max_length = 0;  ///< tokens; 0: 128 for labels, else what the model has, ≤ 1024

@@ -100,10 +100,10 @@ void add_data_options(CLI::App& app, EvaluateOptions& options) {
       ->capture_default_str();
   app.add_option("--answer-field", options.answer_field, "Field that holds the answer");
   app.add_option("--loss-on", options.loss_on, "causal-lm: answer or all")->capture_default_str();
-  app.add_option("--question-field", options.question_field, "multiple-choice: the question")
-      ->capture_default_str();
-  app.add_option("--choices-field", options.choices_field, "multiple-choice: list of answers")
-      ->capture_default_str();
+  app.add_option("--question-field", options.question_field,
+                 "multiple-choice: the question; default: question, question_stem or ctx");
+  app.add_option("--choices-field", options.choices_field,
+                 "multiple-choice: the answers; default: choices or endings");
   app.add_option("--choices", options.choice_style,
                  "multiple-choice: score the answers' text, or letters after a list of them")
       ->capture_default_str();

@@ -8,8 +8,10 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/json.h"
 #include "data/jinja.h"
 #include "data/tokenizer_json.h"
+#include "data/tokenizer_roles.h"
 
 namespace drystone::data {
 
@@ -20,44 +22,58 @@ using nlohmann::json;
 
 constexpr std::uint64_t kMaxTemplateBytes = 1 << 20;
 
-/// Special tokens are written as strings or as {"content": …}.
-std::map<std::string, std::string> special_tokens(const json& config) {
-  std::map<std::string, std::string> tokens;
-  for (const auto& [name, value] : config.items()) {
-    if (!name.ends_with("_token")) continue;
-    if (value.is_string()) tokens[name] = value.get<std::string>();
-    const auto content = value.is_object() ? value.find("content") : value.end();
-    if (value.is_object() && content != value.end() && content->is_string()) {
-      tokens[name] = content->get<std::string>();
-    }
+/// The field of tokenizer_config.json or chat_template.json: a text, or named ones, as a list or an
+/// object. Absent also where none of these is the default.
+std::optional<std::string> template_of(const json& config, const std::string& where) {
+  const json& field = config.is_object() ? member(config, "chat_template") : config;
+  if (field.is_null()) return std::nullopt;
+  if (field.is_string()) return field.get<std::string>();
+  if (field.is_object()) {
+    const json& standard = member(field, "default");
+    if (standard.is_null()) return std::nullopt;
+    if (standard.is_string()) return standard.get<std::string>();
   }
-  return tokens;
+  if (field.is_array()) {
+    const auto is_default = [](const json& entry) {
+      return entry.is_object() && member(entry, "name") == "default" &&
+             member(entry, "template").is_string();
+    };
+    const auto found = std::ranges::find_if(field, is_default);
+    return found == field.end() ? std::nullopt
+                                : std::optional(found->at("template").get<std::string>());
+  }
+  throw core::ConfigError(where + ": chat_template is neither a text nor named texts; " +
+                          "fetch the file again");
 }
 
-/// The field of tokenizer_config.json or chat_template.json: a text, or a list of named ones.
-std::optional<std::string> template_of(const json& config, const std::string& where) {
-  const auto field = config.find("chat_template");
-  if (field == config.end() || field->is_null()) return std::nullopt;
-  if (field->is_string()) return field->get<std::string>();
-  if (field->is_array()) {
-    for (const json& entry : *field) {
-      if (entry.is_object() && entry.value("name", json()) == "default" &&
-          entry.value("template", json()).is_string()) {
-        return entry.at("template").get<std::string>();
-      }
-    }
+Value value_of(const nlohmann::ordered_json& parsed) {
+  if (parsed.is_object()) {
+    jinja::Dict dict;
+    for (const auto& [key, entry] : parsed.items()) dict.entries.emplace_back(key, value_of(entry));
+    return Value(std::move(dict));
   }
-  throw core::ConfigError(where +
-                          ": chat_template is neither a text nor a list with a \"default\"" +
-                          "; fetch the file again");
+  if (parsed.is_array()) {
+    jinja::List list;
+    for (const auto& entry : parsed) list.push_back(value_of(entry));
+    return Value(std::move(list));
+  }
+  if (parsed.is_string()) return Value(parsed.get<std::string>());
+  if (parsed.is_boolean()) return Value(parsed.get<bool>());
+  if (parsed.is_number_integer()) return Value(parsed.get<std::int64_t>());
+  return parsed.is_number() ? Value(parsed.get<double>()) : Value::none();
 }
 
 Value conversation(std::span<const Message> messages) {
   jinja::List list;
   for (const Message& message : messages) {
-    list.emplace_back(
-        jinja::Dict{.entries = {{"role", Value(message.role)}, {"content", Value(message.content)}},
-                    .is_namespace = false});
+    jinja::Dict turn{
+        .entries = {{"role", Value(message.role)}, {"content", Value(message.content)}},
+        .is_namespace = false};
+    if (!message.more.empty()) {
+      const auto more = core::parse_ordered_json(message.more, "message");
+      for (const auto& [key, entry] : more.items()) turn.entries.emplace_back(key, value_of(entry));
+    }
+    list.emplace_back(std::move(turn));
   }
   return Value(std::move(list));
 }
@@ -136,9 +152,11 @@ std::shared_ptr<const ChatTemplate> ChatTemplate::load(const std::filesystem::pa
   const std::filesystem::path config_file = model_folder / "tokenizer_config.json";
   const bool has_config = std::filesystem::is_regular_file(config_file);
   const json config = has_config ? read_json(config_file) : json::object();
-  auto tokens = special_tokens(config);
-  const std::filesystem::path own_file = model_folder / "chat_template.jinja";
-  if (std::filesystem::is_regular_file(own_file)) {
+  auto tokens = TokenizerRoles(model_folder).named();
+  for (const char* const name :
+       {"additional_chat_templates/default.jinja", "chat_template.jinja"}) {
+    const std::filesystem::path own_file = model_folder / name;
+    if (!std::filesystem::is_regular_file(own_file)) continue;
     return std::make_shared<ChatTemplate>(core::read_text_file(own_file, kMaxTemplateBytes),
                                           std::move(tokens), own_file.string());
   }

@@ -34,8 +34,9 @@ class ChatTemplate {
                std::string where = "chat template", std::time_t now = std::time(nullptr));
   ~ChatTemplate();
 
-  /// The template of a model folder: chat_template.jinja, else chat_template.json, else the field
-  /// of tokenizer_config.json (of several the one named "default").
+  /// The template of a model folder: additional_chat_templates/default.jinja, else
+  /// chat_template.jinja, else chat_template.json, else the field of tokenizer_config.json (of
+  /// several the one named "default"); its variables are the tokens that TokenizerRoles names.
   /// @return null if the model has none
   /// @throws core::ConfigError  malformed files, or as the constructor
   static std::shared_ptr<const ChatTemplate> load(const std::filesystem::path& model_folder);

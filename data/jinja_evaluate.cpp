@@ -77,7 +77,7 @@ Value Machine::evaluate(const Expr& expr) {
 }
 
 Value Machine::look_up(const std::string& name) {
-  if (const Value* const found = scope_->find(name)) return *found;
+  if (const Value* const found = find_variable(name)) return *found;
   if (const Value* const found = variables_.find(name)) return *found;
   return find_function(name);
 }
@@ -104,15 +104,15 @@ Value Machine::evaluate_call(const Expr& expr) {
   const Value object = evaluate(*callee.children[0]);
   if (const auto* missing = object.undefined()) fail(core::quote(missing->name) + " is undefined");
   const Dict* const dict = object.dict();
-  const Value* const held = dict == nullptr ? nullptr : dict->find(callee.name);
+  const Value* const held = dict == nullptr ? nullptr : find(*dict, callee.name);
   if (held != nullptr && held->function() != nullptr) return call(*held, arguments(expr));
   return call_method(*this, object, callee.name, arguments(expr));
 }
 
-Value Machine::attribute(const Value& object, const std::string& name) const {
+Value Machine::attribute(const Value& object, const std::string& name) {
   if (const auto* missing = object.undefined()) fail(core::quote(missing->name) + " is undefined");
   const Dict* const dict = object.dict();
-  const Value* const found = dict == nullptr ? nullptr : dict->find(name);
+  const Value* const found = dict == nullptr ? nullptr : find(*dict, name);
   return found == nullptr ? Value::undefined(name) : *found;
 }
 
@@ -120,7 +120,7 @@ Value Machine::item(const Value& object, const Value& index) {
   if (const auto* missing = object.undefined()) fail(core::quote(missing->name) + " is undefined");
   if (const std::string* name = index.text()) return attribute(object, *name);
   const auto place = index.as_integer();
-  if (!place) return Value::undefined(to_text(index));
+  if (!place) return Value::undefined(string_of(index));
   const auto inside = [&](std::size_t size) {
     const auto count = static_cast<std::int64_t>(size);
     return *place >= -count && *place < count;
@@ -131,7 +131,7 @@ Value Machine::item(const Value& object, const Value& index) {
   if (const List* items = object.list()) {
     if (inside(items->size())) return (*items)[position(items->size())];
   } else if (const std::string* string = object.text()) {
-    charge(string->size() / 16);
+    work_on(object);
     const auto all = characters(*string);
     if (inside(all.size())) return text(std::string(all[position(all.size())]));
   }
@@ -149,6 +149,7 @@ Value Machine::evaluate_slice(const Expr& expr) {
   }
   const std::int64_t step = bounds[2].value_or(1);
   if (step == 0) fail("a slice needs a step other than 0");
+  work_on(object);
   if (const std::string* string = object.text()) {
     const auto all = characters(*string);
     std::string result;
@@ -172,7 +173,7 @@ Value Machine::evaluate_dict(const Expr& expr) {
   for (std::size_t i = 0; i < expr.children.size(); i += 2) {
     const Value key = evaluate(*expr.children[i]);
     if (key.text() == nullptr) fail("keys of a dict must be strings");
-    dict.set(*key.text(), evaluate(*expr.children[i + 1]));
+    set(dict, *key.text(), evaluate(*expr.children[i + 1]));
   }
   charge_items(dict.entries.size());
   return Value(std::move(dict));
@@ -191,7 +192,7 @@ Value Machine::evaluate_binary(const Expr& expr) {
   if (expr.op == Op::Or) return left.truth() ? left : evaluate(*expr.children[1]);
   const Value right = evaluate(*expr.children[1]);
   line_ = expr.line;
-  if (expr.op == Op::Concat) return text(to_text(left) + to_text(right));
+  if (expr.op == Op::Concat) return text(string_of(left) + string_of(right));
   return arithmetic(expr.op, left, right);
 }
 
@@ -205,20 +206,20 @@ Value Machine::evaluate_compare(const Expr& expr) {
   return Value(true);
 }
 
-bool Machine::is_less(const Value& a, const Value& b) const {
-  const auto result = less(a, b);
+bool Machine::is_less(const Value& a, const Value& b) {
+  const auto result = less(a, b, work_left_);
   if (!result) fail(a.type_name() + " and " + b.type_name() + " cannot be ordered");
   return *result;
 }
 
 bool Machine::compare(Op op, const Value& a, const Value& b) {
   switch (op) {
-    case Op::Equal: return equals(a, b);
-    case Op::NotEqual: return !equals(a, b);
+    case Op::Equal: return is_equal(a, b);
+    case Op::NotEqual: return !is_equal(a, b);
     case Op::Less: return is_less(a, b);
     case Op::Greater: return is_less(b, a);
-    case Op::LessEqual: return is_less(a, b) || equals(a, b);
-    case Op::GreaterEqual: return is_less(b, a) || equals(a, b);
+    case Op::LessEqual: return is_less(a, b) || is_equal(a, b);
+    case Op::GreaterEqual: return is_less(b, a) || is_equal(a, b);
     case Op::In: return contains(b, a);
     default: return !contains(b, a);
   }
@@ -228,19 +229,19 @@ bool Machine::contains(const Value& container, const Value& item) {
   if (container.is_undefined()) return false;
   if (const std::string* string = container.text()) {
     if (item.text() == nullptr) fail("cannot look for " + item.type_name() + " in str");
-    charge(string->size() / 16);
-    return string->find(*item.text()) != std::string::npos;
+    work_on(container);
+    return find_text(*string, *item.text()) != std::string::npos;
   }
   if (const List* items = container.list()) {
     charge(items->size());
     for (const Value& held : *items) {
-      if (equals(held, item)) return true;
+      if (is_equal(held, item)) return true;
     }
     return false;
   }
   const Dict* const dict = container.dict();
   if (dict == nullptr) fail("cannot look for something in " + container.type_name());
-  return item.text() != nullptr && dict->find(*item.text()) != nullptr;
+  return item.text() != nullptr && find(*dict, *item.text()) != nullptr;
 }
 
 Value Machine::arithmetic(Op op, const Value& a, const Value& b) {

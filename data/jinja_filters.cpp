@@ -15,10 +15,10 @@ namespace {
 
 Value whole(std::size_t number) { return Value(static_cast<std::int64_t>(number)); }
 
-std::string text_argument(const Arguments& arguments, std::size_t position, std::string_view name,
-                          const std::string& standard) {
+std::string text_argument(Machine& machine, const Arguments& arguments, std::size_t position,
+                          std::string_view name, const std::string& standard) {
   const Value* const given = arguments.find(position, name);
-  return given == nullptr ? standard : to_text(*given);
+  return given == nullptr ? standard : machine.string_of(*given);
 }
 
 bool flag(const Arguments& arguments, std::size_t position, std::string_view name) {
@@ -29,8 +29,8 @@ bool flag(const Arguments& arguments, std::size_t position, std::string_view nam
 Value trim(Machine& machine, const Value& value, const Arguments& arguments) {
   const Value* const set = arguments.find(0, "chars");
   const bool has_set = set != nullptr && set->text() != nullptr;
-  return machine.text(
-      strip(to_text(value), has_set ? std::optional(*set->text()) : std::nullopt, Side::Both));
+  return machine.text(strip(machine.string_of(value),
+                            has_set ? std::optional(*set->text()) : std::nullopt, Side::Both));
 }
 
 Value size_of(Machine& machine, const Value& value, const Arguments&) {
@@ -41,17 +41,24 @@ Value size_of(Machine& machine, const Value& value, const Arguments&) {
   machine.fail(value.type_name() + " has no length");
 }
 
+/// The value's text, with its change of case paid for.
+std::string cased(Machine& machine, const Value& value, std::size_t work) {
+  std::string text = machine.string_of(value);
+  machine.work(work * text.size());
+  return text;
+}
+
 Value make_upper(Machine& machine, const Value& value, const Arguments&) {
-  return machine.text(upper(to_text(value)));
+  return machine.text(upper(cased(machine, value, kCaseWork)));
 }
 Value make_lower(Machine& machine, const Value& value, const Arguments&) {
-  return machine.text(lower(to_text(value)));
+  return machine.text(lower(cased(machine, value, kCaseWork)));
 }
 Value make_capitalized(Machine& machine, const Value& value, const Arguments&) {
-  return machine.text(capitalize(to_text(value)));
+  return machine.text(capitalize(cased(machine, value, kCaseWork)));
 }
 Value make_title(Machine& machine, const Value& value, const Arguments&) {
-  return machine.text(title(to_text(value)));
+  return machine.text(title(cased(machine, value, kTitleWork)));
 }
 
 Value use_default(Machine&, const Value& value, const Arguments& arguments) {
@@ -74,8 +81,8 @@ Value json(Machine& machine, const Value& value, const Arguments& arguments) {
   if (const Value* const given = arguments.find(2, "separators"); given && !given->is_none()) {
     const List parts = machine.items(*given);
     if (parts.size() != 2) machine.fail("tojson: separators must be two");
-    style.item_separator = to_text(parts[0]);
-    style.key_separator = to_text(parts[1]);
+    style.item_separator = machine.string_of(parts[0]);
+    style.key_separator = machine.string_of(parts[1]);
   }
   style.sort_keys = flag(arguments, 3, "sort_keys");
   return machine.text(to_json(value, style));
@@ -83,6 +90,8 @@ Value json(Machine& machine, const Value& value, const Arguments& arguments) {
 
 Value attribute_of(Machine& machine, const Value& object, const std::string& path) {
   Value value = object;
+  machine.work(path.size());
+  machine.charge(sizeof(std::string) * jinja::count(path, "."));
   for (const std::string& part : split(path, ".", -1)) {
     std::int64_t index = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
@@ -93,14 +102,14 @@ Value attribute_of(Machine& machine, const Value& object, const std::string& pat
 }
 
 Value join(Machine& machine, const Value& value, const Arguments& arguments) {
-  const std::string separator = text_argument(arguments, 0, "d", "");
+  const std::string separator = text_argument(machine, arguments, 0, "d", "");
   const Value* const path = arguments.find(1, "attribute");
   std::string result;
   bool is_first = true;
   for (const Value& item : machine.items(value)) {
     if (!std::exchange(is_first, false)) result += separator;
-    const std::string part =
-        to_text(path == nullptr ? item : attribute_of(machine, item, to_text(*path)));
+    const std::string part = machine.string_of(
+        path == nullptr ? item : attribute_of(machine, item, machine.string_of(*path)));
     machine.charge(part.size() + separator.size());
     result += part;
   }
@@ -109,9 +118,9 @@ Value join(Machine& machine, const Value& value, const Arguments& arguments) {
 
 Value replace_text(Machine& machine, const Value& value, const Arguments& arguments) {
   if (arguments.positional.size() < 2) machine.fail("replace needs what and by what");
-  const std::string text = to_text(value);
-  const std::string from = to_text(arguments.positional[0]);
-  const std::string to = to_text(arguments.positional[1]);
+  const std::string text = machine.string_of(value);
+  const std::string from = machine.string_of(arguments.positional[0]);
+  const std::string to = machine.string_of(arguments.positional[1]);
   machine.charge(text.size() + jinja::count(text, from) * to.size());
   const Value* const given = arguments.find(2, "count");
   const auto limit = given == nullptr ? std::nullopt : given->as_integer();
@@ -138,11 +147,11 @@ Value map(Machine& machine, const Value& value, const Arguments& arguments) {
   const Value* const standard = arguments.find(1, "default");
   for (const Value& item : machine.items(value)) {
     if (path == nullptr) {
-      result.push_back(
-          apply_filter(machine, to_text(arguments.positional[0]), item, behind(arguments, 1)));
+      result.push_back(apply_filter(machine, machine.string_of(arguments.positional[0]), item,
+                                    behind(arguments, 1)));
       continue;
     }
-    Value found = attribute_of(machine, item, to_text(*path));
+    Value found = attribute_of(machine, item, machine.string_of(*path));
     result.push_back(found.is_undefined() && standard != nullptr ? *standard : std::move(found));
   }
   return machine.list(std::move(result));
@@ -156,10 +165,11 @@ Value choose(Machine& machine, const Value& value, const Arguments& arguments) {
   List result;
   for (const Value& item : machine.items(value)) {
     const Value tested =
-        kByAttribute ? attribute_of(machine, item, to_text(arguments.positional[0])) : item;
+        kByAttribute ? attribute_of(machine, item, machine.string_of(arguments.positional[0]))
+                     : item;
     const bool holds = arguments.positional.size() > kTest
-                           ? apply_test(machine, to_text(arguments.positional[kTest]), tested,
-                                        behind(arguments, kTest + 1))
+                           ? apply_test(machine, machine.string_of(arguments.positional[kTest]),
+                                        tested, behind(arguments, kTest + 1))
                            : tested.truth();
     if (holds == kKeep) result.push_back(item);
   }
@@ -187,9 +197,11 @@ Value reverse(Machine& machine, const Value& value, const Arguments&) {
 
 /// What sort and its kin compare: lower case unless told otherwise.
 Value sort_key(Machine& machine, const Value& value, const Value* path, bool is_case_sensitive) {
-  Value key =
-      path == nullptr || path->is_none() ? value : attribute_of(machine, value, to_text(*path));
-  return key.text() == nullptr || is_case_sensitive ? key : machine.text(lower(*key.text()));
+  Value key = path == nullptr || path->is_none()
+                  ? value
+                  : attribute_of(machine, value, machine.string_of(*path));
+  if (key.text() == nullptr || is_case_sensitive) return key;
+  return machine.text(lower(cased(machine, key, kCaseWork)));
 }
 
 Value sort(Machine& machine, const Value& value, const Arguments& arguments) {
@@ -214,8 +226,8 @@ Value unique(Machine& machine, const Value& value, const Arguments& arguments) {
   for (const Value& item : machine.items(value)) {
     Value key = sort_key(machine, item, arguments.find(1, "attribute"),
                          flag(arguments, 0, "case_sensitive"));
-    machine.charge(seen.size());
-    if (std::ranges::any_of(seen, [&](const Value& old) { return equals(old, key); })) continue;
+    const auto is_same = [&](const Value& old) { return machine.is_equal(old, key); };
+    if (std::ranges::any_of(seen, is_same)) continue;
     seen.push_back(std::move(key));
     kept.push_back(item);
   }
@@ -259,7 +271,7 @@ Value to_real(Machine&, const Value& value, const Arguments& arguments) {
 }
 
 Value to_string(Machine& machine, const Value& value, const Arguments&) {
-  return machine.text(to_text(value));
+  return machine.text(machine.string_of(value));
 }
 
 Value absolute(Machine& machine, const Value& value, const Arguments&) {
@@ -297,7 +309,9 @@ Value indent(Machine& machine, const Value& value, const Arguments& arguments) {
   const std::string margin =
       is_text ? *given->text() : std::string(static_cast<std::size_t>(spaces), ' ');
   std::string result = flag(arguments, 1, "first") ? margin : "";
-  const std::vector<std::string> lines = split(to_text(value), "\n", -1);
+  const std::string text = machine.string_of(value);
+  machine.charge(sizeof(std::string) * jinja::count(text, "\n"));
+  const std::vector<std::string> lines = split(text, "\n", -1);
   for (std::size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) result += '\n';
     if (i > 0 && (!lines[i].empty() || flag(arguments, 2, "blank"))) result += margin;
@@ -353,6 +367,8 @@ Value apply_filter(Machine& machine, const std::string& name, const Value& value
                    const Arguments& arguments) {
   const Filter filter = find_filter(name);
   if (filter == nullptr) machine.fail("filter " + core::quote(name) + " is not supported");
+  machine.work_on(value);
+  machine.work_on(arguments);
   return filter(machine, value, arguments);
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 Value raise(Machine& machine, const Arguments& arguments) {
   const Value* const message = arguments.find(0, "message");
-  machine.fail(message == nullptr ? "the template refuses this" : to_text(*message));
+  machine.fail(message == nullptr ? "the template refuses this" : machine.string_of(*message));
 }
 
 Dict named_entries(Machine& machine, const Arguments& arguments) {
@@ -19,9 +19,10 @@ Dict named_entries(Machine& machine, const Arguments& arguments) {
   if (!arguments.positional.empty()) {
     const Dict* const given = arguments.positional.front().dict();
     if (given == nullptr) machine.fail("namespace and dict take names and a dict");
+    machine.charge_items(given->entries.size());
     dict.entries = given->entries;
   }
-  for (const auto& [name, value] : arguments.named) dict.set(name, value);
+  for (const auto& [name, value] : arguments.named) machine.set(dict, name, value);
   return dict;
 }
 

@@ -11,6 +11,8 @@ namespace drystone::data::jinja {
 namespace {
 
 constexpr std::size_t kMaxSteps = 10'000'000;
+constexpr std::size_t kMaxWork = std::size_t{1} << 29;  // two seconds or so
+constexpr std::size_t kStepWork = 32;
 constexpr std::size_t kMaxBytes = std::size_t{256} << 20;
 constexpr std::size_t kMaxValueBytes = std::size_t{16} << 20;
 constexpr int kMaxDepth = 400;
@@ -21,7 +23,7 @@ Value* Scope::find(std::string_view name) {
   for (auto& [key, value] : variables) {
     if (key == name) return &value;
   }
-  return parent == nullptr ? nullptr : parent->find(name);
+  return nullptr;
 }
 
 void Scope::set(const std::string& name, Value value) {
@@ -71,7 +73,8 @@ class Machine::Redirect {
   std::shared_ptr<Scope> scope_;
 };
 
-Machine::Machine(const Dict& variables, std::time_t now) : variables_(variables), now_(now) {
+Machine::Machine(const Dict& variables, std::time_t now)
+    : variables_(variables), now_(now), work_left_(kMaxWork) {
   scope_ = new_scope(nullptr);
 }
 
@@ -94,15 +97,70 @@ std::shared_ptr<Scope> Machine::new_scope(std::shared_ptr<Scope> parent) {
 Value Machine::make_namespace(Dict attributes) {
   attributes.is_namespace = true;
   charge_items(attributes.entries.size() + 1);
-  auto dict = std::make_shared<Dict>(std::move(attributes));
+  auto dict = shared(std::move(attributes));
   namespaces_.push_back(dict);
   return Value(std::move(dict));
 }
 
 void Machine::fail(const std::string& problem) const { fail_at(line_, problem); }
 
+void Machine::work(std::size_t units) {
+  if (units > work_left_) fail("the template takes too much work");
+  work_left_ -= units;
+}
+
+void Machine::work_on(const Value& value) {
+  if (const std::string* text = value.text()) work(text->size());
+  if (const List* list = value.list()) work(list->size());
+  if (const Dict* dict = value.dict()) work(dict->entries.size());
+}
+
+void Machine::work_on(const Arguments& arguments) {
+  for (const Value& value : arguments.positional) work_on(value);
+  for (const auto& [name, value] : arguments.named) work_on(value);
+}
+
+namespace {
+
+/// Of looking for a name among some by comparing it with each.
+std::size_t search_work(std::size_t count, std::size_t name_bytes) {
+  return count * (1 + name_bytes / 8);
+}
+
+}  // namespace
+
+const Value* Machine::find(const Dict& dict, std::string_view key) {
+  work(search_work(dict.entries.size(), key.size()));
+  return dict.find(key);
+}
+
+void Machine::set(Dict& dict, std::string_view key, Value value) {
+  work(search_work(dict.entries.size(), key.size()));
+  dict.set(key, std::move(value));
+}
+
+Value* Machine::find_variable(const std::string& name) {
+  for (Scope* scope = scope_.get(); scope != nullptr; scope = scope->parent.get()) {
+    work(search_work(scope->variables.size() + 1, name.size()));
+    if (Value* const found = scope->find(name)) return found;
+  }
+  return nullptr;
+}
+
+void Machine::set_variable(const std::string& name, Value value) {
+  work(search_work(scope_->variables.size(), name.size()));
+  scope_->set(name, std::move(value));
+}
+
+std::string Machine::string_of(const Value& value) {
+  std::string text = to_text(value);
+  work(text.size());
+  return text;
+}
+
 void Machine::charge(std::size_t bytes) {
   if (++steps_ > kMaxSteps) fail("the template takes too many steps");
+  work(kStepWork + bytes);
   const bool is_large = bytes > kMaxValueBytes;
   if (is_large || (bytes_ += bytes) > kMaxBytes) fail("the template makes too much text");
 }
@@ -137,7 +195,7 @@ Machine::Flow Machine::execute(const Node& node) {
   charge(0);
   switch (node.kind) {
     case Node::Kind::Text: write(node.text); break;
-    case Node::Kind::Output: write(to_text(evaluate(*node.expr))); break;
+    case Node::Kind::Output: write(string_of(evaluate(*node.expr))); break;
     case Node::Kind::If: return execute_if(node);
     case Node::Kind::For: return execute_for(node);
     case Node::Kind::Set: assign(node, evaluate(*node.expr)); break;
@@ -146,7 +204,7 @@ Machine::Flow Machine::execute(const Node& node) {
       Function function;
       function.macro = &node.macro;
       function.closure = scope_;
-      scope_->set(node.macro.name, Value(std::move(function)));
+      set_variable(node.macro.name, Value(std::move(function)));
       break;
     }
     case Node::Kind::Generation: generate(node); break;
@@ -165,7 +223,7 @@ Machine::Flow Machine::execute_if(const Node& node) {
 
 void Machine::bind(const Node& node, const Value& item) {
   if (node.targets.size() == 1) {
-    scope_->set(node.targets.front(), item);
+    set_variable(node.targets.front(), item);
     return;
   }
   const List parts = items(item);
@@ -173,7 +231,7 @@ void Machine::bind(const Node& node, const Value& item) {
     fail("cannot unpack " + std::to_string(parts.size()) + " values into " +
          std::to_string(node.targets.size()) + " names");
   }
-  for (std::size_t i = 0; i < parts.size(); ++i) scope_->set(node.targets[i], parts[i]);
+  for (std::size_t i = 0; i < parts.size(); ++i) set_variable(node.targets[i], parts[i]);
 }
 
 List Machine::loop_items(const Node& node) {
@@ -228,20 +286,20 @@ Machine::Flow Machine::execute_for(const Node& node) {
 void Machine::assign(const Node& node, Value value) {
   if (node.attribute.empty()) {
     if (node.targets.size() == 1) {
-      scope_->set(node.targets.front(), std::move(value));
+      set_variable(node.targets.front(), std::move(value));
     } else {
       bind(node, value);
     }
     return;
   }
-  const Value* const found = scope_->find(node.targets.front());
+  const Value* const found = find_variable(node.targets.front());
   Dict* const dict = found == nullptr ? nullptr : found->dict();
   if (dict == nullptr || !dict->is_namespace) {
     fail("cannot set an attribute of " + core::quote(node.targets.front()) +
          ", which is no namespace");
   }
   if (node.attribute.starts_with('_')) fail("names of attributes must not begin with _");
-  dict->set(node.attribute, std::move(value));
+  set(*dict, node.attribute, std::move(value));
 }
 
 std::string Machine::captured(const Block& block) {
@@ -268,6 +326,7 @@ Value Machine::call(const Value& callee, const Arguments& arguments) {
 
 Value Machine::call_macro(const Function& function, const Arguments& given) {
   const MacroNode& macro = *function.macro;
+  work((macro.parameters.size() + 1) * (given.named.size() + 1));
   if (given.positional.size() > macro.parameters.size()) {
     fail("macro " + core::quote(macro.name) + " takes at most " +
          std::to_string(macro.parameters.size()) + " arguments");
@@ -285,9 +344,9 @@ Value Machine::call_macro(const Function& function, const Arguments& given) {
     for (std::size_t i = 0; i < macro.parameters.size(); ++i) {
       const auto& [name, standard] = macro.parameters[i];
       const Value* const value = given.find(i, name);
-      scope_->set(name, value != nullptr      ? *value
-                        : standard != nullptr ? evaluate(*standard)
-                                              : Value::undefined(name));
+      set_variable(name, value != nullptr      ? *value
+                         : standard != nullptr ? evaluate(*standard)
+                                               : Value::undefined(name));
     }
     execute(macro.body);
     line_ = line;

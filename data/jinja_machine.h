@@ -18,12 +18,12 @@ struct Scope {
   std::vector<std::pair<std::string, Value>> variables;
   std::shared_ptr<Scope> parent;
 
-  Value* find(std::string_view name);
+  Value* find(std::string_view name);  ///< in this one alone
   void set(const std::string& name, Value value);
 };
 
-/// One run. What a template may cost is bounded, whatever it says: steps, bytes of each value and
-/// of all that it makes, nesting.
+/// One run. What a template may cost is bounded, whatever it says: steps, work (what single steps
+/// read and compare), bytes of each value and of all that it makes, nesting.
 class Machine {
  public:
   /// @param now  for strftime_now
@@ -42,6 +42,11 @@ class Machine {
   // For filters, tests, methods and functions:
   /// @throws core::ConfigError  `line N: …`
   [[noreturn]] void fail(const std::string& problem) const;
+  /// Pays for work: about 1 for each byte that is read, and for each name that is compared.
+  void work(std::size_t units);
+  /// Pays for reading a text, or the items of a list, once.
+  void work_on(const Value& value);
+  void work_on(const Arguments& arguments);
   /// Pays for a value before it is made.
   void charge(std::size_t bytes);
   void charge_items(std::size_t items) { charge(items * sizeof(Value)); }
@@ -49,10 +54,16 @@ class Machine {
   Value list(List items);
   Value make_namespace(Dict attributes);
   Value call(const Value& callee, const Arguments& arguments);
-  Value attribute(const Value& object, const std::string& name) const;
+  Value attribute(const Value& object, const std::string& name);
   Value item(const Value& object, const Value& index);
   bool contains(const Value& container, const Value& item);
-  bool is_less(const Value& a, const Value& b) const;
+  bool is_equal(const Value& a, const Value& b) { return equals(a, b, work_left_); }
+  bool is_less(const Value& a, const Value& b);
+  /// The value under `key`, nullptr if there is none.
+  const Value* find(const Dict& dict, std::string_view key);
+  void set(Dict& dict, std::string_view key, Value value);
+  /// Python's str().
+  std::string string_of(const Value& value);
   /// What a loop over `value` sees. @throws core::ConfigError  not iterable
   List items(const Value& value);
   std::time_t now() const { return now_; }
@@ -63,6 +74,8 @@ class Machine {
   class Redirect;
 
   std::shared_ptr<Scope> new_scope(std::shared_ptr<Scope> parent);
+  Value* find_variable(const std::string& name);
+  void set_variable(const std::string& name, Value value);
 
   Flow execute(const Block& block);
   Flow execute(const Node& node);
@@ -102,6 +115,7 @@ class Machine {
   std::vector<std::weak_ptr<Scope>> scopes_;     ///< macros close over them: emptied at the end
   std::vector<std::weak_ptr<Dict>> namespaces_;  ///< may hold themselves: emptied at the end
   std::size_t steps_ = 0;
+  std::size_t work_left_;
   std::size_t bytes_ = 0;
   int depth_ = 0;
   int line_ = 0;

@@ -54,7 +54,7 @@ Value split_text(Machine& machine, Text text, const Arguments& arguments) {
   const auto is_space = [](char byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); };
   machine.charge_items(separator == nullptr
                            ? static_cast<std::size_t>(std::ranges::count_if(text, is_space))
-                           : count(text, *separator));
+                           : jinja::count(text, *separator));
   if (separator == nullptr) {
     if (kRight && bound(arguments) >= 0) machine.fail("rsplit needs a separator");
     return texts(machine, split(text, std::nullopt, bound(arguments)));
@@ -65,6 +65,10 @@ Value split_text(Machine& machine, Text text, const Arguments& arguments) {
 }
 
 Value lines(Machine& machine, Text text, const Arguments&) {
+  constexpr std::string_view kBreaks = "\n\r\v\f";
+  const auto is_break = [&](char byte) { return kBreaks.find(byte) != std::string_view::npos; };
+  machine.charge(sizeof(std::string) *
+                 static_cast<std::size_t>(std::ranges::count_if(text, is_break)));
   return texts(machine, split_lines(text));
 }
 
@@ -73,6 +77,7 @@ template <bool kAtEnd>
 Value has_end(Machine& machine, Text text, const Arguments& arguments) {
   const auto holds = [&](const Value& part) {
     if (part.text() == nullptr) machine.fail("startswith and endswith need strings");
+    machine.work(1 + std::min(text.size(), part.text()->size()) / 8);
     return kAtEnd ? text.ends_with(*part.text()) : text.starts_with(*part.text());
   };
   if (arguments.positional.empty()) machine.fail("startswith and endswith need a string");
@@ -84,7 +89,7 @@ Value has_end(Machine& machine, Text text, const Arguments& arguments) {
 template <bool kRight>
 Value find_text(Machine& machine, Text text, const Arguments& arguments) {
   const std::string part = text_argument(machine, arguments, 0);
-  const std::size_t found = kRight ? text.rfind(part) : text.find(part);
+  const std::size_t found = kRight ? rfind_text(text, part) : jinja::find_text(text, part);
   if (found == std::string::npos) return Value(std::int64_t{-1});
   return Value(static_cast<std::int64_t>(length(std::string_view(text).substr(0, found))));
 }
@@ -110,6 +115,7 @@ Value replace_text(Machine& machine, Text text, const Arguments& arguments) {
 
 template <std::string (*kMap)(const std::string&)>
 Value mapped(Machine& machine, Text text, const Arguments&) {
+  machine.work((kMap == title ? kTitleWork : kCaseWork) * text.size());
   return machine.text(kMap(text));
 }
 
@@ -144,7 +150,8 @@ Value all_are(Machine&, Text text, const Arguments&) {
 }
 
 template <std::string (*kMap)(const std::string&), std::string (*kOther)(const std::string&)>
-Value is_cased(Machine&, Text text, const Arguments&) {
+Value is_cased(Machine& machine, Text text, const Arguments&) {
+  machine.work(2 * kCaseWork * text.size());
   return Value(kMap(text) == text && kOther(text) != text);
 }
 
@@ -184,7 +191,7 @@ Value call_dict(Machine& machine, const Dict& dict, const std::string& name,
   if (name == "get") {
     const std::string key = text_argument(machine, arguments, 0);
     const Value* const standard = arguments.find(1, "default");
-    if (const Value* const found = dict.find(key)) return *found;
+    if (const Value* const found = machine.find(dict, key)) return *found;
     return standard == nullptr ? Value::none() : *standard;
   }
   List result;
@@ -207,7 +214,7 @@ Value call_list(Machine& machine, const List& list, const std::string& name,
   if (arguments.positional.empty()) machine.fail(name + " needs a value");
   machine.charge(list.size());
   const Value& wanted = arguments.positional.front();
-  const auto is_wanted = [&](const Value& item) { return equals(item, wanted); };
+  const auto is_wanted = [&](const Value& item) { return machine.is_equal(item, wanted); };
   if (name == "count") return Value(std::ranges::count_if(list, is_wanted));
   const auto found = std::ranges::find_if(list, is_wanted);
   if (found == list.end()) machine.fail("index: not found");
@@ -218,6 +225,7 @@ Value call_list(Machine& machine, const List& list, const std::string& name,
 
 Value call_method(Machine& machine, const Value& object, const std::string& name,
                   const Arguments& arguments) {
+  machine.work_on(arguments);
   if (const std::string* text = object.text()) {
     const auto found = text_methods().find(name);
     if (found == text_methods().end()) machine.fail("str has no method " + core::quote(name));

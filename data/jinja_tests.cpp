@@ -64,10 +64,10 @@ bool is_divisible(Machine& machine, const Value& value, const Arguments& argumen
   return by == -1 || whole(machine, value) % by == 0;
 }
 bool is_equal(Machine& machine, const Value& value, const Arguments& arguments) {
-  return equals(value, other(machine, arguments));
+  return machine.is_equal(value, other(machine, arguments));
 }
 bool is_not_equal(Machine& machine, const Value& value, const Arguments& arguments) {
-  return !equals(value, other(machine, arguments));
+  return !machine.is_equal(value, other(machine, arguments));
 }
 bool is_below(Machine& machine, const Value& value, const Arguments& arguments) {
   return machine.is_less(value, other(machine, arguments));
@@ -84,12 +84,14 @@ bool is_at_least(Machine& machine, const Value& value, const Arguments& argument
 bool is_in(Machine& machine, const Value& value, const Arguments& arguments) {
   return machine.contains(other(machine, arguments), value);
 }
-bool is_upper(Machine&, const Value& value, const Arguments&) {
-  const std::string text = to_text(value);
+bool is_upper(Machine& machine, const Value& value, const Arguments&) {
+  const std::string text = machine.string_of(value);
+  machine.work(kCaseWork * text.size());
   return upper(text) == text && lower(text) != text;
 }
-bool is_lower(Machine&, const Value& value, const Arguments&) {
-  const std::string text = to_text(value);
+bool is_lower(Machine& machine, const Value& value, const Arguments&) {
+  const std::string text = machine.string_of(value);
+  machine.work(kCaseWork * text.size());
   return lower(text) == text && upper(text) != text;
 }
 
@@ -139,6 +141,7 @@ bool apply_test(Machine& machine, const std::string& name, const Value& value,
                 const Arguments& arguments) {
   const Test test = find_test(name);
   if (test == nullptr) machine.fail("test " + core::quote(name) + " is not supported");
+  machine.work_on(arguments);
   return test(machine, value, arguments);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <string.h>  // memmem
 #include <unicode/locid.h>
 #include <unicode/unistr.h>
 
@@ -65,6 +66,20 @@ std::vector<std::string_view> characters(std::string_view text) {
   return result;
 }
 
+std::size_t find_text(std::string_view text, std::string_view part, std::size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const void* const found =
+      ::memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  if (found == nullptr) return std::string_view::npos;
+  return static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+}
+
+std::size_t rfind_text(std::string_view text, std::string_view part) {
+  const std::string backwards(text.rbegin(), text.rend());
+  const std::size_t found = find_text(backwards, std::string(part.rbegin(), part.rend()));
+  return found == std::string_view::npos ? found : text.size() - found - part.size();
+}
+
 std::size_t length(std::string_view text) {
   if (is_ascii(text)) return text.size();
   std::size_t count = 0;
@@ -94,9 +109,10 @@ std::vector<std::size_t> slice_positions(std::size_t size, std::optional<std::in
 }
 
 std::string strip(std::string_view text, const std::optional<std::string>& set, Side side) {
-  const auto taken = set ? characters(*set) : std::vector<std::string_view>();
+  auto taken = set ? characters(*set) : std::vector<std::string_view>();
+  std::ranges::sort(taken);
   const auto goes = [&](std::string_view character) {
-    return set ? std::ranges::find(taken, character) != taken.end() : is_space(character);
+    return set ? std::ranges::binary_search(taken, character) : is_space(character);
   };
   while (side != Side::Right && !text.empty()) {
     std::size_t size = 0;
@@ -116,8 +132,8 @@ std::string strip(std::string_view text, const std::optional<std::string>& set, 
 std::size_t count(std::string_view text, std::string_view part) {
   if (part.empty()) return length(text) + 1;
   std::size_t found = 0;
-  for (std::size_t at = text.find(part); at != std::string_view::npos;
-       at = text.find(part, at + part.size())) {
+  for (std::size_t at = find_text(text, part); at != std::string_view::npos;
+       at = find_text(text, part, at + part.size())) {
     ++found;
   }
   return found;
@@ -129,7 +145,7 @@ std::vector<std::string> split(std::string_view text, const std::optional<std::s
   std::vector<std::string> parts;
   std::size_t position = 0;
   while (max < 0 || static_cast<std::int64_t>(parts.size()) < max) {
-    const std::size_t found = text.find(*separator, position);
+    const std::size_t found = find_text(text, *separator, position);
     if (found == std::string_view::npos) break;
     parts.emplace_back(text.substr(position, found - position));
     position = found + separator->size();
@@ -140,14 +156,11 @@ std::vector<std::string> split(std::string_view text, const std::optional<std::s
 
 std::vector<std::string> split_right(std::string_view text, const std::string& separator,
                                      std::int64_t max) {
-  std::vector<std::string> parts;
-  while (max < 0 || static_cast<std::int64_t>(parts.size()) < max) {
-    const std::size_t found = text.rfind(separator);
-    if (found == std::string_view::npos) break;
-    parts.emplace_back(text.substr(found + separator.size()));
-    text = text.substr(0, found);
-  }
-  parts.emplace_back(text);
+  const auto reversed = [](std::string_view part) {
+    return std::string(part.rbegin(), part.rend());
+  };
+  std::vector<std::string> parts = split(reversed(text), reversed(separator), max);
+  for (std::string& part : parts) std::ranges::reverse(part);
   std::ranges::reverse(parts);
   return parts;
 }
@@ -175,7 +188,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     return count != 0 ? result.append(to) : result;
   }
   while (count != 0) {
-    const std::size_t found = text.find(from);
+    const std::size_t found = find_text(text, from);
     if (found == std::string_view::npos) break;
     result.append(text.substr(0, found)).append(to);
     text.remove_prefix(found + from.size());

@@ -12,6 +12,15 @@ namespace drystone::data::jinja {
 /// The code points of `text`, each as its bytes.
 std::vector<std::string_view> characters(std::string_view text);
 
+/// What changing the case of a byte costs, beside reading it.
+inline constexpr std::size_t kCaseWork = 8;
+inline constexpr std::size_t kTitleWork = 64;
+
+/// Where `part` begins in `text`, from `from` on; npos if it does not. In linear time.
+std::size_t find_text(std::string_view text, std::string_view part, std::size_t from = 0);
+/// Where the last `part` begins.
+std::size_t rfind_text(std::string_view text, std::string_view part);
+
 /// Number of code points.
 std::size_t length(std::string_view text);
 

@@ -26,6 +26,8 @@ void check_size(const std::string& text) {
 /// One comparison, which counts the parts that it looks at.
 class Comparison {
  public:
+  explicit Comparison(std::size_t& budget) : budget_(budget) {}
+
   bool equal(const Value& a, const Value& b, int depth) {
     visit(depth);
     if (const auto x = a.as_number(), y = b.as_number(); x && y) {
@@ -33,7 +35,10 @@ class Comparison {
       const auto j = b.as_integer();
       return i && j ? *i == *j : *x == *y;
     }
-    if (a.text() != nullptr && b.text() != nullptr) return *a.text() == *b.text();
+    if (const std::string *x = a.text(), *y = b.text(); x != nullptr && y != nullptr) {
+      if (x->size() == y->size()) pay(x->size() / 8);
+      return *x == *y;
+    }
     if (const List *x = a.list(), *y = b.list(); x != nullptr && y != nullptr) {
       return std::ranges::equal(*x, *y, [&](const Value& left, const Value& right) {
         return equal(left, right, depth + 1);
@@ -53,7 +58,10 @@ class Comparison {
       const auto j = b.as_integer();
       return i && j ? *i < *j : *x < *y;
     }
-    if (a.text() != nullptr && b.text() != nullptr) return *a.text() < *b.text();
+    if (const std::string *x = a.text(), *y = b.text(); x != nullptr && y != nullptr) {
+      pay(std::min(x->size(), y->size()) / 8);
+      return *x < *y;
+    }
     const List* const x = a.list();
     const List* const y = b.list();
     if (x == nullptr || y == nullptr) return std::nullopt;
@@ -68,6 +76,7 @@ class Comparison {
     if (&a == &b) return true;
     if (a.is_namespace || b.is_namespace || a.entries.size() != b.entries.size()) return false;
     return std::ranges::all_of(a.entries, [&](const auto& entry) {
+      pay(b.entries.size() * (1 + entry.first.size() / 8));
       const Value* const other = b.find(entry.first);
       return other != nullptr && equal(entry.second, *other, depth + 1);
     });
@@ -75,9 +84,18 @@ class Comparison {
 
   void visit(int depth) {
     check_depth(depth);
-    if (++parts_ > kMaxParts) throw core::ConfigError("a value is too large to compare");
+    pay(1);
+    if (++parts_ > kMaxParts) fail();
   }
 
+  void pay(std::size_t cost) {
+    if (cost > budget_) fail();
+    budget_ -= cost;
+  }
+
+  [[noreturn]] static void fail() { throw core::ConfigError("a value is too large to compare"); }
+
+  std::size_t& budget_;
   std::size_t parts_ = 0;
 };
 
@@ -239,7 +257,32 @@ class JsonText {
   std::string text_;
 };
 
+/// Destroys values that hold each other one after the other.
+template <typename T>
+void dismantle(T* value) {
+  thread_local std::vector<T*> pending;
+  thread_local bool is_busy = false;
+  pending.push_back(value);
+  if (is_busy) return;
+  is_busy = true;
+  while (!pending.empty()) {
+    T* const next = pending.back();
+    pending.pop_back();
+    delete next;
+  }
+  is_busy = false;
+}
+
+template <typename T>
+std::shared_ptr<T> shared_value(T value) {
+  return std::shared_ptr<T>(new T(std::move(value)), dismantle<T>);
+}
+
 }  // namespace
+
+std::shared_ptr<Dict> shared(Dict dict) { return shared_value(std::move(dict)); }
+
+Value::Value(List items) : held_(std::shared_ptr<const List>(shared_value(std::move(items)))) {}
 
 const Value* Dict::find(std::string_view key) const {
   const auto found = std::ranges::find(entries, key, &std::pair<std::string, Value>::first);
@@ -293,9 +336,13 @@ std::string Value::type_name() const {
   return "function";
 }
 
-bool equals(const Value& a, const Value& b) { return Comparison().equal(a, b, 0); }
+bool equals(const Value& a, const Value& b, std::size_t& budget) {
+  return Comparison(budget).equal(a, b, 0);
+}
 
-std::optional<bool> less(const Value& a, const Value& b) { return Comparison().less(a, b, 0); }
+std::optional<bool> less(const Value& a, const Value& b, std::size_t& budget) {
+  return Comparison(budget).less(a, b, 0);
+}
 
 std::string to_text(const Value& value) {
   std::string out;

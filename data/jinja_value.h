@@ -46,6 +46,9 @@ struct Function {
   std::shared_ptr<Scope> closure;
 };
 
+/// As std::make_shared, but destroys what is nested in it without recursion, however deep.
+std::shared_ptr<Dict> shared(Dict dict);
+
 class Value {
  public:
   struct Undefined {
@@ -60,9 +63,9 @@ class Value {
   explicit Value(std::string value)
       : held_(std::make_shared<const std::string>(std::move(value))) {}
   explicit Value(const char* value) : Value(std::string(value)) {}
-  explicit Value(List items) : held_(std::make_shared<const List>(std::move(items))) {}
+  explicit Value(List items);
   explicit Value(std::shared_ptr<Dict> dict) : held_(std::move(dict)) {}
-  explicit Value(Dict dict) : Value(std::make_shared<Dict>(std::move(dict))) {}
+  explicit Value(Dict dict) : Value(shared(std::move(dict))) {}
   explicit Value(Function function)
       : held_(std::make_shared<const Function>(std::move(function))) {}
   static Value none() { return Value(Held(None{})); }
@@ -105,11 +108,12 @@ class Value {
 // Values may share parts, so that a small one can be endless to walk through: comparing and writing
 // throw core::ConfigError beyond 64 levels, a million parts or 16 MiB of text.
 
-/// Python's ==.
-bool equals(const Value& a, const Value& b);
+/// Python's ==. Takes what it costs from `budget`: about 1 for each part, name and eight bytes of
+/// text that it looks at. @throws core::ConfigError  also when that is used up
+bool equals(const Value& a, const Value& b, std::size_t& budget);
 
-/// Python's <: of numbers, strings or lists; absent for what Python does not order.
-std::optional<bool> less(const Value& a, const Value& b);
+/// Python's <: of numbers, strings or lists; absent for what Python does not order. As equals.
+std::optional<bool> less(const Value& a, const Value& b, std::size_t& budget);
 
 /// Python's str(); undefined is empty.
 std::string to_text(const Value& value);

@@ -1,4 +1,4 @@
-// JSON lines: one object a line.
+// JSON: one object a line, or an array of objects.
 
 #include <algorithm>
 #include <limits>
@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "core/json.h"
 #include "core/text.h"
 #include "data/record_form.h"
 #include "data/record_format.h"
@@ -16,53 +15,39 @@ namespace drystone::data {
 
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // templates see a message's members in its order
 
 class JsonlFormat final : public RecordReader::Format {
  public:
-  JsonlFormat(LineSource lines, RecordFields fields)
-      : lines_(std::move(lines)), fields_(std::move(fields)) {}
+  JsonlFormat(JsonRecords values, RecordFields fields)
+      : values_(std::move(values)), fields_(std::move(fields)) {}
 
   bool next(Record& record) override {
     if (next_text_ == texts_.size()) {
-      if (!next_line()) return false;
+      json object;
+      if (!values_.next(object)) return false;
+      if (!object.is_object()) fail("not a JSON object; write one {\"text\": …} a line");
       clear(current_);
       texts_.clear();
       next_text_ = 0;
-      read(parse());
+      read(object);
     }
     if (!texts_.empty()) current_.text = std::move(texts_[next_text_++]);
     record = current_;
     return true;
   }
 
-  std::string where() const override { return lines_.where(lines_.line()); }
+  std::string where() const override { return values_.where(); }
 
  private:
   [[noreturn]] void fail(const std::string& problem) const {
     throw core::ConfigError(where() + ": " + problem);
   }
 
-  json parse() const {
-    constexpr core::JsonLimits kLimits{.max_bytes = LineSource::kMaxRecordBytes,
-                                       .non_finite = core::NonFinite::Null,
-                                       .remedy = "write one complete JSON object a line"};
-    json object = core::parse_json(line_, where(), kLimits);
-    if (!object.is_object()) fail("not a JSON object; write one {\"text\": …} a line");
-    return object;
-  }
-
   static std::string found_fields(const json& object) {
     std::string names;
     for (const auto& [name, value] : object.items()) names += (names.empty() ? "" : ", ") + name;
     return names.empty() ? "none" : names;
-  }
-
-  bool next_line() {
-    do {
-      if (!lines_.next(line_)) return false;
-    } while (line_.find_first_not_of(" \t\r") == std::string::npos);
-    return true;
   }
 
   static void clear(Record& record) {
@@ -116,7 +101,26 @@ class JsonlFormat final : public RecordReader::Format {
     }
   }
 
+  bool takes_messages() const {
+    const std::string& name = fields_.sequence->prompt_template;
+    return fields_.sequence->names.empty() && (name == "auto" || name == "chat");
+  }
+
+  /// TRL's form of a conversation: its turns in two lists.
+  bool read_prompt_and_completion(const json& object) {
+    const auto prompt = object.find("prompt");
+    const auto completion = object.find("completion");
+    if (!takes_messages() || prompt == object.end() || completion == object.end() ||
+        !prompt->is_array() || !completion->is_array()) {
+      return false;
+    }
+    read_messages(*prompt);
+    read_messages(*completion);
+    return true;
+  }
+
   void read_sequence(const json& object) {
+    if (read_prompt_and_completion(object)) return;
     const auto form = find_form(fields_, [&](const std::string& name) {
       const auto field = object.find(name);
       return field != object.end() && !field->is_null();
@@ -174,22 +178,53 @@ class JsonlFormat final : public RecordReader::Format {
     for (const json& entry : list) current_.messages.push_back(read_message(entry));
   }
 
+  [[noreturn]] void fail_message(const std::string& problem) const {
+    fail("message " + std::to_string(current_.messages.size() + 1) + " " + problem);
+  }
+
   Message read_message(const json& entry) const {
-    const auto text = [&](const char* name) -> const std::string* {
-      const auto found = entry.find(name);
-      if (found == entry.end() || !found->is_string()) return nullptr;
-      return &found->get_ref<const std::string&>();
-    };
-    if (entry.is_object()) {
-      const bool is_sharegpt = entry.contains("from");
-      const std::string* const role = text(is_sharegpt ? "from" : "role");
-      const std::string* const content = text(is_sharegpt ? "value" : "content");
-      if (role != nullptr && content != nullptr) {
-        return {is_sharegpt ? chat_role(*role) : *role, *content};
-      }
+    const bool is_sharegpt = entry.is_object() && entry.contains("from");
+    const char* const role_key = is_sharegpt ? "from" : "role";
+    const char* const content_key = is_sharegpt ? "value" : "content";
+    const auto role = entry.find(role_key);
+    std::optional<std::string> content;
+    if (entry.is_object() && role != entry.end() && role->is_string()) {
+      content = content_of(entry, content_key);
     }
-    fail("message " + std::to_string(current_.messages.size() + 1) +
-         " is not {\"role\": \"…\", \"content\": \"…\"} (or from and value) with two strings");
+    if (!content) {
+      fail_message(
+          "is not {\"role\": \"…\", \"content\": \"…\"} (or from and value) with two strings");
+    }
+    Message message{is_sharegpt ? chat_role(*role) : role->get<std::string>(), *content};
+    json more = entry;
+    more.erase(role_key);
+    more.erase(content_key);
+    if (!more.empty()) message.more = more.dump();
+    return message;
+  }
+
+  /// A text, or parts whose texts follow each other; nothing beside a call of a tool.
+  std::optional<std::string> content_of(const json& entry, const char* key) const {
+    const auto content = entry.find(key);
+    if (content == entry.end() || content->is_null()) {
+      const bool calls = entry.contains("tool_calls") || entry.contains("function_call");
+      return calls ? std::optional(std::string()) : std::nullopt;
+    }
+    if (content->is_string()) return content->get<std::string>();
+    if (!content->is_array()) return std::nullopt;
+    std::string text;
+    for (const json& part : *content) text += text_of_part(part);
+    return text;
+  }
+
+  std::string text_of_part(const json& part) const {
+    if (part.is_object()) {
+      const auto type = part.find("type");
+      const auto text = part.find("text");
+      const bool is_text = type == part.end() || *type == "text";
+      if (is_text && text != part.end() && text->is_string()) return text->get<std::string>();
+    }
+    fail_message("has a part that is not {\"type\": \"text\", \"text\": \"…\"}; leave it out");
   }
 
   Label read_label(const json& object) const {
@@ -218,9 +253,8 @@ class JsonlFormat final : public RecordReader::Format {
     fail("field " + core::quote(fields_.key) + " must be a string or an integer to name a client");
   }
 
-  LineSource lines_;
+  JsonRecords values_;
   RecordFields fields_;
-  std::string line_;
   Record current_;
   std::vector<std::string> texts_;  ///< of a list of texts, one record each
   std::size_t next_text_ = 0;
@@ -228,8 +262,8 @@ class JsonlFormat final : public RecordReader::Format {
 
 }  // namespace
 
-std::unique_ptr<RecordReader::Format> make_jsonl_format(LineSource lines, RecordFields fields) {
-  return std::make_unique<JsonlFormat>(std::move(lines), std::move(fields));
+std::unique_ptr<RecordReader::Format> make_jsonl_format(JsonRecords values, RecordFields fields) {
+  return std::make_unique<JsonlFormat>(std::move(values), std::move(fields));
 }
 
 }  // namespace drystone::data

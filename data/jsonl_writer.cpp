@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
 
 namespace drystone::data {
 
@@ -26,7 +27,9 @@ Object to_json(const Label& label) {
 Object to_json(const std::vector<Message>& messages) {
   Object list = Object::array();
   for (const Message& message : messages) {
-    list.push_back({{"role", message.role}, {"content", message.content}});
+    Object turn = {{"role", message.role}, {"content", message.content}};
+    if (!message.more.empty()) turn.update(core::parse_ordered_json(message.more, "message"));
+    list.push_back(std::move(turn));
   }
   return list;
 }

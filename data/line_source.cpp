@@ -40,7 +40,18 @@ bool LineSource::refill() {
   }
   position_ = 0;
   filled_ = static_cast<std::size_t>(count);
+  check_ratio();
   return filled_ > 0;
+}
+
+void LineSource::check_ratio() {
+  constexpr std::uint64_t kAlways = std::uint64_t{1} << 28;
+  constexpr std::uint64_t kMostTimes = 200;
+  total_ += filled_;
+  const z_off_t packed = total_ > kAlways ? gzoffset(as_gzip(handle_.get())) : 0;
+  if (packed <= 0 || total_ <= kMostTimes * static_cast<std::uint64_t>(packed)) return;
+  throw core::ConfigError(file_ + ": unpacks to more than " + std::to_string(kMostTimes) +
+                          " times its size; is this a data file? If so, unpack it");
 }
 
 bool LineSource::next(std::string& line) {

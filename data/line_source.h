@@ -2,6 +2,7 @@
 // Lines of a plain or gzipped UTF-8 text file. Private to this folder.
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -18,7 +19,8 @@ class LineSource {
   /// too.
   /// @return false at the end of the file
   /// @throws core::IoError      a read failed or a gzip stream is damaged
-  /// @throws core::ConfigError  not UTF-8, or a line longer than kMaxRecordBytes
+  /// @throws core::ConfigError  not UTF-8, a line longer than kMaxRecordBytes, or 256 MiB that were
+  ///                            packed to less than a two-hundredth
   bool next(std::string& line);
 
   /// Number of the last line read, from 1.
@@ -35,6 +37,8 @@ class LineSource {
   };
 
   bool refill();
+  /// A small file must not unpack to what fills the memory.
+  void check_ratio();
   void check_text(std::string& line);
 
   std::string file_;
@@ -43,6 +47,7 @@ class LineSource {
   std::size_t position_ = 0;
   std::size_t filled_ = 0;
   std::size_t line_ = 0;
+  std::uint64_t total_ = 0;  ///< bytes read, unpacked
 };
 
 }  // namespace drystone::data

@@ -25,6 +25,7 @@ Fingerprint fingerprint(const SequenceSource& source, const SequenceEncoder& enc
                                                  "tokenizer_config.json",
                                                  "special_tokens_map.json",
                                                  "added_tokens.json",
+                                                 "additional_chat_templates/default.jinja",
                                                  "chat_template.jinja",
                                                  "chat_template.json",
                                                  "spiece.model",

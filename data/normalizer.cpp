@@ -1,5 +1,6 @@
 #include "data/normalizer.h"
 
+#include "core/error.h"
 #include "data/bert_unicode.h"
 #include "data/token_bytes.h"
 #include "data/token_regex.h"
@@ -76,6 +77,7 @@ class Replace final : public Normalizer {
          at = text.find(what_, done)) {
       out.append(text, done, at - done);
       out += with_;
+      require_growth(out.size(), text.size());
       done = at + what_.size();
     }
     out.append(text, done);
@@ -100,6 +102,7 @@ class RegexReplace final : public Normalizer {
       if (match.begin == 0 && match.end > 0) keeps_first = !with_.empty();
       out.append(text, done, match.begin - done);
       out += with_;
+      require_growth(out.size(), text.size());
       done = match.end;
       return true;
     });
@@ -191,12 +194,22 @@ class Bert final : public Normalizer {
 
 }  // namespace
 
+void require_growth(std::size_t made, std::size_t from) {
+  constexpr std::size_t kMostTimes = 16;
+  constexpr std::size_t kAlways = std::size_t{1} << 20;
+  if (made <= kMostTimes * from + kAlways) return;
+  throw core::ConfigError("the tokenizer makes more than " + std::to_string(made - 1) +
+                          " bytes of a text of " + std::to_string(from) +
+                          "; use a tokenizer that does not");
+}
+
 bool NormalizerSequence::apply(std::string_view text, bool is_start, std::string& out) const {
   out = text;
   std::string previous;
   for (const auto& normalizer : normalizers_) {
     previous.swap(out);
     is_start = normalizer->apply(previous, is_start, out) && is_start;
+    require_growth(out.size(), text.size());
   }
   return is_start;
 }

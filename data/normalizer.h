@@ -2,6 +2,7 @@
 // What tokenizers do to a text before they split it: the components of tokenizer.json's
 // "normalizer".
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,6 +24,11 @@ class Normalizer {
   ///                  Metaspace's "first" asks for it
   virtual bool apply(std::string_view text, bool is_start, std::string& out) const = 0;
 };
+
+/// Checks what a component made of `from` bytes of text: 16 times as much and a mebibyte are the
+/// most. NFKD makes 11 times as much of some ligatures; a file can say "e → ee" forty times over.
+/// @throws core::ConfigError  it is more
+void require_growth(std::size_t made, std::size_t from);
 
 using Normalizers = std::vector<std::unique_ptr<const Normalizer>>;
 

@@ -87,8 +87,10 @@ class Precompiled final : public Normalizer {
     for (std::size_t i = 0; i < text.size();) {
       if (is_plain(text, i)) {
         out += ascii_[static_cast<unsigned char>(text[i++])];
+        require_growth(out.size(), text.size());
         continue;
       }
+      require_growth(out.size(), text.size());
       const std::size_t begin = i;
       i = run_end(text, begin);
       std::size_t first_size = begin;

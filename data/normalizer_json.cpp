@@ -11,7 +11,7 @@ namespace {
 
 std::unique_ptr<const Normalizer> parse_replace(const json& node) {
   JsonPattern pattern = parse_pattern(node.at("pattern"));
-  auto with = node.at("content").get<std::string>();
+  std::string with = parse_insertion(node, "content");
   return pattern.is_regex ? make_regex_replace(pattern.text, std::move(with))
                           : make_replace(std::move(pattern.text), std::move(with));
 }
@@ -34,7 +34,7 @@ std::unique_ptr<const Normalizer> parse_one(const json& node, const std::filesys
   if (type == "Replace") return parse_replace(node);
   if (type == "Precompiled") return parse_charsmap(node);
   if (type == "BertNormalizer") return make_bert(parse_bert_normalizer(node));
-  if (type == "Prepend") return make_prepend(node.at("prepend").get<std::string>());
+  if (type == "Prepend") return make_prepend(parse_insertion(node, "prepend"));
   if (type == "Strip") {
     return make_strip(node.at("strip_left").get<bool>(), node.at("strip_right").get<bool>());
   }

@@ -31,7 +31,7 @@ std::unique_ptr<const PreTokenizer> parse_split(const json& node,
 std::unique_ptr<const PreTokenizer> parse_metaspace(const json& node,
                                                     const std::filesystem::path& file) {
   MetaspaceOptions options;
-  options.replacement = value_or(node, "replacement", options.replacement);
+  options.replacement = parse_insertion(node, "replacement", "\xE2\x96\x81");
   options.split = value_or(node, "split", true);
   const auto scheme = value_or<std::string>(
       node, "prepend_scheme", value_or(node, "add_prefix_space", true) ? "always" : "never");

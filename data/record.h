@@ -20,6 +20,7 @@ using Label = std::variant<std::monostate, std::string, std::int64_t, double>;
 struct Message {
   std::string role;  ///< system | user | assistant | …
   std::string content;
+  std::string more = {};  ///< its other members ("tool_calls"), a JSON object; empty: none
 
   bool operator==(const Message&) const = default;
 };

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "data/json_records.h"
 #include "data/line_source.h"
 #include "data/record_reader.h"
 
@@ -16,7 +17,7 @@ class RecordReader::Format {
   virtual std::string where() const = 0;
 };
 
-std::unique_ptr<RecordReader::Format> make_jsonl_format(LineSource lines, RecordFields fields);
+std::unique_ptr<RecordReader::Format> make_jsonl_format(JsonRecords values, RecordFields fields);
 
 /// @param separator  ',' for CSV; '\t' for TSV, which has no quoting
 std::unique_ptr<RecordReader::Format> make_delimited_format(LineSource lines,

@@ -23,7 +23,7 @@ std::unique_ptr<RecordReader::Format> open_format(const std::filesystem::path& f
                                                   const RecordFields& fields) {
   const std::string extension = format_of(file);
   if (extension == ".jsonl" || extension == ".ndjson" || extension == ".json") {
-    return make_jsonl_format(LineSource(file), fields);
+    return make_jsonl_format(JsonRecords(LineSource(file)), fields);
   }
   if (extension == ".csv") return make_delimited_format(LineSource(file), fields, ',');
   if (extension == ".tsv") return make_delimited_format(LineSource(file), fields, '\t');

@@ -13,7 +13,7 @@ namespace drystone::data {
 
 /// Streams one file; holds one record's bytes at a time. The name's end decides the format, `.gz`
 /// may follow:
-///   .jsonl .ndjson .json  one JSON object a line; blank lines are skipped
+///   .jsonl .ndjson .json  one JSON object a line (blank lines are skipped), or an array of them
 ///   .csv                  RFC 4180 with a header line: "quoted ""fields""", line breaks inside
 ///                         quotes
 ///   .tsv                  a header line, no quoting: every tab parts two fields
@@ -25,7 +25,8 @@ namespace drystone::data {
 ///
 /// Causal LM (fields.sequence): the first of these forms that a record has and the template wants
 ///   input_ids               JSON; with or without `labels`, as many integers, −100 = no loss
-///   messages                JSON; [{role, content}], or as ShareGPT: conversations [{from, value}]
+///   messages                JSON; [{role, content}], or as ShareGPT: conversations [{from, value}],
+///                           or as TRL: prompt [{role, content}] and completion [{role, content}]
 ///   instruction and answer  instruction | question | prompt; input | context (may be missing);
 ///                           output | response | answer | completion
 ///   text                    fields.text; in JSON also a list of strings: one record for each

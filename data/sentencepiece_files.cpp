@@ -12,8 +12,8 @@ namespace drystone::data {
 namespace {
 
 /// As transformers' tokenizers in Python put special tokens around a text.
-void add_surroundings(const SentencePieceModel& model, const std::filesystem::path& file,
-                      const TokenizerRoles& roles, PipelineSpec& spec) {
+void add_surroundings(const std::filesystem::path& file, const TokenizerRoles& roles,
+                      PipelineSpec& spec) {
   const auto& config = roles.config();
   const auto id_of = [&spec](const std::string& token) {
     return spec.model->vocabulary().find(token);
@@ -25,9 +25,8 @@ void add_surroundings(const SentencePieceModel& model, const std::filesystem::pa
   if (cls && sep) {
     spec.prefix = {*cls};
     spec.suffix = {*sep};
-    const auto size = static_cast<TokenId>(model.pieces.size());
-    if (!id_of("[MASK]") && spec.added_tokens.empty()) {  // DeBERTa's comes behind the pieces
-      spec.added_tokens.push_back({.id = size, .content = "[MASK]", .special = true});
+    if (!id_of("[MASK]") && !roles.lists("[MASK]")) {  // DeBERTa's comes behind the pieces
+      spec.added_tokens.push_back({.content = "[MASK]", .special = true});
     }
     return;
   }
@@ -47,8 +46,7 @@ PipelineSpec build(std::string_view bytes, const std::filesystem::path& file,
   for (const SentencePiece& piece : model.pieces) {
     if (piece.type == PieceType::Control) spec.hidden_tokens.push_back(piece.text);
   }
-  spec.added_tokens = roles.added_tokens();
-  add_surroundings(model, file, roles, spec);
+  add_surroundings(file, roles, spec);
   const auto id_of = [&spec](const std::string& token) {
     return spec.model->vocabulary().find(token);
   };
@@ -64,7 +62,7 @@ std::unique_ptr<Tokenizer> from_sentencepiece(std::string_view bytes,
                                               const std::filesystem::path& file,
                                               const TokenizerRoles& roles) {
   try {
-    return make_pipeline(build(bytes, file, roles), roles);
+    return make_pipeline(build(bytes, file, roles), roles, AddedBy::Family);
   } catch (const core::InvalidArgument& error) {
     refuse(file, std::string(error.what()) + "; fetch the file again");
   } catch (const core::ConfigError& error) {

@@ -68,8 +68,10 @@ class SentencePieceNormalizer final : public Normalizer {
   }
 
   void append(std::string_view text, std::string& out) const {
+    const std::size_t size = text.size();
     bool was_space = removes_extra_;
     while (!text.empty()) {
+      require_growth(out.size(), size);
       const Step next = step(text);
       std::string_view value = next.value;
       while (was_space && value.starts_with(' ')) value.remove_prefix(1);

@@ -138,7 +138,9 @@ class ByteFallback final : public TokenDecoder {
 class StripDecoder final : public TokenDecoder {
  public:
   StripDecoder(std::string content, std::size_t left, std::size_t right)
-      : content_(std::move(content)), left_(left), right_(right) {}
+      : content_(std::move(content)),
+        left_(content_.empty() ? 0 : left),
+        right_(content_.empty() ? 0 : right) {}
 
   void apply(std::vector<std::string>& tokens) const override {
     for (std::string& token : tokens) {

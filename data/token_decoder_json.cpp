@@ -10,7 +10,7 @@ namespace {
 
 std::unique_ptr<const TokenDecoder> parse_replace(const json& node) {
   JsonPattern pattern = parse_pattern(node.at("pattern"));
-  auto with = node.at("content").get<std::string>();
+  std::string with = parse_insertion(node, "content");
   return pattern.is_regex ? make_regex_replace_decoder(pattern.text, std::move(with))
                           : make_replace_decoder(std::move(pattern.text), std::move(with));
 }
@@ -22,7 +22,7 @@ std::unique_ptr<const TokenDecoder> parse_one(const json& node, const std::files
   if (type == "Fuse") return make_fuse();
   if (type == "Replace") return parse_replace(node);
   if (type == "BPEDecoder") {
-    return make_suffix_decoder(value_or<std::string>(node, "suffix", "</w>"));
+    return make_suffix_decoder(parse_insertion(node, "suffix", "</w>"));
   }
   if (type == "WordPiece") {
     return make_wordpiece_decoder(value_or<std::string>(node, "prefix", "##"),

@@ -12,6 +12,12 @@ namespace drystone::data {
 
 namespace {
 
+std::size_t num_bytes(const std::vector<std::string>& tokens) {
+  std::size_t sum = 0;
+  for (const std::string& token : tokens) sum += token.size();
+  return sum;
+}
+
 std::uint64_t next_number() {
   static std::atomic<std::uint64_t> last = 0;
   return ++last;
@@ -170,7 +176,11 @@ std::string PipelineTokenizer::decode(std::span<const TokenId> ids, bool skip_sp
     tokens.push_back(std::move(text));
   }
   if (tokens.empty()) return {};
-  for (const auto& decoder : spec_.decoders) decoder->apply(tokens);
+  const std::size_t size = num_bytes(tokens);
+  for (const auto& decoder : spec_.decoders) {
+    decoder->apply(tokens);
+    require_growth(num_bytes(tokens), size);
+  }
   std::string text;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (i > 0 && spec_.joins_by_space) text += ' ';

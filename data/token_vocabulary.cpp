@@ -13,6 +13,7 @@ TokenVocabulary::TokenVocabulary(std::vector<std::pair<std::string, TokenId>> en
   for (const auto& [token, id] : entries) {
     core::require(id >= 0 && static_cast<std::size_t>(id) < limit,
                   "token id out of range: " + std::to_string(id));
+    require_length(token);
     largest = std::max(largest, id);
   }
   tokens_.resize(static_cast<std::size_t>(largest) + 1);
@@ -25,6 +26,12 @@ TokenVocabulary::TokenVocabulary(std::vector<std::pair<std::string, TokenId>> en
     tokens_[slot] = std::move(token);
     ids_.insert_or_assign(tokens_[slot], id);
   }
+}
+
+void TokenVocabulary::require_length(std::string_view token) {
+  core::require(token.size() <= kMostTokenBytes, "a token has " + std::to_string(token.size()) +
+                                                     " bytes, of at most " +
+                                                     std::to_string(kMostTokenBytes));
 }
 
 std::string TokenVocabulary::byte_token(unsigned char byte) {

@@ -17,8 +17,11 @@ namespace drystone::data {
 class TokenVocabulary {
  public:
   static constexpr TokenId kMostTokens = 1 << 24;
+  /// Of one token. Searching is at worst a text's length times a token's.
+  static constexpr std::size_t kMostTokenBytes = 4096;
 
-  /// @throws core::InvalidArgument  an id that is negative, too large or given to two tokens
+  /// @throws core::InvalidArgument  an id that is negative, too large or given to two tokens, or a
+  ///                                token that is too long
   explicit TokenVocabulary(std::vector<std::pair<std::string, TokenId>> entries);
   TokenVocabulary(const TokenVocabulary&) = delete;
   TokenVocabulary& operator=(const TokenVocabulary&) = delete;
@@ -38,6 +41,9 @@ class TokenVocabulary {
   }
   /// One more than the largest id.
   TokenId size() const { return static_cast<TokenId>(tokens_.size()); }
+
+  /// @throws core::InvalidArgument  the token is too long
+  static void require_length(std::string_view token);
 
   /// "<0x0A>" for 10: the token of a byte in vocabularies with byte fallback.
   static std::string byte_token(unsigned char byte);

@@ -70,40 +70,49 @@ std::unique_ptr<const BpeModel> read_bpe(const std::filesystem::path& folder,
   return std::make_unique<BpeModel>(std::move(spec));
 }
 
+/// Adds to the specification's tokens what the files beside them name, and fills in the roles.
+template <typename Spec>
+void complete(AddedTokenList tokens, const TokenizerRoles& roles, AddedBy added_by, Spec& spec) {
+  for (AddedToken& token : spec.added_tokens) tokens.add(std::move(token));
+  roles.add_to(tokens, /*is_own_list=*/added_by == AddedBy::File);
+  spec.special = roles.resolve([&](const std::string& token) { return tokens.id_of(token); });
+  spec.added_tokens = tokens.tokens();
+}
+
 }  // namespace
 
-std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles) {
-  std::map<std::string, TokenId> ids(spec.vocabulary.begin(), spec.vocabulary.end());
-  for (const AddedToken& token : spec.added_tokens) ids.emplace(token.content, token.id);
-  spec.special = roles.resolve([&ids](const std::string& token) {
+std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles,
+                                          AddedBy added_by) {
+  const std::map<std::string, TokenId> ids(spec.vocabulary.begin(), spec.vocabulary.end());
+  TokenId size = 0;
+  for (const auto& [token, id] : ids) size = std::max(size, id + 1);
+  const auto id_of = [&ids](const std::string& token) {
     const auto found = ids.find(token);
     return found == ids.end() ? std::nullopt : std::optional(found->second);
-  });
+  };
+  complete(AddedTokenList(id_of, size), roles, added_by, spec);
   return std::make_unique<WordPieceTokenizer>(std::move(spec));
 }
 
-std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles) {
-  spec.special = roles.resolve([&spec](const std::string& token) {
-    const auto added =
-        std::find_if(spec.added_tokens.begin(), spec.added_tokens.end(),
-                     [&token](const AddedToken& one) { return one.content == token; });
-    return added == spec.added_tokens.end() ? spec.model->vocabulary().find(token)
-                                            : std::optional(added->id);
-  });
+std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles,
+                                         AddedBy added_by) {
+  const TokenVocabulary& vocabulary = spec.model->vocabulary();
+  const auto id_of = [&vocabulary](const std::string& token) { return vocabulary.find(token); };
+  complete(AddedTokenList(id_of, vocabulary.size()), roles, added_by, spec);
   return std::make_unique<PipelineTokenizer>(std::move(spec));
 }
 
 std::unique_ptr<Tokenizer> from_json(const json& root, const std::filesystem::path& file,
                                      const TokenizerRoles& roles) {
   try {
-    if (is_bert(root)) return make_wordpiece(parse_wordpiece(root, file), roles);
-    return make_pipeline(parse_pipeline(root, file), roles);
+    if (is_bert(root)) return make_wordpiece(parse_wordpiece(root, file), roles, AddedBy::File);
+    return make_pipeline(parse_pipeline(root, file), roles, AddedBy::File);
   } catch (const json::exception& error) {
     refuse(file, std::string("malformed tokenizer (") + error.what() + "); fetch the file again");
   } catch (const core::InvalidArgument& error) {
     refuse(file, std::string(error.what()) + "; fetch the file again");
   } catch (const core::ConfigError& error) {
-    if (std::string_view(error.what()).starts_with(file.string())) throw;
+    if (std::string_view(error.what()).starts_with(file.parent_path().string())) throw;
     refuse(file, error.what());
   }
 }
@@ -124,7 +133,6 @@ std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
   const json& strip = member(config, "strip_accents");
   spec.normalizer.strip_accents =
       strip.is_boolean() ? strip.get<bool>() : spec.normalizer.lowercase;
-  spec.added_tokens = roles.added_tokens();
   roles.add_special_tokens(
       {{"unk", "[UNK]"}, {"sep", "[SEP]"}, {"pad", "[PAD]"}, {"cls", "[CLS]"}, {"mask", "[MASK]"}},
       id_of, spec.added_tokens);
@@ -137,7 +145,7 @@ std::unique_ptr<Tokenizer> from_vocabulary(const std::filesystem::path& file,
     }
     side->push_back(*id);
   }
-  return make_wordpiece(std::move(spec), roles);
+  return make_wordpiece(std::move(spec), roles, AddedBy::Family);
 }
 
 std::unique_ptr<Tokenizer> from_merges(const std::filesystem::path& folder,
@@ -162,14 +170,12 @@ std::unique_ptr<Tokenizer> from_merges(const std::filesystem::path& folder,
                              .regex = !is_qwen,
                              .spell = false}));
   spec.decoders.push_back(make_byte_level_decoder());
-  spec.added_tokens = roles.added_tokens();
   if (is_roberta) {
     if (!cls || !sep) refuse(folder / "vocab.json", "no <s> or </s>; fetch the file again");
     spec.prefix = {*cls};
     spec.suffix = {*sep};
-    if (const auto mask = id_of("<mask>"); mask && spec.added_tokens.empty()) {
-      spec.added_tokens.push_back(
-          {.id = *mask, .content = "<mask>", .lstrip = true, .special = true});
+    if (id_of("<mask>")) {
+      spec.added_tokens.push_back({.content = "<mask>", .lstrip = true, .special = true});
     }
     roles.add_special_tokens({{"bos", "<s>"}, {"eos", "</s>"}, {"unk", "<unk>"}, {"pad", "<pad>"}},
                              id_of, spec.added_tokens);
@@ -177,7 +183,7 @@ std::unique_ptr<Tokenizer> from_merges(const std::filesystem::path& folder,
   roles.add_special_tokens(
       {{"bos", "<|endoftext|>"}, {"eos", "<|endoftext|>"}, {"unk", "<|endoftext|>"}, {"pad", ""}},
       id_of, spec.added_tokens);
-  return make_pipeline(std::move(spec), roles);
+  return make_pipeline(std::move(spec), roles, AddedBy::Family);
 }
 
 }  // namespace drystone::data

@@ -12,9 +12,17 @@
 
 namespace drystone::data {
 
-/// The specification's tokenizer, with the roles filled in.
-std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles);
-std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles);
+/// Where a specification's added tokens come from.
+enum class AddedBy {
+  File,    ///< tokenizer.json lists them
+  Family,  ///< the model family has them
+};
+
+/// The specification's tokenizer, with the roles filled in and the tokens added that `roles` has.
+std::unique_ptr<Tokenizer> make_wordpiece(WordPieceSpec spec, const TokenizerRoles& roles,
+                                          AddedBy added_by);
+std::unique_ptr<Tokenizer> make_pipeline(PipelineSpec spec, const TokenizerRoles& roles,
+                                         AddedBy added_by);
 
 /// tokenizer.json's content.
 std::unique_ptr<Tokenizer> from_json(const nlohmann::json& root, const std::filesystem::path& file,

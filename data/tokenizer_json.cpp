@@ -1,7 +1,6 @@
 #include "data/tokenizer_json.h"
 
 #include <limits>
-#include <map>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -75,16 +74,37 @@ std::vector<json> flattened(const json& component, const char* key, int depth) {
   if (component.is_null()) return {};
   if (type_of(component) != "Sequence") return {component};
   if (depth == 0) throw core::ConfigError(std::string(key) + " are nested too deep");
+  constexpr std::size_t kMostComponents = 256;
   std::vector<json> all;
   for (const json& part : component.at(key)) {
     for (json& one : flattened(part, key, depth - 1)) all.push_back(std::move(one));
+    if (all.size() > kMostComponents) {
+      throw core::ConfigError(std::string(key) + " are more than " +
+                              std::to_string(kMostComponents));
+    }
   }
   return all;
 }
 
 JsonPattern parse_pattern(const json& pattern) {
-  if (pattern.contains("Regex")) return {pattern.at("Regex").get<std::string>(), true};
-  return {pattern.at("String").get<std::string>(), false};
+  constexpr std::size_t kMostBytes = std::size_t{1} << 16;
+  const bool is_regex = pattern.contains("Regex");
+  auto text = pattern.at(is_regex ? "Regex" : "String").get<std::string>();
+  if (text.size() > kMostBytes) throw core::ConfigError("a pattern is longer than 64 KiB");
+  return {std::move(text), is_regex};
+}
+
+std::string parse_insertion(const json& node, const char* key) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 10;
+  auto text = node.at(key).get<std::string>();
+  if (text.size() > kMostBytes) {
+    throw core::ConfigError(std::string(key) + " is longer than 1 KiB");
+  }
+  return text;
+}
+
+std::string parse_insertion(const json& node, const char* key, const char* fallback) {
+  return member(node, key).is_null() ? fallback : parse_insertion(node, key);
 }
 
 BertNormalizerOptions parse_bert_normalizer(const json& normalizer) {
@@ -105,20 +125,15 @@ std::string model_type(const json& root) {
   return member(model, "vocab").is_array() ? "Unigram" : "WordLevel";
 }
 
-std::vector<AddedToken> parse_added_tokens(
-    const json& root, const std::function<std::optional<TokenId>(const std::string&)>& id_of) {
+std::vector<AddedToken> parse_added_tokens(const json& root) {
   std::vector<AddedToken> tokens;
-  for (const json& entry : root.value("added_tokens", json::array())) {
-    AddedToken token{.id = token_id(entry.at("id")),
-                     .content = entry.at("content").get<std::string>(),
-                     .single_word = value_or(entry, "single_word", false),
-                     .lstrip = value_or(entry, "lstrip", false),
-                     .rstrip = value_or(entry, "rstrip", false),
-                     .normalized = value_or(entry, "normalized", true),
-                     .special = value_or(entry, "special", false)};
-    if (token.content.empty()) continue;
-    token.id = id_of(token.content).value_or(token.id);
-    tokens.push_back(std::move(token));
+  for (const json& entry : member(root, "added_tokens")) {
+    tokens.push_back({.content = entry.at("content").get<std::string>(),
+                      .single_word = value_or(entry, "single_word", false),
+                      .lstrip = value_or(entry, "lstrip", false),
+                      .rstrip = value_or(entry, "rstrip", false),
+                      .normalized = value_or(entry, "normalized", true),
+                      .special = value_or(entry, "special", false)});
   }
   return tokens;
 }
@@ -161,11 +176,7 @@ WordPieceSpec parse_wordpiece(const json& root, const std::filesystem::path& fil
   const json& normalizer = member(root, "normalizer");
   spec.normalizer = normalizer.is_null() ? BertNormalizerOptions{false, false, false, false}
                                          : parse_bert_normalizer(normalizer);
-  const std::map<std::string, TokenId> known(spec.vocabulary.begin(), spec.vocabulary.end());
-  spec.added_tokens = parse_added_tokens(root, [&known](const std::string& token) {
-    const auto found = known.find(token);
-    return found == known.end() ? std::nullopt : std::optional(found->second);
-  });
+  spec.added_tokens = parse_added_tokens(root);
   Surroundings around = parse_post_processor(member(root, "post_processor"), file);
   spec.prefix = std::move(around.prefix);
   spec.suffix = std::move(around.suffix);
@@ -187,8 +198,7 @@ PipelineSpec parse_pipeline(const json& root, const std::filesystem::path& file)
   spec.normalizer = parse_normalizer(member(root, "normalizer"), file);
   spec.pre_tokenizers = parse_pre_tokenizers(pre_tokenizer, raw_bytes, file);
   spec.model = parse_model(root, raw_bytes, file);
-  spec.added_tokens = parse_added_tokens(
-      root, [&spec](const std::string& token) { return spec.model->vocabulary().find(token); });
+  spec.added_tokens = parse_added_tokens(root);
   Surroundings around = parse_post_processor(member(root, "post_processor"), file);
   spec.prefix = std::move(around.prefix);
   spec.suffix = std::move(around.suffix);

@@ -48,7 +48,7 @@ TokenId token_id(const nlohmann::json& value);
 std::string type_of(const nlohmann::json& component);
 
 /// A component as a list: a Sequence's members (under `key`), nested ones in place; else itself;
-/// none for null. Sequences may be nested `depth` deep.
+/// none for null. Sequences may be nested `depth` deep and have 256 members in all.
 std::vector<nlohmann::json> flattened(const nlohmann::json& component, const char* key,
                                       int depth = 16);
 
@@ -57,7 +57,13 @@ struct JsonPattern {
   std::string text;
   bool is_regex = false;
 };
+/// @throws core::ConfigError  longer than 64 KiB
 JsonPattern parse_pattern(const nlohmann::json& pattern);
+
+/// A text that a component puts into others: at most 1 KiB, so that no single step explodes one.
+/// @throws core::ConfigError  longer
+std::string parse_insertion(const nlohmann::json& node, const char* key);
+std::string parse_insertion(const nlohmann::json& node, const char* key, const char* fallback);
 
 /// Options of a BertNormalizer.
 BertNormalizerOptions parse_bert_normalizer(const nlohmann::json& normalizer);
@@ -82,10 +88,8 @@ std::unique_ptr<const TokenModel> parse_model(const nlohmann::json& model, bool 
 /// The model's type; found out by its fields in old files that do not name it.
 std::string model_type(const nlohmann::json& root);
 
-/// @param id_of  the model's id of a token: it wins over the one that the list gives
-std::vector<AddedToken> parse_added_tokens(
-    const nlohmann::json& root,
-    const std::function<std::optional<TokenId>(const std::string&)>& id_of);
+/// Without their ids, which `tokenizers` does not heed: AddedTokenList gives them.
+std::vector<AddedToken> parse_added_tokens(const nlohmann::json& root);
 
 /// "a b" or ["a", "b"] → the two sides.
 std::pair<std::string, std::string> parse_merge(const nlohmann::json& merge);

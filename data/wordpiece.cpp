@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "data/bert_unicode.h"
+#include "data/token_vocabulary.h"
 #include "data/utf8.h"
 #include "data/wordpiece_decoder.h"
 
@@ -166,7 +167,10 @@ void WordPieceTokenizer::number_tokens() {
                   "WordPiece: token id out of range: " + std::to_string(id));
     largest = std::max(largest, id);
   };
-  for (const auto& [token, id] : spec_.vocabulary) measure(id);
+  for (const auto& [token, id] : spec_.vocabulary) {
+    TokenVocabulary::require_length(token);
+    measure(id);
+  }
   for (const AddedToken& token : spec_.added_tokens) measure(token.id);
   tokens_.resize(static_cast<std::size_t>(largest) + 1);
   is_special_.resize(tokens_.size());

@@ -165,6 +165,48 @@ TEST_CASE("chat template: where a model folder keeps it") {
   write_file(folder, "chat_template.jinja", "{{ messages[0].content }}\n{{ oops( }}");
   CHECK(contains(message_of<ConfigError>([&] { ChatTemplate::load(folder.path()); }),
                  "chat_template.jinja: line 2: "));
+  std::filesystem::create_directory(folder.path() / "additional_chat_templates");
+  write_file(folder, "additional_chat_templates/tool_use.jinja", "{{ oops( }}");
+  write_file(folder, "additional_chat_templates/default.jinja", "{{ bos_token }}a");
+  CHECK(ChatTemplate::load(folder.path())->render(kShort, false) == "<B>a");
+}
+
+TEST_CASE("chat template: named ones by key, none without a default, tokens of the older map") {
+  const TemporaryFolder folder;
+  const auto load = [&](const std::string& config) {
+    write_file(folder, "tokenizer_config.json", config);
+    return ChatTemplate::load(folder.path());
+  };
+  write_file(folder, "special_tokens_map.json", R"({"bos_token": "<B>", "pad_token": "<P>"})");
+  const std::string text = R"("{{ bos_token }}{{ pad_token }}{{ image_token }}c")";
+  const std::string image = R"("image_token": "<I>", "pad_token": "<p>")";
+  CHECK(load("{\"chat_template\": " + text + ", " + image + "}")->render(kShort, false) ==
+        "<B><P><I>c");
+  CHECK(load("{\"chat_template\": {\"tool_use\": \"x\", \"default\": " + text +
+             "}, \"added_tokens_decoder\": {}, " + image + "}")
+            ->render(kShort, false) == "<p><I>c");
+  CHECK(load(R"({"chat_template": {"tool_use": "x"}})") == nullptr);
+  CHECK(load(R"({"chat_template": [{"name": "rag", "template": "x"}]})") == nullptr);
+  CHECK(load(R"({"chat_template": null})") == nullptr);
+  CHECK(contains(message_of<ConfigError>([&] { load(R"({"chat_template": 5})"); }),
+                 "tokenizer_config.json: chat_template is neither"));
+}
+
+TEST_CASE("chat template: a message's other members reach the template in their order") {
+  const ChatTemplate chats(
+      "{% for m in messages %}{{ m.role }}:{{ m.content }}"
+      "{% for c in m.tool_calls %}[{{ c.name }}{{ c.arguments | tojson }}]{% endfor %}|{% endfor "
+      "%}",
+      {});
+  const std::vector<Message> messages = {
+      {"user", "q"},
+      {"assistant", "",
+       R"({"tool_calls": [{"name": "f", "arguments": {"z": 1, "a": [null, 2.5]}}]})"},
+      {"tool", "3"}};
+  CHECK(chats.render(messages, false) ==
+        "user:q|assistant:[f{\"z\": 1, \"a\": [null, 2.5]}]|tool:3|");
+  CHECK(marked(chats.render_spans(messages)) ==
+        "user:q|«assistant:[f{\"z\": 1, \"a\": [null, 2.5]}]|»tool:3|");
 }
 
 TEST_CASE("chat template: an error of the template says where and what") {

@@ -1,5 +1,6 @@
 #include "data/jinja.h"
 
+#include <ctime>
 #include <fstream>
 
 #include <doctest/doctest.h>
@@ -118,6 +119,72 @@ TEST_CASE("jinja: what a template may cost is bounded") {
                  "JSON"));
   CHECK(
       contains(refusal("{% set ns = namespace(a=1) %}{% set ns.a = [ns] %}{{ ns }}"), "too deep"));
+}
+
+TEST_CASE("jinja: single steps that read, compare or search much are paid for") {
+  const std::string big = "{% set s = 'a' * 16000000 %}{% set u = 'é' * 8000000 %}";
+  const std::string twin = "{% set t = 'a' * 15999999 + 'b' %}{% set r = 'a' * 15999999 + 'c' %}";
+  const auto looped = [](const std::string& body) {
+    return "{% for i in range(100000) %}" + body + "{% endfor %}";
+  };
+  std::vector<std::string> sources;
+  for (const char* const body :
+       {"{% if u | length %}{% endif %}", "{% if (s | trim) %}{% endif %}",
+        "{% if s is upper %}{% endif %}", "{% if u[-1] %}{% endif %}", "{% if u[1:1] %}{% endif %}",
+        "{% if 'b' in s %}{% endif %}", "{% if s.find('b') %}{% endif %}",
+        "{% if s.count('b') %}{% endif %}", "{% if s.isalpha() %}{% endif %}",
+        "{% if u.startswith([u, u]) %}{% endif %}", "{% if u | int %}{% endif %}",
+        "{% if [1] | map(attribute=s) %}{% endif %}",
+        "{% if s | default(u) is eq u %}{% endif %}"}) {
+    sources.push_back(big + looped(body));
+  }
+  for (const char* const body :
+       {"{% if t == r %}{% endif %}", "{% if t < r %}{% endif %}",
+        "{% if [t, r] | max %}{% endif %}", "{% if [t, r, t, r] | sort %}{% endif %}",
+        "{% if [t, r] | unique %}{% endif %}", "{% if t in [r, r] %}{% endif %}",
+        "{% if t.startswith((r, r)) %}{% endif %}", "{% if [r, r].count(t) %}{% endif %}"}) {
+    sources.push_back(twin + looped(body));
+  }
+  // Quadratic in one step.
+  const std::string halves = "{% set s = 'a' * 12000000 %}{% set n = 'a' * 6000000 + 'b' %}";
+  for (const char* const body :
+       {"{{ n in s }}", "{{ s.rfind(n) }}", "{{ s.replace(n, '') | length }}",
+        "{{ s.split(n) | length }}", "{{ s.strip(n) | length }}",
+        "{{ s.rsplit('b' + n) | length }}", "{{ s.count(n) }}"}) {
+    const std::clock_t begin = std::clock();
+    CHECK_NOTHROW(render(halves + body));
+    CHECK(std::clock() - begin < 20 * CLOCKS_PER_SEC);
+  }
+  std::string names;
+  std::string members = "{% set d = {";
+  for (int i = 0; i < 20000; ++i) {
+    names += "{% set a" + std::to_string(i) + " = 1 %}";
+    members += "'a" + std::to_string(i) + "': 1, ";
+  }
+  sources.push_back(names + looped("{% if a19999 %}{% endif %}"));
+  sources.push_back(names + names);
+  sources.push_back(members + "} %}" + looped("{% if d.a19999 %}{% endif %}"));
+  sources.push_back(members + "} %}{% set e = dict(d) %}{{ d == e }}");
+  for (const std::string& source : sources) {
+    CAPTURE(source.substr(source.size() - std::min<std::size_t>(source.size(), 80)));
+    const std::clock_t begin = std::clock();
+    const std::string message = refusal(source);
+    CHECK_MESSAGE((contains(message, "too m") || contains(message, "too large")), message);
+    CHECK(std::clock() - begin < 30 * CLOCKS_PER_SEC);
+  }
+}
+
+TEST_CASE("jinja: lines and parts are paid for before they take memory") {
+  CHECK(contains(refusal("{{ ('\\n' * 16000000) | indent }}"), "too much"));
+  CHECK(contains(refusal("{{ ('\\n' * 16000000).splitlines() }}"), "too much"));
+  CHECK(contains(refusal("{{ [1] | map(attribute='.' * 16000000) | list }}"), "too much"));
+}
+
+TEST_CASE("jinja: values nested a hundred thousand deep go away without a stack") {
+  for (const char* const nested : {"[ns.a]", "{'x': ns.a}", "[{'x': [ns.a]}]"}) {
+    CHECK(render("{% set ns = namespace(a=1) %}{% for i in range(100000) %}{% set ns.a = " +
+                 std::string(nested) + " %}{% endfor %}done") == "done");
+  }
 }
 
 TEST_CASE("jinja: strftime_now uses the time that it is given") {

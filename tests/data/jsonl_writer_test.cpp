@@ -57,7 +57,7 @@ TEST_CASE("jsonl writer: causal-LM records and pairs come back equal") {
       {.text = "t"},
       {.input_ids = {1, 2}, .token_labels = {-100, 2}},
       {.fields = {{"instruction", "q"}, {"input", ""}, {"output", "a"}}},
-      {.messages = {{"user", "é\n"}, {"assistant", ""}}}};
+      {.messages = {{"user", "é\n"}, {"assistant", "", R"({"tool_calls":[{"name":"f"}],"a":1})"}}}};
   const RecordFields fields{.sequence = SequenceFields{}};
   write_jsonl(folder.path() / "a.jsonl", records, fields);
   const auto back = read_records(folder.path() / "a.jsonl", fields);

@@ -166,6 +166,26 @@ TEST_CASE("records: gzip is read as it is, damage is an I/O error") {
   CHECK_THROWS_AS(read("a.jsonl.gz", flipped), IoError);
 }
 
+TEST_CASE("records: a gzip bomb ends in one line") {
+  const TemporaryFolder folder;
+  const std::string file = (folder.path() / "bomb.jsonl.gz").string();
+  const gzFile stream = gzopen(file.c_str(), "wb");
+  const std::string lines = [] {
+    std::string text;
+    while (text.size() < (std::size_t{1} << 20)) text += "{\"text\": \"a\"}\n\n\n\n";
+    return text;
+  }();
+  for (int i = 0; i < 300; ++i) gzwrite(stream, lines.data(), static_cast<unsigned>(lines.size()));
+  gzclose(stream);
+  RecordReader reader(file, {});
+  Record record;
+  CHECK(contains(message_of<ConfigError>([&] {
+                   while (reader.next(record)) {
+                   }
+                 }),
+                 "bomb.jsonl.gz: unpacks to more than 200 times its size"));
+}
+
 TEST_CASE("records: unknown formats and missing files") {
   CHECK(contains(refusal("a.parquet", ""), "unknown data format \".parquet\"; use .jsonl"));
   CHECK_THROWS_AS(read_records("/nowhere/a.jsonl", {}), IoError);
@@ -275,4 +295,92 @@ TEST_CASE("pairs: two texts a record") {
   CHECK(read("a.csv", "a,b\nx,\n", fields).at(0).text_pair == "");
   CHECK(contains(refusal("a.jsonl", R"({"a": "x"})", fields), "set data.text_pair_field"));
   CHECK(contains(refusal("a.csv", "a\nx\n", fields), "set data.text_pair_field"));
+}
+
+TEST_CASE("json: an array of objects is read, whatever its lines") {
+  const std::string array =
+      "\n [\n {\"text\": \"a, ]} \\\" [\",\n  \"label\": 1 },{\"text\":\n\"b\"}\n,\n"
+      "{\"text\": \"c\", \"more\": [[1, {}], {\"d\": \"]\"}]}]\n\n";
+  for (const char* const name : {"a.json", "a.jsonl"}) {
+    const auto records = read(name, array);
+    REQUIRE(records.size() == 3);
+    CHECK(records[0].text == "a, ]} \" [");
+    CHECK(records[0].label == Label(std::int64_t{1}));
+    CHECK(records[1].text == "b");
+    CHECK(records[2].text == "c");
+  }
+  CHECK(read("a.json", "[]").empty());
+  CHECK(read("a.json.gz", gzip(array)).size() == 3);
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n\n{\"txt\": 1}]"),
+                 "a.json:3: no field \"text\""));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n 7]"), "a.json:2: not a JSON object"));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}"), "the array does not end"));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a}\n"), "the array does not end"));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}]\n{}"), "a.json:2: something follows"));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"} {}]"), "a.json:1: not valid JSON"));
+}
+
+TEST_CASE("json: an array read by pieces is the array read at once") {
+  std::string array = "[";
+  for (int i = 0; i < 300; ++i) {
+    array += (i == 0 ? "" : ",") + std::string(static_cast<std::size_t>(i * 7919 % 5), '\n');
+    array += "{\"text\": \"" + std::string(static_cast<std::size_t>(i * 104729 % 700), 'x') +
+             std::to_string(i) + "\"}";
+  }
+  const auto records = read("a.json", array + "]");
+  REQUIRE(records.size() == 300);
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    CHECK(records[i].text == std::string(i * 104729 % 700, 'x') + std::to_string(i));
+  }
+}
+
+TEST_CASE("json: NaN is a missing value") {
+  const auto records = read("a.jsonl",
+                            "{\"text\": \"is NaN\", \"score\": NaN, \"label\": 1}\n"
+                            "{\"text\": \"b\", \"label\": NaN, \"x\": [-Infinity, Infinity]}\n");
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].text == "is NaN");
+  CHECK(records[0].label == Label(std::int64_t{1}));
+  CHECK(records[1].label == Label());
+  CHECK(contains(refusal("a.jsonl", "{\"text\": NaN}"), "field \"text\" is a null"));
+  const auto pandas =
+      read("a.jsonl", R"({"instruction": "q", "input": NaN, "output": "a"})", sequence());
+  CHECK(pandas.at(0).fields == TextFields{{"instruction", "q"}, {"output", "a"}});
+}
+
+TEST_CASE("sequences: parts of a message, calls of tools, and what templates get beside them") {
+  const auto parts = read("a.jsonl",
+                          R"({"messages": [{"role": "user", "content": [{"type": "text",)"
+                          R"( "text": "a"}, {"type": "text", "text": "b"}]}]})",
+                          sequence());
+  CHECK(parts.at(0).messages == std::vector<Message>{{"user", "ab"}});
+  const auto tools = read("a.jsonl",
+                          R"({"messages": [{"role": "assistant", "content": null,)"
+                          R"( "tool_calls": [{"name": "f", "arguments": {"z": 1, "a": 2}}]},)"
+                          R"( {"role": "assistant", "tool_calls": []},)"
+                          R"( {"role": "tool", "content": "3", "name": "f"}]})",
+                          sequence());
+  const std::string calls = R"({"tool_calls":[{"name":"f","arguments":{"z":1,"a":2}}]})";
+  CHECK(tools.at(0).messages == std::vector<Message>{{"assistant", "", calls},
+                                                     {"assistant", "", R"({"tool_calls":[]})"},
+                                                     {"tool", "3", R"({"name":"f"})"}});
+  const auto refused = [](const std::string& message) {
+    return refusal("a.jsonl", R"({"messages": [)" + message + "]}", sequence());
+  };
+  CHECK(contains(refused(R"({"role": "user", "content": null})"), "message 1 is not"));
+  CHECK(contains(refused(R"({"role": "user", "content": [{"type": "image", "url": "x"}]})"),
+                 "message 1 has a part that is not {\"type\": \"text\""));
+  CHECK(contains(refused(R"({"role": "user", "content": ["a"]})"), "has a part that is not"));
+  CHECK(contains(refused(R"({"role": "user", "content": 5})"), "message 1 is not"));
+  CHECK(contains(refused("\"hello\""), "message 1 is not"));
+}
+
+TEST_CASE("sequences: TRL's prompt and completion as lists of messages are one conversation") {
+  const std::string line = R"({"prompt": [{"role": "user", "content": "q"}],)"
+                           R"( "completion": [{"role": "assistant", "content": "a"}]})";
+  for (const char* const name : {"auto", "chat"}) {
+    CHECK(read("a.jsonl", line, sequence(name)).at(0).messages ==
+          std::vector<Message>{{"user", "q"}, {"assistant", "a"}});
+  }
+  CHECK(contains(refusal("a.jsonl", line, sequence("alpaca")), "\"prompt\" is an array"));
 }

@@ -67,13 +67,14 @@ TEST_CASE("tokenizer_files: GPT-2's adds nothing, Qwen's parts digits") {
   CHECK(load_tokenizer(qwen.path())->encode("e\xCC\x81") == Ids{0xC3, 0xA9});  // composed
 }
 
-TEST_CASE("tokenizer_files: added_tokens.json counts where the configuration adds nothing") {
+TEST_CASE("tokenizer_files: added_tokens.json counts where the configuration lists nothing") {
   const TemporaryFolder folder;
   write_gpt2(folder, R"({"tokenizer_class": "GPT2Tokenizer"})");
   write_file(folder, "added_tokens.json", R"({"<new>": 400})");
   const auto tokenizer = load_tokenizer(folder.path());
-  CHECK(tokenizer->encode("the<new>") == Ids{kThe, 400});
-  CHECK(tokenizer->decode(Ids{400, kThe}) == "<new>the");
+  constexpr TokenId kNew = kThe + 2;  // the next id, as in transformers
+  CHECK(tokenizer->encode("the<new>") == Ids{kThe, kNew});
+  CHECK(tokenizer->decode(Ids{kNew, kThe}) == "<new>the");
 }
 
 TEST_CASE("tokenizer_files: a malformed merge is named by its line") {
@@ -90,21 +91,25 @@ TEST_CASE("tokenizer_files: roles from the files, else from usual names") {
   write_file(
       folder, "tokenizer.json",
       json{{"model", {{"type", "BPE"}, {"vocab", vocabulary()}, {"merges", {"t h", "th e"}}}},
-           {"added_tokens", {{{"id", 300}, {"content", "<|endoftext|>"}, {"special", true}}}}}
+           {"added_tokens", {{{"id", 262}, {"content", "<|endoftext|>"}, {"special", true}}}}}
           .dump());
   const auto usual = load_tokenizer(folder.path());
   CHECK(usual->special().bos == kBos);
   CHECK(usual->special().eos == kEos);
   CHECK_FALSE(usual->special().unk.has_value());
-  CHECK(usual->vocab_size() == 301);
+  CHECK(usual->vocab_size() == 263);
   write_file(folder, "special_tokens_map.json", R"({"bos_token": "the", "pad_token": "<mask>"})");
   write_file(folder, "tokenizer_config.json", R"({"eos_token": {"content": "<|endoftext|>"},
-      "pad_token": "<pad>", "unk_token": "not there"})");
+      "pad_token": "<pad>", "unk_token": "not there", "added_tokens_decoder": {}})");
   const auto named = load_tokenizer(folder.path());
-  CHECK(named->special().bos == kThe);
-  CHECK(named->special().eos == 300);
+  CHECK(named->special().bos == kBos);  // with "added_tokens_decoder" the map does not count
+  CHECK(named->special().eos == 262);
   CHECK(named->special().pad == kPad);
-  CHECK_FALSE(named->special().unk.has_value());
+  CHECK(named->special().unk == 263);
+  write_file(folder, "tokenizer_config.json", R"({"pad_token": "<pad>"})");
+  const auto mapped = load_tokenizer(folder.path());
+  CHECK(mapped->special().bos == kThe);
+  CHECK(mapped->special().pad == kMask);
 }
 
 TEST_CASE("tokenizer_files: hostile files end in one line that names the file") {
