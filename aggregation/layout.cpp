@@ -1,20 +1,29 @@
 #include "aggregation/layout.h"
 
-#include <fstream>
-#include <iterator>
 #include <limits>
-#include <system_error>
 
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/files.h"
+#include "core/json.h"
 #include "tensors/factor_set_io.h"
 
 namespace drystone::aggregation {
 namespace {
 
 using Json = nlohmann::json;
+
+constexpr std::uint64_t kMaxLayoutBytes = std::uint64_t{1} << 26;
+
+Json parsed(std::string_view text) {
+  try {
+    return core::parse_json(text, "layout", {.max_bytes = kMaxLayoutBytes});
+  } catch (const core::ConfigError& error) {
+    throw core::InvalidArgument(error.what());
+  }
+}
 
 std::vector<int64_t> sizes_from_json(const std::string& name, const Json& value) {
   core::require(value.is_array(), "layout: '" + name + "' has no list of sizes");
@@ -71,7 +80,7 @@ std::string to_json(const AdapterLayout& layout) {
 }
 
 AdapterLayout layout_from_json(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json json = parsed(text);
   core::require(json.is_object() && json.size() == 2 && json.contains("modules") &&
                     json.contains("dense") && json["modules"].is_object() &&
                     json["dense"].is_object(),
@@ -89,16 +98,11 @@ AdapterLayout layout_from_json(std::string_view text) {
 }
 
 void write_layout(const std::filesystem::path& file, const AdapterLayout& layout) {
-  std::ofstream stream(file, std::ios::binary);
-  stream << to_json(layout);
-  stream.close();
-  if (!stream) throw core::IoError(file.string() + ": the layout cannot be written");
+  core::write_file_atomic(file, core::as_bytes(to_json(layout)));
 }
 
 AdapterLayout read_layout(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw core::IoError(file.string() + ": the layout cannot be read");
-  const std::string text{std::istreambuf_iterator<char>(stream), {}};
+  const std::string text = core::read_text_file(file, kMaxLayoutBytes);
   try {
     return layout_from_json(text);
   } catch (const core::InvalidArgument& error) {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/json.h"
 
 namespace drystone::coordinator {
 
@@ -50,7 +51,7 @@ std::string to_json(const RoundReport& round) { return to_object(round).dump(); 
 
 RoundReport round_from_json(const std::string& text) {
   try {
-    const Json object = Json::parse(text);
+    const Json object = core::parse_ordered_json(text, "round report");
     RoundReport round;
     object.at("round").get_to(round.round);
     object.at("version").get_to(round.version);
@@ -69,6 +70,8 @@ RoundReport round_from_json(const std::string& text) {
     if (object.contains("passes")) object.at("passes").get_to(round.passes);
     if (object.contains("bases")) object.at("bases").get_to(round.bases);
     return round;
+  } catch (const core::ConfigError& error) {
+    throw core::IoError(error.what());
   } catch (const Json::exception& error) {
     throw core::IoError(std::string("round report: unreadable: ") + error.what());
   }

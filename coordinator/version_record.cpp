@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "core/json.h"
 
 namespace drystone::coordinator {
 
@@ -68,7 +69,8 @@ std::string to_json(const VersionRecord& record) {
 
 VersionRecord record_from_json(const std::string& text) {
   try {
-    const Json object = Json::parse(text);
+    const Json object =
+        core::parse_ordered_json(text, "version record", {.max_bytes = kMaxRecordBytes});
     VersionRecord record{.manifest = signed_from(object.at("manifest")),
                          .coordinator = fixed<32>(object.at("coordinator")),
                          .plan = signed_from(object.at("plan")),
@@ -78,6 +80,8 @@ VersionRecord record_from_json(const std::string& text) {
                                 signed_from(update.at("signed")), fixed<32>(update.at("signer"))});
     }
     return record;
+  } catch (const core::ConfigError& error) {
+    throw core::IoError(error.what());
   } catch (const Json::exception& error) {
     throw core::IoError(std::string("version record: ") + error.what());
   } catch (const core::InvalidArgument& error) {

@@ -25,6 +25,9 @@ struct VersionRecord {
   std::vector<RecordedUpdate> updates;  ///< in the order of the Merkle leaves
 };
 
+/// Of a version.json: what a federation of thousands writes.
+constexpr std::uint64_t kMaxRecordBytes = std::uint64_t{1} << 30;
+
 std::string to_json(const VersionRecord& record);
 /// @throws core::IoError  not such a text
 VersionRecord record_from_json(const std::string& text);
