@@ -90,10 +90,13 @@ TEST_CASE("normalizer_charsmap: damaged tables never lead outside") {
     for (int i = 0; i < 8; ++i) {
       damaged[4 + random.below(damaged.size() - 4)] = static_cast<char>(random.below(256));
     }
-    const Charsmap table(damaged);
-    for (const char* text : {"\xEF\xAC\x81", "e\xCC\x81", "\xF0\x9F\x98\x80", "abc", "\t\n"}) {
-      table.longest(text);
-      table.shortest(text);
+    try {
+      const Charsmap table(damaged);
+      for (const char* text : {"\xEF\xAC\x81", "e\xCC\x81", "\xF0\x9F\x98\x80", "abc", "\t\n"}) {
+        table.longest(text);
+        table.shortest(text);
+      }
+    } catch (const ConfigError&) {  // its texts are no UTF-8 any more
     }
   }
 }
