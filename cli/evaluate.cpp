@@ -14,7 +14,7 @@
 #include "cli/evaluated_model.h"
 #include "cli/token_predictives.h"
 #include "core/error.h"
-#include "core/files.h"
+#include "core/json_object.h"
 #include "core/text.h"
 #include "data/chat_template.h"
 #include "data/cut_texts.h"
@@ -29,8 +29,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-constexpr std::uint64_t kMaxLabelBytes = 1 << 24;
 
 using Measure = Measurement (*)(const EvaluateOptions&, const MeasureHooks&);
 const std::map<std::string, Measure> kTasks = {{"classification", evaluate_labels},
@@ -61,12 +59,7 @@ std::vector<std::string> class_names(const EvaluateOptions& options) {
     data.label_field = options.label_field;
     return data::resolve_labels(data).names();
   }
-  try {
-    return Json::parse(core::read_text_file(beside, kMaxLabelBytes))
-        .get<std::vector<std::string>>();
-  } catch (const nlohmann::json::exception& error) {
-    throw core::IoError(beside.string() + ": not a list of class names: " + error.what());
-  }
+  return core::read_text_list(beside);
 }
 
 namespace {

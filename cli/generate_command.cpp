@@ -2,10 +2,10 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -16,6 +16,7 @@
 #include "cli/pruned_checkpoint.h"
 #include "client/global_model.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
 #include "data/chat_template.h"
 #include "data/token_stream.h"
@@ -44,9 +45,11 @@ struct Options {
   bool json = false;
 };
 
-std::vector<std::string> lines_of(std::istream& stream) {
+std::vector<std::string> lines_of(const fs::path& file) {
+  constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;
+  std::istringstream text(core::read_text_file(file, kMostBytes));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(stream, line);) {
+  for (std::string line; std::getline(text, line);) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (!line.empty()) lines.push_back(line);
   }
@@ -57,9 +60,7 @@ std::vector<std::string> lines_of(std::istream& stream) {
 std::vector<std::string> read_prompts(const Options& options) {
   std::vector<std::string> prompts = options.prompts;
   if (!options.prompt_file.empty()) {
-    std::ifstream file(options.prompt_file, std::ios::binary);
-    if (!file) throw core::ConfigError(options.prompt_file.string() + ": cannot be read");
-    for (std::string& line : lines_of(file)) prompts.push_back(std::move(line));
+    for (std::string& line : lines_of(options.prompt_file)) prompts.push_back(std::move(line));
     if (prompts.empty()) throw core::ConfigError(options.prompt_file.string() + ": no prompts");
   }
   if (prompts.empty()) {

@@ -10,6 +10,7 @@
 #include "coordinator/store.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/json_object.h"
 #include "core/text.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
@@ -20,8 +21,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-constexpr std::uint64_t kMaxReportBytes = 1 << 30;
 
 ModuleInspection inspect_module(const std::string& name, const tensors::Factors& factors) {
   const auto compacted =
@@ -94,11 +93,26 @@ std::string state_text(const Json& state) {
 
 }  // namespace
 
+namespace {
+
+/// The report's text, once it is known to hold what to_text looks for.
+std::string read_report(const fs::path& file) {
+  constexpr core::JsonLimits kLimits{.max_bytes = 1 << 30};
+  std::string text = core::read_text_file(file, kLimits.max_bytes);
+  const auto report = core::JsonObject::parse(text, file, kLimits);
+  report.text("config_hash");
+  report.text("head");
+  if (!report.json().contains("rounds")) report.fail("rounds", "is missing; fetch the file again");
+  return text;
+}
+
+}  // namespace
+
 Inspection inspect(const fs::path& path) {
   Inspection inspection{.what = {}, .modules = {}, .dense = {}, .report = {}, .state = {}};
   if (fs::exists(path / "report.json")) {
     inspection.what = "run " + path.string();
-    inspection.report = core::read_text_file(path / "report.json", kMaxReportBytes);
+    inspection.report = read_report(path / "report.json");
     if (fs::exists(path / "global" / "adapter_config.json")) {
       add_factors(inspection, tensors::read_peft(path / "global"));
     }

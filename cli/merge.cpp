@@ -15,6 +15,7 @@
 #include "cli/pruned_checkpoint.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/json_object.h"
 #include "core/text.h"
 #include "tensors/checkpoint.h"
 #include "tensors/checkpoint_writer.h"
@@ -26,8 +27,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-constexpr std::uint64_t kMaxJsonBytes = 1 << 26;
 
 /// Weights in any format: what was merged must not lie beside what was not.
 constexpr std::array<std::string_view, 9> kWeightEndings = {
@@ -47,7 +46,7 @@ class Merger {
       : options_(options),
         checkpoint_(tensors::open_checkpoint(options.model)),
         adapter_(tensors::read_peft(options.adapter)),
-        config_(Json::parse(core::read_text_file(options.model / "config.json", kMaxJsonBytes))),
+        config_(core::JsonObject::read(options.model / "config.json").json()),
         family_(find_family(config_.value("model_type", ""))) {
     for (const std::string& name : checkpoint_.names()) stored_[name] = name;
     add_missing_prefix();
@@ -156,8 +155,7 @@ Json Merger::with_head(Json config, std::int64_t num_labels) const {
   const fs::path labels_file = options_.adapter / "labels.json";
   std::vector<std::string> labels;
   if (fs::exists(labels_file)) {
-    labels = Json::parse(core::read_text_file(labels_file, kMaxJsonBytes))
-                 .get<std::vector<std::string>>();
+    labels = core::read_text_list(labels_file);
   }
   config["id2label"] = Json::object();
   config["label2id"] = Json::object();

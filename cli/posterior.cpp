@@ -10,7 +10,7 @@
 #include "adapters/registry.h"
 #include "client/global_model.h"
 #include "core/error.h"
-#include "core/files.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/member_names.h"
@@ -22,8 +22,6 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-constexpr std::uint64_t kMaxBytes = 1 << 24;
 
 core::Options options_from(const Json& json) {
   core::Options options;
@@ -38,7 +36,7 @@ core::Options options_from(const Json& json) {
 
 void read_about(const fs::path& file, PosteriorFolder& folder) {
   try {
-    const Json json = Json::parse(core::read_text_file(file, kMaxBytes));
+    const Json json = core::read_ordered_json(file);
     if (json.at("format") != "drystone-posterior-1") {
       throw core::ConfigError(file.string() + ": not a posterior that this program reads");
     }

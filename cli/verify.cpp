@@ -20,7 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr core::Digest kNoContext{};
-constexpr std::uint64_t kMaxRecordBytes = 1 << 30;
 
 // Thrown inside one version's check; becomes VersionCheck::wrong.
 struct Wrong {
@@ -72,8 +71,8 @@ class Verifier {
 VersionCheck Verifier::check(const fs::path& dir) {
   VersionCheck result{.version = next_++};
   try {
-    const auto record =
-        coordinator::record_from_json(core::read_text_file(dir / "version.json", kMaxRecordBytes));
+    const auto record = coordinator::record_from_json(
+        core::read_text_file(dir / "version.json", coordinator::kMaxRecordBytes));
     const auto manifest = wire::decode_version(record.manifest.bytes);
     hold(manifest.has_value(), "the version's manifest is unreadable");
     const core::Digest previous = std::exchange(head_, manifest->head);  // the chain goes on

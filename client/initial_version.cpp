@@ -4,14 +4,12 @@
 #include <optional>
 #include <string>
 
-#include <nlohmann/json.hpp>
-
 #include "adapters/lora_prune.h"
 #include "adapters/registry.h"
 #include "aggregation/compaction.h"
 #include "core/client_list.h"
 #include "core/error.h"
-#include "core/files.h"
+#include "core/json_object.h"
 #include "core/text.h"
 #include "tensors/peft_io.h"
 #include "tensors/pruning.h"
@@ -20,15 +18,11 @@ namespace drystone::client {
 
 namespace {
 
-constexpr std::uint64_t kMaxLabelBytes = 1 << 24;
-
 /// Runs write their classes beside the adapter: the same ones in the same order are needed here.
 void check_labels(const core::Config& config) {
   const std::filesystem::path file = config.model.adapter / "labels.json";
   if (config.model.task != "classification" || !std::filesystem::exists(file)) return;
-  const auto json = nlohmann::json::parse(core::read_text_file(file, kMaxLabelBytes), nullptr,
-                                          /*allow_exceptions=*/false);
-  if (json == nlohmann::json(config.data.labels)) return;
+  if (core::read_text_list(file) == config.data.labels) return;
   throw core::config_error(config, "model.adapter",
                            file.string() + " lists other classes than this federation: " +
                                core::join(config.data.labels) + "; set data.labels to its list");

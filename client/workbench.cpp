@@ -1,7 +1,6 @@
 #include "client/workbench.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/regular_file.h"
 #include "core/text.h"
 #include "crypto/hash.h"
 #include "data/cut_texts.h"
@@ -43,13 +43,13 @@ models::ModelSpec spec_of(const WorkbenchConfig& config) {
 }
 
 void absorb(crypto::Sha256& hash, const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::vector<char> buffer(1 << 20);
-  while (stream) {
-    stream.read(buffer.data(), static_cast<std::streamsize>(buffer.size()));
-    hash.update(core::as_bytes({buffer.data(), static_cast<std::size_t>(stream.gcount())}));
+  core::RegularFile stream(file, core::kMostMappedBytes);
+  core::Bytes buffer(1 << 20);
+  std::size_t count = buffer.size();
+  while (count == buffer.size()) {
+    count = stream.read(buffer);
+    hash.update(core::ByteView(buffer).first(count));
   }
-  if (!stream.eof()) throw core::IoError(file.string() + ": cannot be read");
 }
 
 std::string sha256_of(const models::ModelSpec& spec, const models::Base& base) {

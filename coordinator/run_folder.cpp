@@ -204,7 +204,7 @@ void write_global(const RunFolder& folder, std::uint64_t newest) {
   for (std::uint64_t version = 0; version <= newest; ++version) {
     const fs::path dir = version_dir(folder.dir, version);
     const VersionRecord record =
-        record_from_json(core::read_text_file(dir / "version.json", 1 << 30));
+        record_from_json(core::read_text_file(dir / "version.json", kMaxRecordBytes));
     const auto manifest = wire::decode_version(record.manifest.bytes);
     core::ensure(manifest.has_value(), "run folder: unreadable manifest");
     const tensors::FactorSet published = tensors::read_factor_set(dir / "factors.safetensors");
@@ -227,7 +227,7 @@ std::uint64_t examples_of(const RunFolder& folder, std::uint64_t version) {
   const fs::path file = version_dir(folder.dir, version) / "version.json";
   std::uint64_t examples = 0;
   for (const RecordedUpdate& update :
-       record_from_json(core::read_text_file(file, 1 << 30)).updates) {
+       record_from_json(core::read_text_file(file, kMaxRecordBytes)).updates) {
     const auto claim = wire::decode_update(update.manifest.bytes);
     core::ensure(claim.has_value(), "run folder: unreadable update");
     examples += claim->num_examples;

@@ -1,5 +1,6 @@
 // How a Decoder is made from its description and the checkpoint's tensors.
 
+#include <filesystem>
 #include <string>
 #include <utility>
 
@@ -17,8 +18,12 @@ namespace {
 /// Takes the parts of one model from the checkpoint.
 class Parts {
  public:
-  Parts(const ModelSpec& spec, const DecoderConfig& config, const Weights& weights)
-      : spec_(spec), config_(config), reader_(weights, config.names.base) {}
+  Parts(const ModelSpec& spec, const DecoderConfig& config, const Weights& weights,
+        std::filesystem::path origin)
+      : spec_(spec),
+        config_(config),
+        reader_(weights, config.names.base),
+        origin_(std::move(origin)) {}
 
   at::Tensor table(std::string_view name, std::int64_t rows) {
     return reader_.take(prefixed(name) + ".weight", {rows, config_.hidden_size});
@@ -44,7 +49,7 @@ class Parts {
   std::string prefixed(std::string_view name) const {
     return std::string(config_.names.base) + std::string(name);
   }
-  void finish(const std::filesystem::path& origin) const { reader_.finish(origin); }
+  void finish() const { reader_.finish(origin_); }
 
  private:
   Linear linear(const std::string& name, std::int64_t out, std::int64_t in, bool has_bias) {
@@ -62,6 +67,7 @@ class Parts {
   const ModelSpec& spec_;
   const DecoderConfig& config_;
   WeightReader reader_;
+  std::filesystem::path origin_;
 };
 
 DecoderLayer Parts::layer(std::size_t index) {
@@ -115,6 +121,7 @@ Linear Parts::score() {
     core::log_warning("the checkpoint's head has other labels than the task: a new one is drawn",
                       {{"checkpoint_labels", shape.front()}, {"task_labels", spec_.num_labels}});
   }
+  finish();  // no head as wide as a wrong hidden_size
   head.weight = tensors::random_normal({.seed = spec_.seed, .purpose = "head/" + name + ".weight"},
                                        {spec_.num_labels, config_.hidden_size}, 0.0,
                                        config_.initializer_range, spec_.device)
@@ -127,7 +134,7 @@ Linear Parts::score() {
 Decoder::Decoder(const ModelSpec& spec, const HfConfig& file, DecoderConfig config,
                  const Weights& weights)
     : config_(std::move(config)), task_(spec.task) {
-  Parts parts(spec, config_, weights);
+  Parts parts(spec, config_, weights, file.file().parent_path());
   embedding_ = parts.table(config_.names.embedding, config_.vocab_size);
   if (!config_.names.positions.empty()) {
     position_embedding_ = parts.table(config_.names.positions, config_.max_positions);
@@ -139,7 +146,7 @@ Decoder::Decoder(const ModelSpec& spec, const HfConfig& file, DecoderConfig conf
   } else {
     score_ = parts.score();
   }
-  parts.finish(file.file().parent_path());
+  parts.finish();
 }
 
 std::unique_ptr<Model> build_decoder(const ModelSpec& spec, const Base& base,

@@ -58,8 +58,9 @@ DecoderConfig common(const HfConfig& config, const Defaults& defaults) {
   check_heads(config, decoder);
   decoder.head_size = head_size_of(config, defaults.head_size);
   decoder.intermediate_size = config.size("intermediate_size");
-  decoder.layers.assign(static_cast<std::size_t>(config.size("num_hidden_layers")),
-                        {.scale = inverse_root(static_cast<double>(decoder.head_size))});
+  decoder.layers.assign(
+      static_cast<std::size_t>(config.size("num_hidden_layers", HfConfig::kMostLayers)),
+      {.scale = inverse_root(static_cast<double>(decoder.head_size))});
   decoder.max_positions = config.size_or("max_position_embeddings", 2048);
   decoder.activation = activation_of(config, defaults.activation_key, defaults.activation);
   decoder.norm_eps = config.positive_or("rms_norm_eps", defaults.norm_eps);
@@ -266,7 +267,7 @@ DecoderConfig gpt2_config(const HfConfig& config) {
   decoder.initializer_range = config.positive_or("initializer_range", 0.02);
   const bool scales = config.flag_or("scale_attn_weights", true);
   const bool by_layer = config.flag_or("scale_attn_by_inverse_layer_idx", false);
-  for (std::int64_t i = 0; i < config.size("n_layer"); ++i) {
+  for (std::int64_t i = 0; i < config.size("n_layer", HfConfig::kMostLayers); ++i) {
     const double scale = scales ? inverse_root(static_cast<double>(decoder.head_size)) : 1.0;
     decoder.layers.push_back({.scale = by_layer ? scale / static_cast<double>(i + 1) : scale});
   }

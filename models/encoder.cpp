@@ -17,7 +17,7 @@ EncoderConfig EncoderConfig::from(const HfConfig& config, double default_layer_n
   const EncoderConfig encoder{
       .vocab_size = config.size("vocab_size"),
       .hidden_size = config.size("hidden_size"),
-      .num_layers = config.size("num_hidden_layers"),
+      .num_layers = config.size("num_hidden_layers", HfConfig::kMostLayers),
       .num_heads = config.size("num_attention_heads"),
       .intermediate_size = config.size("intermediate_size"),
       .max_positions = config.size("max_position_embeddings"),

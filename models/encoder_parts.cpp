@@ -73,6 +73,7 @@ EncoderHead EncoderParts::head(const HeadPlan& plan) {
 void EncoderParts::finish() const { reader_.finish(file_.file().parent_path()); }
 
 Linear EncoderParts::drawn(const std::string& name, std::int64_t out, std::int64_t in) const {
+  finish();  // no head as wide as a wrong hidden_size
   const std::string purpose = "head/" + name + ".weight";
   const at::Tensor weight =
       tensors::random_normal({.seed = spec_.seed, .purpose = purpose}, {out, in}, 0.0,

@@ -136,6 +136,43 @@ TEST_CASE("PEFT folder: what B·A cannot express is refused by name") {
   CHECK_THROWS_AS(read_peft(folder.path), core::IoError);
 }
 
+TEST_CASE("PEFT folder: hostile files end in one line") {
+  const TempFolder folder;
+  write_peft(folder.path, mixed_ranks());
+  std::ifstream stream(folder.path / "adapter_config.json");
+  const nlohmann::json good = nlohmann::json::parse(stream);
+  const auto refusal = [&](const std::string& text) {
+    std::ofstream(folder.path / "adapter_config.json") << text;
+    const std::string message = refusal_of(folder.path);
+    CHECK(message.starts_with((folder.path / "adapter_config.json").string() + ": "));
+    CHECK(message.size() < 1000);
+    return message;
+  };
+  const auto changed = [&](const std::string& key, const nlohmann::json& value) {
+    nlohmann::json config = good;
+    config[key] = value;
+    return refusal(config.dump());
+  };
+  const auto has = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  CHECK(has(refusal(std::string(1'000'000, '[')), "nested deeper than 64 levels"));
+  CHECK(has(refusal("{\"r\": 4, \"r\": 8}"), "key \"r\" stands twice"));
+  CHECK(
+      has(changed("rank_pattern", {{"(", 4}}), "rank_pattern: the pattern \"(\" is not a regular"));
+  CHECK(has(changed("rank_pattern", {{"(([a-z0-9._]+)+)+!", 4}}), "does not match within bounds"));
+  CHECK(has(changed("alpha_pattern", {{std::string(100'000, 'x') + "+", 4}}), "is longer than"));
+  CHECK(has(changed("rank_pattern", {{"q", "four"}}), "must be a number"));
+  CHECK(has(changed("rank_pattern", 4), "rank_pattern: must be an object, is 4"));
+  CHECK(has(changed("peft_type", 4), "peft_type: must be a string, is 4"));
+  CHECK(has(changed("use_rslora", "yes"), "use_rslora: must be true or false"));
+  nlohmann::json r = good;
+  r["rank_pattern"] = nlohmann::json::object();
+  r["r"] = 1e300;
+  CHECK(has(refusal(r.dump()), "not 1e+300 as configured"));
+  CHECK(has(changed("bias", std::string(100'000, 'b')), "is not supported"));
+}
+
 /// Runs the Python side; false where peft is not installed.
 bool run_oracle(const std::string& arguments) {
   const std::string source = DRYSTONE_SOURCE_DIR;

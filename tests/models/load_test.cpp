@@ -85,6 +85,38 @@ TEST_CASE("build: weights that do not fit the configuration are listed") {
   CHECK(contains(refusal_of(lacking), "missing are bert.encoder.layer.1.output.dense.bias"));
 }
 
+TEST_CASE("build: absurd numbers end in one line before anything is made by them") {
+  const Base base = models::load_base(kSpec);
+  ModelSpec drawn = kSpec;
+  drawn.num_labels = 1000;
+  const auto refused = [&](const std::string& more, const std::string& part) {
+    const std::string message = refusal_of(with_config(base, more), drawn);
+    CAPTURE(message);
+    CHECK(contains(message, part));
+    CHECK(message.size() < 2000);
+  };
+  const std::string bert = R"("model_type": "bert", )";
+  refused(bert + R"("hidden_size": 4294967296)", "is [20, 12] instead of [20, 4294967296]");
+  for (const char* const type : {"bert", "roberta", "deberta-v2", "llama", "gemma3_text"}) {
+    Base changed = base;
+    changed.config = HfConfig::parse(R"({"model_type": ")" + std::string(type) +
+                                         R"(", "num_hidden_layers": 1000000, "hidden_size": 12,
+        "vocab_size": 20, "num_attention_heads": 2, "intermediate_size": 16,
+        "max_position_embeddings": 10})",
+                                     "m/config.json");
+    CHECK(contains(refusal_of(changed, drawn),
+                   "num_hidden_layers: must be an integer from 1 to 65536, is 1000000"));
+  }
+  Base llama = base;
+  llama.config = HfConfig::parse(R"({"model_type": "llama", "num_hidden_layers": 60000,
+      "hidden_size": 4294967296, "vocab_size": 20, "num_attention_heads": 2,
+      "intermediate_size": 16})",
+                                 "m/config.json");
+  const std::string message = refusal_of(llama, drawn);
+  CHECK(contains(message, "missing are "));
+  CHECK(message.size() < 2000);
+}
+
 TEST_CASE("build: a checkpoint of the bare encoder works; its head is drawn from the seed") {
   const Base base = models::load_base(kSpec);
   Base bare = base;
