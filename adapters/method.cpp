@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "tensors/peft_names.h"
 
 namespace drystone::adapters {
 
@@ -120,6 +121,11 @@ std::vector<models::Linear*> match_linears(models::Model& model,
                             known_suffixes(linears));
   }
   for (const std::string& target : target_modules) {
+    if (target.ends_with("lm_head") || tensors::is_embedding(target)) {
+      throw core::ConfigError("training.target_modules: " + core::quote(target) +
+                              " stays frozen here, as embeddings and heads of language models do; "
+                              "leave it out");
+    }
     if (std::none_of(linears.begin(), linears.end(),
                      [&](const auto* linear) { return matches(linear->name, target); })) {
       throw core::ConfigError(

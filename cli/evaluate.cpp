@@ -21,6 +21,7 @@
 #include "data/label_map.h"
 #include "data/template.h"
 #include "data/text_encoder.h"
+#include "models/family_names.h"
 #include "models/hf_config.h"
 
 namespace drystone::cli {
@@ -47,20 +48,6 @@ Measure find_task(const std::string& task) {
 }
 
 }  // namespace
-
-std::vector<std::string> class_names(const EvaluateOptions& options) {
-  if (!options.labels.empty()) return options.labels;
-  const fs::path& run = options.posterior.empty() ? options.adapter : options.posterior;
-  const fs::path beside = run / "labels.json";
-  if (run.empty() || !fs::exists(beside)) {
-    core::DataConfig data;
-    data.train = options.data;
-    data.text_field = options.text_field;
-    data.label_field = options.label_field;
-    return data::resolve_labels(data).names();
-  }
-  return core::read_text_list(beside);
-}
 
 namespace {
 
@@ -95,9 +82,9 @@ void check_ready_ids(const data::Record& record, const data::Tokenizer& tokenize
 
 }  // namespace
 
-data::Dataset labelled_examples(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
+data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedModel& model,
                                 const data::LabelMap* classes) {
-  const data::TextEncoder encoder(tokenizer);
+  const data::TextEncoder encoder(model.tokenizer());
   data::Dataset dataset;
   const auto records = read_examples(options, {.text = options.text_field,
                                                .label = options.label_field,
@@ -105,9 +92,10 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const data::Toke
   data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const std::string where = place(options, i);
-    check_ready_ids(records[i], tokenizer, where);
+    check_ready_ids(records[i], model.tokenizer(), where);
     const data::EncodedText text = encoder.encode(records[i], options.max_length);
     cut.add(data::num_lost(encoder, records[i], text.ids.size(), options.max_length));
+    model.check_ids(text.ids, where);
     if (classes != nullptr) {
       const auto id = classes->id(records[i].label);
       if (!id) {
@@ -176,9 +164,7 @@ EvaluateOptions with_defaults(EvaluateOptions options) {
   constexpr std::int64_t kMostTokens = 1024;
   const bool has_labels = options.task == "classification" || options.task == "regression";
   const auto config = models::HfConfig::load(options.model);
-  const std::int64_t most =
-      config.size_or("max_position_embeddings", config.size_or("n_positions", kMostTokens));
-  options.max_length = has_labels ? 128 : std::min(kMostTokens, most);
+  options.max_length = std::min(has_labels ? 128 : kMostTokens, models::most_tokens(config));
   return options;
 }
 
@@ -195,13 +181,12 @@ Measurement evaluate_labels(const EvaluateOptions& options, const MeasureHooks& 
   const EvaluatedModel model(options,
                              classifies ? models::Task::Classification : models::Task::Regression,
                              classes ? classes->size() : 1);
-  const data::Dataset dataset =
-      labelled_examples(options, model.tokenizer(), classes ? &*classes : nullptr);
+  const data::Dataset dataset = labelled_examples(options, model, classes ? &*classes : nullptr);
   if (const bool compares = !options.posterior.empty() || options.mc_dropout > 0; compares) {
     EvaluateOptions other = options;
     other.data = options.validation;
     data::Dataset validation;
-    if (!other.data.empty()) validation = labelled_examples(other, model.tokenizer(), &*classes);
+    if (!other.data.empty()) validation = labelled_examples(other, model, &*classes);
     return evaluate_predictives(options, hooks, model, dataset, validation, classes->size());
   }
   std::vector<Json> predictions(dataset.size());
@@ -240,6 +225,7 @@ LabelledSequences labelled_sequences(const EvaluateOptions& options, const Evalu
     if (!encoder.add(records[i], place(options, i), sequences.dataset)) continue;
     const std::size_t length = sequences.dataset.length(sequences.kept.size());
     cut.add(data::num_lost(whole, records[i], length, options.max_length));
+    model.check_ids(sequences.dataset.ids(sequences.dataset.size() - 1), place(options, i));
     sequences.kept.push_back(i);
   }
   cut.warn(options.data.string(), sequences.kept.size(), options.max_length);

@@ -75,7 +75,7 @@ Measurement measure_classes(const EvaluateOptions& options, const MeasureHooks& 
                             const std::vector<fs::path>& folders) {
   const data::LabelMap classes(class_names(beside(options, folders.front())));
   const EvaluatedModel model(options, models::Task::Classification, classes.size());
-  const data::Dataset dataset = labelled_examples(options, model.tokenizer(), &classes);
+  const data::Dataset dataset = labelled_examples(options, model, &classes);
   const auto predictor = predictor_of(options, model, folders);
   std::vector<Json> predictions(dataset.size());
   std::vector<at::Tensor> all_logits;
@@ -108,7 +108,7 @@ Measurement measure_classes(const EvaluateOptions& options, const MeasureHooks& 
 Measurement measure_numbers(const EvaluateOptions& options, const MeasureHooks& hooks,
                             const std::vector<fs::path>& folders) {
   const EvaluatedModel model(options, models::Task::Regression, 1);
-  const data::Dataset dataset = labelled_examples(options, model.tokenizer(), nullptr);
+  const data::Dataset dataset = labelled_examples(options, model, nullptr);
   const auto predictor = predictor_of(options, model, folders);
   std::vector<at::Tensor> all;
   std::vector<at::Tensor> targets;

@@ -4,34 +4,19 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "cli/pruned_checkpoint.h"
 #include "client/examples.h"
-#include "client/global_model.h"
+#include "client/input_checks.h"
 #include "core/error.h"
 #include "data/chat_template.h"
 #include "data/record_reader.h"
 #include "models/device.h"
 #include "models/load.h"
-#include "tensors/peft_io.h"
 
 namespace drystone::cli {
 
-namespace {
+namespace fs = std::filesystem;
 
-/// Sets the model's weights to the base with the adapter added, and its masks to those beside it.
-void adapt(models::Model& model, const std::filesystem::path& adapter_folder) {
-  const client::GlobalStatePtr pristine = client::GlobalState::pristine(model);
-  tensors::FactorSet published{.modules = {}, .dense = pristine->dense()};
-  tensors::FactorSet adapter = tensors::read_peft(adapter_folder);
-  published.modules = std::move(adapter.modules);
-  for (auto& [name, tensor] : adapter.dense) published.dense[name] = std::move(tensor);
-  try {
-    pristine->apply(0, core::PublishMode::Add, published)->install_for_evaluation(model);
-  } catch (const core::InvalidArgument& error) {
-    throw core::ConfigError(adapter_folder.string() + ": does not fit the model: " + error.what());
-  }
-  apply_masks_beside(model, adapter_folder);
-}
+namespace {
 
 data::SequenceOptions sequence_options(const EvaluateOptions& options) {
   if (options.loss_on != "answer" && options.loss_on != "all") {
@@ -43,19 +28,30 @@ data::SequenceOptions sequence_options(const EvaluateOptions& options) {
           .max_length = options.max_length};
 }
 
+fs::path head_folder(const EvaluateOptions& options) {
+  if (!options.adapter.empty()) return options.adapter;
+  if (!options.posterior.empty()) return options.posterior;
+  return options.ensemble.empty() ? fs::path() : options.ensemble / "member-0";
+}
+
 }  // namespace
 
 EvaluatedModel::EvaluatedModel(const EvaluateOptions& options, models::Task task,
                                std::int64_t num_labels)
     : options_(options),
       task_(task),
-      model_(models::load_model({.folder = options.model,
-                                 .task = task,
-                                 .num_labels = num_labels,
-                                 .dtype = models::parse_dtype(options.dtype),
-                                 .device = models::parse_device(options.device)})),
-      tokenizer_(data::load_tokenizer(options.model)) {
-  if (!options.adapter.empty()) adapt(*model_, options.adapter);
+      model_(load_adapted({.folder = options.model,
+                           .task = task,
+                           .num_labels = num_labels,
+                           .dtype = models::parse_dtype(options.dtype),
+                           .device = models::parse_device(options.device)},
+                          options.adapter, head_folder(options))),
+      tokenizer_(data::load_tokenizer(model_.tokenizer)) {
+  client::check_length(model_.limits, options.max_length, "--max-length");
+}
+
+void EvaluatedModel::check_ids(std::span<const data::TokenId> ids, const std::string& where) const {
+  client::check_ids(model_.limits, ids, *tokenizer_, where);
 }
 
 data::SequenceEncoder EvaluatedModel::sequence_encoder() const {
@@ -80,10 +76,13 @@ bool EvaluatedModel::for_each_batch(const data::Dataset& dataset, const MeasureH
 
 std::vector<models::Likelihood> EvaluatedModel::likelihoods(const data::Dataset& dataset,
                                                             const MeasureHooks& hooks) const {
+  for (std::size_t i = 0; i < dataset.size(); ++i) {
+    check_ids(dataset.ids(i), options_.data.string() + ": sequence " + std::to_string(i + 1));
+  }
   std::vector<models::Likelihood> all(dataset.size());
   const bool ended = for_each_batch(
       dataset, hooks, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
-        const auto rows = models::log_likelihoods(*model_, batch);
+        const auto rows = models::log_likelihoods(*model_.model, batch);
         for (std::size_t r = 0; r < rows.size(); ++r) all[encoded.examples[r]] = rows[r];
       });
   if (!ended) all.clear();

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
+#include "cli/adapted_model.h"
 #include "cli/evaluate.h"
 #include "data/batches.h"
 #include "data/dataset.h"
@@ -19,12 +22,16 @@ namespace drystone::cli {
 
 class EvaluatedModel {
  public:
+  /// A head is never drawn: it is the adapter's (with a posterior or an ensemble theirs) or the
+  /// checkpoint's.
   /// @param num_labels  1 for tasks without classes
-  /// @throws core::ConfigError, core::IoError
+  /// @throws core::ConfigError  no such head; a --max-length beyond the positions; as load_base
   EvaluatedModel(const EvaluateOptions& options, models::Task task, std::int64_t num_labels);
 
-  models::Model& model() const { return *model_; }
+  models::Model& model() const { return *model_.model; }
   const data::Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// @throws core::ConfigError  an id that the model has no row for
+  void check_ids(std::span<const data::TokenId> ids, const std::string& where) const;
   /// Records → sequences, by the options' template.
   data::SequenceEncoder sequence_encoder() const;
 
@@ -40,7 +47,7 @@ class EvaluatedModel {
  private:
   const EvaluateOptions& options_;
   models::Task task_;
-  std::unique_ptr<models::Model> model_;
+  AdaptedModel model_;
   std::unique_ptr<data::Tokenizer> tokenizer_;
 };
 
@@ -48,12 +55,13 @@ class EvaluatedModel {
 std::vector<data::Record> read_examples(const EvaluateOptions& options,
                                         const data::RecordFields& fields);
 
-/// --labels, else what the run that made the adapter wrote beside it, else what the data holds.
+/// --labels, else the classes of the head that is measured (client::model_classes).
+/// @throws core::ConfigError  there is no head, or the data has classes that it does not name
 std::vector<std::string> class_names(const EvaluateOptions& options);
 
 /// The data file's texts with their labels. @param classes  nullptr: regression
 /// @throws core::ConfigError  a label that is none; as read_examples
-data::Dataset labelled_examples(const EvaluateOptions& options, const data::Tokenizer& tokenizer,
+data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedModel& model,
                                 const data::LabelMap* classes);
 
 /// The data file as sequences, without those in which max_length leaves nothing to predict.

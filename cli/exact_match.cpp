@@ -27,6 +27,7 @@ std::vector<Question> read_questions(const EvaluateOptions& options, const Evalu
   for (std::size_t i = 0; i < records.size(); ++i) {
     questions.push_back(encoder.question(records[i], place(options, i)));
     if (questions.back().ids.empty()) throw core::ConfigError(place(options, i) + ": is empty");
+    model.check_ids(questions.back().ids, place(options, i));
   }
   return questions;
 }

@@ -8,9 +8,11 @@
 #include "cli/families.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "models/family_names.h"
 #include "models/hf_config.h"
 #include "tensors/gguf_writer.h"
 #include "tensors/peft_io.h"
+#include "tensors/peft_names.h"
 #include "tensors/pruning.h"
 
 namespace drystone::cli {
@@ -72,8 +74,12 @@ class GgufExport {
     for (const auto& [module, factors] : adapter_.modules) {
       const std::string name = gguf_name(module);
       if (name.empty()) fail("module " + module + " has no name in llama.cpp");
+      refuse_tied(module);
       const double scale = static_cast<double>(factors.rank()) / static_cast<double>(alpha);
-      contents.tensors.emplace_back(name + ".weight.lora_a", factors.a);
+      // llama.cpp looks rows of the embeddings' A up.
+      const bool embeds = tensors::is_embedding(module);
+      contents.tensors.emplace_back(name + ".weight.lora_a",
+                                    embeds ? factors.a.t().contiguous() : factors.a);
       contents.tensors.emplace_back(name + ".weight.lora_b", ordered(module, factors.b) * scale);
     }
     tensors::write_gguf(options_.out, contents);
@@ -97,6 +103,16 @@ class GgufExport {
                                      " has no adapters in llama.cpp; --format peft works");
     }
     return *family;
+  }
+
+  /// A tied base has one tensor for both in llama.cpp, which would take the factors twice.
+  void refuse_tied(const std::string& module) const {
+    if (module != "lm_head" && !tensors::is_embedding(module)) return;
+    const models::FamilyNames* const names = models::family_names(config_.model_type());
+    if (!config_.flag_or("tie_word_embeddings", names != nullptr && names->ties)) return;
+    fail("adapts " + module +
+         ", which is tied to the other end of the model, where a GGUF adapter cannot tell them "
+         "apart; use drystone merge");
   }
 
   at::Tensor ordered(const std::string& module, const at::Tensor& b) const {

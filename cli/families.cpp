@@ -9,20 +9,20 @@ namespace drystone::cli {
 namespace {
 
 constexpr std::array kFamilies = {
-    ExportFamily{"bert", "bert.", "Bert"},
-    ExportFamily{"camembert", "roberta.", "Camembert"},
-    ExportFamily{"deberta-v2", "deberta.", "DebertaV2"},
-    ExportFamily{"roberta", "roberta.", "Roberta"},
-    ExportFamily{"xlm-roberta", "roberta.", "XLMRoberta"},
-    ExportFamily{"llama", "model.", "Llama", "llama", /*gguf_permutes=*/true},
-    ExportFamily{"mistral", "model.", "Mistral", "llama", /*gguf_permutes=*/true},
-    ExportFamily{"qwen2", "model.", "Qwen2", "qwen2"},
-    ExportFamily{"qwen3", "model.", "Qwen3", "qwen3"},
-    ExportFamily{"gemma", "model.", "Gemma", "gemma"},
-    ExportFamily{"gemma2", "model.", "Gemma2", "gemma2"},
-    ExportFamily{"gemma3_text", "model.", "Gemma3Text", "gemma3"},
-    ExportFamily{"phi3", "model.", "Phi3", "phi3"},
-    ExportFamily{"gpt2", "transformer.", "GPT2", "gpt2", /*gguf_permutes=*/false,
+    ExportFamily{"bert", "Bert"},
+    ExportFamily{"camembert", "Camembert"},
+    ExportFamily{"deberta-v2", "DebertaV2"},
+    ExportFamily{"roberta", "Roberta"},
+    ExportFamily{"xlm-roberta", "XLMRoberta"},
+    ExportFamily{"llama", "Llama", "llama", /*gguf_permutes=*/true},
+    ExportFamily{"mistral", "Mistral", "llama", /*gguf_permutes=*/true},
+    ExportFamily{"qwen2", "Qwen2", "qwen2"},
+    ExportFamily{"qwen3", "Qwen3", "qwen3"},
+    ExportFamily{"gemma", "Gemma", "gemma"},
+    ExportFamily{"gemma2", "Gemma2", "gemma2"},
+    ExportFamily{"gemma3_text", "Gemma3Text", "gemma3"},
+    ExportFamily{"phi3", "Phi3", "phi3"},
+    ExportFamily{"gpt2", "GPT2", "gpt2", /*gguf_permutes=*/false,
                  /*stores_transposed=*/true},
 };
 
@@ -51,6 +51,8 @@ const ExportFamily* find_family(std::string_view model_type) {
 }
 
 std::string gguf_name(std::string_view module) {
+  if (module == "lm_head") return "output";
+  if (module == "model.embed_tokens" || module == "transformer.wte") return "token_embd";
   for (const std::string_view block : kBlocks) {
     if (!module.starts_with(block)) continue;
     const std::string_view rest = module.substr(block.size());

@@ -12,9 +12,9 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "cli/adapted_model.h"
 #include "cli/commands.h"
-#include "cli/pruned_checkpoint.h"
-#include "client/global_model.h"
+#include "client/input_checks.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -24,7 +24,6 @@
 #include "models/device.h"
 #include "models/generation.h"
 #include "models/load.h"
-#include "tensors/peft_io.h"
 #include "tensors/threads.h"
 
 namespace drystone::cli {
@@ -112,23 +111,12 @@ class PromptEncoder {
   std::shared_ptr<const data::ChatTemplate> chat_;
 };
 
-std::unique_ptr<models::Model> load(const Options& options, const core::CommonOptions& common) {
-  auto model = models::load_model({.folder = options.model,
-                                   .task = models::Task::CausalLm,
-                                   .dtype = models::parse_dtype(options.dtype),
-                                   .device = models::parse_device(common.device)});
-  if (options.adapter.empty()) return model;
-  tensors::FactorSet adapter = tensors::read_peft(options.adapter);
-  if (!adapter.dense.empty()) {
-    throw core::ConfigError(options.adapter.string() + ": has a head (" +
-                            adapter.dense.begin()->first +
-                            "); generation needs an adapter of a causal language model");
-  }
-  client::GlobalState::pristine(*model)
-      ->apply(0, core::PublishMode::Add, adapter)
-      ->install_for_evaluation(*model);
-  apply_masks_beside(*model, options.adapter);
-  return model;
+AdaptedModel load(const Options& options, const core::CommonOptions& common) {
+  return load_adapted({.folder = options.model,
+                       .task = models::Task::CausalLm,
+                       .dtype = models::parse_dtype(options.dtype),
+                       .device = models::parse_device(common.device)},
+                      options.adapter, options.adapter);
 }
 
 void print_json(const std::string& prompt, const std::vector<std::int64_t>& prompt_ids,
@@ -168,12 +156,16 @@ void report_speed(const std::vector<models::Generated>& results, double seconds)
 
 int run(Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
   if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
-  const auto tokenizer = data::load_tokenizer(options.model);
-  const PromptEncoder encoder(options, *tokenizer);
   const std::vector<std::string> prompts = read_prompts(options);
+  const AdaptedModel adapted = load(options, common);
+  const auto tokenizer = data::load_tokenizer(adapted.tokenizer);
+  const PromptEncoder encoder(options, *tokenizer);
   std::vector<std::vector<std::int64_t>> ids;
   for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
-  const auto model = load(options, common);
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    client::check_ids(adapted.limits, std::vector<data::TokenId>(ids[i].begin(), ids[i].end()),
+                      *tokenizer, "prompt " + std::to_string(i + 1));
+  }
 
   const bool streams = prompts.size() == 1 && !options.json;
   data::StreamDecoder decoder = decoder_after(*tokenizer, ids.front());
@@ -189,7 +181,7 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
     };
   }
   const auto begin = std::chrono::steady_clock::now();
-  const auto results = models::generate(*model, ids, options.generation);
+  const auto results = models::generate(*adapted.model, ids, options.generation);
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (streams) {

@@ -8,15 +8,22 @@
 #include <string_view>
 #include <vector>
 
-#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/companion_files.h"
 #include "cli/families.h"
+#include "cli/merged_config.h"
 #include "cli/pruned_checkpoint.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json_object.h"
 #include "core/text.h"
+#include "models/adapted_base.h"
+#include "models/family_names.h"
+#include "models/load.h"
+#include "models/stored_quantized.h"
+#include "models/weights.h"
 #include "tensors/checkpoint.h"
 #include "tensors/checkpoint_writer.h"
 #include "tensors/peft_io.h"
@@ -28,177 +35,210 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-/// Weights in any format: what was merged must not lie beside what was not.
-constexpr std::array<std::string_view, 9> kWeightEndings = {
-    ".safetensors", ".safetensors.index.json",
-    ".bin",         ".bin.index.json",
-    ".pt",          ".pth",
-    ".h5",          ".msgpack",
-    ".gguf"};
+constexpr std::string_view kWeight = ".weight";
 
-/// The last layer of a classifier: its rows are the labels.
-constexpr std::array<std::string_view, 3> kHeads = {"classifier.weight",
-                                                    "classifier.out_proj.weight", "score.weight"};
+/// What a checkpoint has beside the base model, under names without its prefix.
+constexpr std::array<std::string_view, 6> kBesideBase = {"lm_head", "score",      "classifier",
+                                                         "cls",     "qa_outputs", "pooler"};
 
 class Merger {
  public:
   explicit Merger(const MergeOptions& options)
       : options_(options),
-        checkpoint_(tensors::open_checkpoint(options.model)),
+        base_{.config = models::HfConfig::load(options.model),
+              .weights = {},
+              .quantized = {},
+              .files = {}},
         adapter_(tensors::read_peft(options.adapter)),
-        config_(core::JsonObject::read(options.model / "config.json").json()),
-        family_(find_family(config_.value("model_type", ""))) {
-    for (const std::string& name : checkpoint_.names()) stored_[name] = name;
-    add_missing_prefix();
+        config_(core::read_ordered_json(options.model / "config.json")),
+        family_(find_family(base_.config.text_or("model_type", ""))) {
+    if (const auto* const names = models::family_names(base_.config.text_or("model_type", ""))) {
+      names_ = *names;
+    }
+    map_weights();
+    report_.merged_modules = adapter_.modules.size();
+    report_.replaced_tensors = adapter_.dense.size();
+    facts_.head_rows = rows_of_head();
+    const std::int64_t rows = vocabulary();
+    models::install_saved(base_, task(), adapter_, options.adapter);
+    grows_ = vocabulary() != rows;
+    if (grows_) {
+      report_.notes.push_back("vocabulary: " + std::to_string(rows) + " → " +
+                              std::to_string(vocabulary()) + " rows");
+    }
     check_modules();
     pruned_.emplace(masks_beside(options.adapter), linear_shapes(), config_);
+    describe();
   }
 
-  MergeReport run() const;
+  MergeReport run();
 
  private:
-  void add_missing_prefix();
+  void map_weights();
+  std::string full_name(const std::string& stored, bool is_bare) const;
+  std::int64_t rows_of_head() const;
+  std::int64_t vocabulary() const { return base_.config.integer_or("vocab_size", 0); }
+  models::Task task() const;
   void check_modules() const;
+  void describe();
   std::map<std::string, models::LinearShape> linear_shapes() const;
   bool is_transposed() const { return family_ != nullptr && family_->stores_transposed; }
+  const tensors::Factors* factors_of(const std::string& name) const;
   std::vector<tensors::PlannedTensor> plan() const;
   at::Tensor tensor(const std::string& name) const;
-  at::Tensor merged(const std::string& name) const;
-  Json with_head(Json config, std::int64_t num_labels) const;
-  void write_config() const;
-  void copy_the_rest() const;
+  void write();
+  void read_back() const;
   [[noreturn]] void fail(const std::string& problem) const {
     throw core::ConfigError(options_.adapter.string() + ": " + problem);
   }
 
   const MergeOptions& options_;
-  tensors::Checkpoint checkpoint_;
+  models::Base base_;  ///< mapped, by names in the full model
   tensors::FactorSet adapter_;
   Json config_;
-  const ExportFamily* family_;                 ///< nullptr: unknown, so names are taken as they are
-  std::map<std::string, std::string> stored_;  ///< name in the full model → name in the checkpoint
+  const ExportFamily* family_;  ///< nullptr: unknown, so names are taken as they are
+  models::FamilyNames names_;   ///< of an unknown family empty
   std::optional<PrunedCheckpoint> pruned_;
+  MergedFacts facts_;
+  bool grows_ = false;  ///< the vocabulary
+  MergeReport report_;
 };
 
-// A bare model's checkpoint says "encoder.layer.0…" where the adapter says "bert.encoder.layer.0…".
-void Merger::add_missing_prefix() {
-  if (family_ == nullptr) return;
-  const std::string prefix(family_->base_prefix);
-  const auto has_prefix = [&](const auto& entry) { return entry.first.starts_with(prefix); };
-  if (std::any_of(stored_.begin(), stored_.end(), has_prefix)) return;
-  std::map<std::string, std::string> prefixed;
-  for (const auto& [name, stored] : stored_) prefixed[prefix + name] = stored;
-  stored_ = std::move(prefixed);
+void Merger::map_weights() {
+  const tensors::Checkpoint checkpoint = models::open_weights(options_.model);
+  models::refuse_stored_quantized(base_.config, checkpoint);
+  const auto names = checkpoint.names();
+  const bool is_bare = std::none_of(names.begin(), names.end(), [&](const std::string& name) {
+    return name.starts_with(names_.base);
+  });
+  for (const std::string& name : names) {
+    base_.weights[full_name(name, is_bare)] = checkpoint.tensor(name);
+  }
+}
+
+/// A bare model's checkpoint says "encoder.layer.0…" where the full model says
+/// "bert.encoder.layer.0…".
+std::string Merger::full_name(const std::string& stored, bool is_bare) const {
+  if (!is_bare) return stored;
+  const std::string_view first = std::string_view(stored).substr(0, stored.find('.'));
+  const bool is_beside =
+      std::find(kBesideBase.begin(), kBesideBase.end(), first) != kBesideBase.end();
+  const bool is_own_pooler = first == "pooler" && names_.base != "deberta.";
+  return is_beside && !is_own_pooler ? stored : std::string(names_.base) + stored;
+}
+
+std::int64_t Merger::rows_of_head() const {
+  const auto head = adapter_.dense.find(std::string(names_.head) + std::string(kWeight));
+  return names_.head.empty() || head == adapter_.dense.end() ? 0 : head->second.size(0);
+}
+
+models::Task Merger::task() const {
+  const bool is_encoder = names_.head.starts_with("classifier");
+  const bool is_classifier =
+      facts_.head_rows > 0 ||
+      base_.weights.contains(std::string(names_.head) + std::string(kWeight));
+  return is_encoder || is_classifier ? models::Task::Classification : models::Task::CausalLm;
 }
 
 void Merger::check_modules() const {
   for (const auto& [module, factors] : adapter_.modules) {
-    const auto found = stored_.find(module + ".weight");
-    if (found == stored_.end()) {
+    const auto found = base_.weights.find(module + std::string(kWeight));
+    if (found == base_.weights.end()) {
       fail("module " + module + " is not in " + options_.model.string() +
            "; name the base model that it was trained on");
     }
     std::vector<std::int64_t> shape = {factors.out_features(), factors.in_features()};
     if (is_transposed()) std::swap(shape[0], shape[1]);
-    if (checkpoint_.info(found->second).shape != shape) {
+    if (found->second.sizes() != shape) {
       fail("module " + module + " has another shape than in " + options_.model.string());
     }
   }
 }
 
-std::vector<tensors::PlannedTensor> Merger::plan() const {
-  std::map<std::string, std::uint64_t> sizes;
-  for (const auto& [name, stored] : stored_) {
-    const tensors::TensorInfo& info = checkpoint_.info(stored);
-    sizes[name] = pruned_->cut_bytes(name, info.end - info.begin);
+void Merger::describe() {
+  const auto head = base_.weights.find("lm_head.weight");
+  const auto embedding = base_.weights.find(std::string(names_.embedding) + std::string(kWeight));
+  facts_.heads_differ = task() == models::Task::CausalLm && head != base_.weights.end() &&
+                        embedding != base_.weights.end() &&
+                        !at::equal(head->second, embedding->second);
+  if (const fs::path labels = options_.adapter / "labels.json"; fs::exists(labels)) {
+    facts_.labels = core::read_text_list(labels);
   }
-  for (const auto& [name, tensor] : adapter_.dense) sizes[name] = tensor.nbytes();
-  std::vector<tensors::PlannedTensor> plan;
-  for (const auto& [name, size] : sizes) plan.push_back({.name = name, .num_bytes = size});
-  return plan;
+  describe_merged(config_, base_, facts_);
 }
 
 std::map<std::string, models::LinearShape> Merger::linear_shapes() const {
-  constexpr std::string_view kWeight = ".weight";
   std::map<std::string, models::LinearShape> shapes;
-  for (const auto& [name, stored] : stored_) {
-    const std::vector<std::int64_t>& shape = checkpoint_.info(stored).shape;
-    if (!name.ends_with(kWeight) || shape.size() != 2) continue;
-    shapes[name.substr(0, name.size() - kWeight.size())] = {.out = shape[0], .in = shape[1]};
+  for (const auto& [name, tensor] : base_.weights) {
+    if (!name.ends_with(kWeight) || tensor.dim() != 2) continue;
+    shapes[name.substr(0, name.size() - kWeight.size())] = {.out = tensor.size(0),
+                                                            .in = tensor.size(1)};
   }
   return shapes;
 }
 
+const tensors::Factors* Merger::factors_of(const std::string& name) const {
+  if (!name.ends_with(kWeight)) return nullptr;
+  const auto found = adapter_.modules.find(name.substr(0, name.size() - kWeight.size()));
+  return found == adapter_.modules.end() ? nullptr : &found->second;
+}
+
+std::vector<tensors::PlannedTensor> Merger::plan() const {
+  std::vector<tensors::PlannedTensor> plan;
+  for (const auto& [name, tensor] : base_.weights) {
+    plan.push_back({.name = name, .num_bytes = pruned_->cut_bytes(name, tensor.nbytes())});
+  }
+  return plan;
+}
+
 at::Tensor Merger::tensor(const std::string& name) const {
-  return pruned_->cut(name, merged(name));
+  const at::Tensor& weight = base_.weights.at(name);
+  const tensors::Factors* const factors = factors_of(name);
+  if (factors == nullptr) return pruned_->cut(name, weight);
+  const at::Tensor merged = models::with_factors(weight, *factors, is_transposed());
+  return pruned_->cut(name, merged.to(weight.scalar_type()));
 }
 
-at::Tensor Merger::merged(const std::string& name) const {
-  if (const auto head = adapter_.dense.find(name); head != adapter_.dense.end()) {
-    return head->second;
-  }
-  const at::Tensor weight = checkpoint_.tensor(stored_.at(name));
-  constexpr std::string_view kWeight = ".weight";
-  if (!name.ends_with(kWeight)) return weight;
-  const auto factors = adapter_.modules.find(name.substr(0, name.size() - kWeight.size()));
-  if (factors == adapter_.modules.end()) return weight;
-  const at::Tensor delta = factors->second.product();
-  return (weight.to(at::kFloat) + (is_transposed() ? delta.t() : delta)).to(weight.scalar_type());
-}
-
-Json Merger::with_head(Json config, std::int64_t num_labels) const {
-  if (family_ == nullptr) {
-    fail("has a trained head, but no sequence classifier is known for model_type " +
-         core::quote(config_.value("model_type", "")));
-  }
-  config["architectures"] = {std::string(family_->class_prefix) + "ForSequenceClassification"};
-  const fs::path labels_file = options_.adapter / "labels.json";
-  std::vector<std::string> labels;
-  if (fs::exists(labels_file)) {
-    labels = core::read_text_list(labels_file);
-  }
-  config["id2label"] = Json::object();
-  config["label2id"] = Json::object();
-  for (std::int64_t id = 0; id < num_labels; ++id) {
-    const auto place = static_cast<std::size_t>(id);
-    const std::string label = place < labels.size() ? labels[place] : "LABEL_" + std::to_string(id);
-    config["id2label"][std::to_string(id)] = label;
-    config["label2id"][label] = id;
-  }
-  return config;
-}
-
-void Merger::write_config() const {
-  Json config = config_;
-  for (const std::string_view head : kHeads) {
-    const auto found = adapter_.dense.find(std::string(head));
-    if (found != adapter_.dense.end()) config = with_head(config_, found->second.size(0));
-  }
-  core::write_file_atomic(options_.out / "config.json", core::as_bytes(config.dump(2) + "\n"));
-}
-
-void Merger::copy_the_rest() const {
-  for (const auto& entry : fs::directory_iterator(options_.model)) {
-    const std::string name = entry.path().filename().string();
-    const bool is_weights =
-        std::any_of(kWeightEndings.begin(), kWeightEndings.end(),
-                    [&](std::string_view ending) { return name.ends_with(ending); });
-    if (is_weights || name == "config.json" || !entry.is_regular_file()) continue;
-    fs::copy_file(entry.path(), options_.out / name);
-  }
-}
-
-MergeReport Merger::run() const {
-  fs::create_directories(options_.out);
-  const std::size_t files = tensors::write_checkpoint(
+void Merger::write() {
+  report_.weight_files = tensors::write_checkpoint(
       options_.out, plan(), [this](const std::string& name) { return tensor(name); },
       options_.max_shard_bytes);
-  write_config();
-  copy_the_rest();
-  return {.merged_modules = adapter_.modules.size(),
-          .replaced_tensors = adapter_.dense.size(),
-          .weight_files = files,
-          .notes = pruned_->notes()};
+  core::write_file_atomic(options_.out / "config.json", core::as_bytes(config_.dump(2) + "\n"));
+  copy_companions(options_.model, options_.out);
+  if (!grows_) return;
+  report_.notes.emplace_back(copy_tokenizer(options_.adapter, options_.out)
+                                 ? "tokenizer: the adapter's, which has the added tokens"
+                                 : "tokenizer: the base's, which may lack the added tokens");
+}
+
+/// What was written loads, as far as this program knows the family.
+void Merger::read_back() const {
+  const auto config = models::HfConfig::load(options_.out);
+  const tensors::Checkpoint written = models::open_weights(options_.out);
+  if (names_.base.empty()) return;
+  const models::Base base{.config = config,
+                          .weights = models::load_weights(written, std::nullopt).tensors,
+                          .quantized = {},
+                          .files = {}};
+  const auto head = base.weights.find(std::string(names_.head) + std::string(kWeight));
+  const bool has_head = head != base.weights.end();
+  const models::ModelSpec spec{
+      .folder = options_.out, .task = task(), .num_labels = has_head ? head->second.size(0) : 2};
+  if (has_head) models::require_head(spec, base);
+  models::build(spec, base);
+}
+
+MergeReport Merger::run() {
+  fs::create_directories(options_.out);
+  try {
+    write();
+    read_back();
+  } catch (...) {
+    for (const auto& entry : fs::directory_iterator(options_.out)) fs::remove_all(entry.path());
+    throw;
+  }
+  report_.notes.insert(report_.notes.end(), pruned_->notes().begin(), pruned_->notes().end());
+  return report_;
 }
 
 }  // namespace

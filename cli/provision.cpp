@@ -7,13 +7,13 @@
 #include "adapters/registry.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
+#include "client/model_classes.h"
 #include "client/workbench.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "crypto/roster.h"
 #include "data/jsonl_writer.h"
-#include "data/label_map.h"
 #include "tensors/factor_set_io.h"
 #include "wire/address.h"
 
@@ -140,7 +140,7 @@ void Provisioner::resolve_labels() {
                              "is missing, and without data.train no text tells the classes; list "
                              "them in the order of their ids, e.g. labels = [\"no\", \"yes\"]");
   }
-  config_.data.labels = data::resolve_labels(config_.data).names();
+  config_.data.labels = client::resolve_classes(config_);
 }
 
 /// Each client's share of data.train; empty where the clients bring their own.

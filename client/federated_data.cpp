@@ -5,10 +5,10 @@
 #include "adapters/lora_ensemble.h"
 #include "adapters/registry.h"
 #include "aggregation/rule.h"
+#include "client/model_classes.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"
-#include "data/label_map.h"
 #include "data/load_sequences.h"
 #include "data/partition.h"
 #include "data/record_reader.h"
@@ -144,9 +144,8 @@ void check_ensembles(const core::Config& config) {
 
 WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
   return {.model = config.model,
-          .labels = config.model.task == "classification"
-                        ? data::resolve_labels(config.data).names()
-                        : std::vector<std::string>(),
+          .labels = config.model.task == "classification" ? resolve_classes(config)
+                                                          : std::vector<std::string>(),
           .sequences = data::sequence_options(config.data, config.model.max_length),
           .device = device,
           .packing = config.data.packing,

@@ -18,8 +18,7 @@ namespace {
 const at::Tensor& find(const std::map<std::string, at::Tensor>& tensors, const std::string& name,
                        std::string_view what) {
   const auto found = tensors.find(name);
-  core::require(found != tensors.end(),
-                "GlobalState: the model has no " + std::string(what) + " named " + name);
+  core::require(found != tensors.end(), "the model has no " + std::string(what) + " named " + name);
   return found->second;
 }
 
@@ -83,11 +82,11 @@ std::shared_ptr<const GlobalState> GlobalState::apply(std::uint64_t version, cor
 void GlobalState::require_known(const tensors::FactorSet& published) const {
   for (const auto& [name, factors] : published.modules) {
     const auto shape = shapes_.find(name);
-    core::require(shape != shapes_.end(), "GlobalState: the model has no linear layer " + name);
+    core::require(shape != shapes_.end(), "the model has no linear layer " + name);
     core::require(factors.out_features() == shape->second.out &&
                       factors.in_features() == shape->second.in &&
                       factors.b.size(1) == factors.rank(),
-                  "GlobalState: the factors of " + name + " do not have its shape");
+                  "the factors of " + name + " do not have its shape");
   }
 }
 
@@ -97,7 +96,7 @@ void GlobalState::add_members(const std::map<std::int64_t, tensors::FactorSet>& 
   for (const auto& [number, parts] : members) {
     for (const auto& [name, tensor] : parts.dense) {
       core::require(tensor.sizes() == find(dense_, name, "dense part").sizes(),
-                    "GlobalState: the published " + name + " has another shape");
+                    "the published " + name + " has another shape");
     }
     members_.add(number, parts);
   }
@@ -136,7 +135,7 @@ void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dens
     }
     const at::Tensor& current = find(dense_, name, "dense part");
     core::require(published.sizes() == current.sizes(),
-                  "GlobalState: the published " + name + " has another shape");
+                  "the published " + name + " has another shape");
     const at::Tensor moved = published.to(current.device(), at::kFloat);
     dense_[name] = version_ == 0 ? moved.clone() : current.to(at::kFloat).add(moved);
   }

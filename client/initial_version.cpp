@@ -2,7 +2,9 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "adapters/lora_prune.h"
 #include "adapters/registry.h"
@@ -12,6 +14,7 @@
 #include "core/json_object.h"
 #include "core/text.h"
 #include "tensors/peft_io.h"
+#include "tensors/peft_names.h"
 #include "tensors/pruning.h"
 
 namespace drystone::client {
@@ -24,8 +27,9 @@ void check_labels(const core::Config& config) {
   if (config.model.task != "classification" || !std::filesystem::exists(file)) return;
   if (core::read_text_list(file) == config.data.labels) return;
   throw core::config_error(config, "model.adapter",
-                           file.string() + " lists other classes than this federation: " +
-                               core::join(config.data.labels) + "; set data.labels to its list");
+                           file.string() + " lists other classes than data.labels (" +
+                               core::join(config.data.labels) +
+                               "), or in another order; leave data.labels out to take its list");
 }
 
 void check_trains(const core::Config& config) {
@@ -65,6 +69,24 @@ void refuse_pruned(const core::Config& config) {
           " is of a pruned model; run drystone merge and start from its result");
 }
 
+/// Training keeps everything frozen but linear layers' factors and the classification head.
+void refuse_outside_layers(const core::Config& config, const tensors::FactorSet& adapter,
+                           const tensors::FactorSet& version) {
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : adapter.dense) {
+    if (!version.dense.contains(name)) names.insert(name);
+  }
+  for (const auto& [name, factors] : adapter.modules) {
+    if (name == "lm_head" || tensors::is_embedding(name)) names.insert(name);
+  }
+  if (names.empty()) return;
+  throw core::config_error(config, "model.adapter",
+                           config.model.adapter.string() + " changes " +
+                               core::join(std::vector<std::string>(names.begin(), names.end())) +
+                               ", which stays frozen here; run drystone merge and start from its "
+                               "result");
+}
+
 }  // namespace
 
 tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench) {
@@ -78,6 +100,7 @@ tensors::FactorSet initial_version(const core::Config& config, const Workbench& 
   check_labels(config);
   refuse_pruned(config);
   const tensors::FactorSet adapter = tensors::read_peft(config.model.adapter);
+  refuse_outside_layers(config, adapter, version);
   for (const auto& [name, factors] : adapter.modules) {
     version.modules[name] = aggregation::compact(factors, {}).factors;
   }

@@ -7,6 +7,7 @@
 #include "adapters/lora_ensemble.h"
 #include "adapters/registry.h"
 #include "client/ensemble.h"
+#include "client/input_checks.h"
 #include "client/member_evaluation.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -91,6 +92,7 @@ struct Workbench::Impl {
   std::optional<data::TextEncoder> texts;          ///< other tasks
   std::string sha256;
   GlobalStatePtr pristine;
+  models::InputLimits inputs;
   std::map<std::string, Examples> examples;
 
   explicit Impl(WorkbenchConfig given)
@@ -99,7 +101,9 @@ struct Workbench::Impl {
         base(models::load_base(spec)),
         tokenizer(data::load_tokenizer(spec.folder)),
         sha256(sha256_of(spec, base)),
-        pristine(GlobalState::pristine(*instance(), config.max_member_rank)) {
+        pristine(GlobalState::pristine(*instance(), config.max_member_rank)),
+        inputs(models::input_limits(base.config)) {
+    check_length(inputs, config.model.max_length, "model.max_length");
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
     if (spec.task == models::Task::CausalLm) {
       const auto chat = data::ChatTemplate::load(spec.folder);
@@ -125,9 +129,14 @@ struct Workbench::Impl {
 
   /// @return false: left out
   bool add(const data::Record& record, const std::string& where, data::Dataset& dataset) const {
-    if (sequences) return sequences->add(record, where, dataset);
+    if (sequences) {
+      if (!sequences->add(record, where, dataset)) return false;
+      check_ids(inputs, dataset.ids(dataset.size() - 1), *tokenizer, where);
+      return true;
+    }
     check_ready_ids(record, where);
     const data::EncodedText text = texts->encode(record, config.model.max_length);
+    check_ids(inputs, text.ids, *tokenizer, where);
     if (classes) {
       const auto id = classes->id(record.label);
       if (!id) fail(where, "its label is not one of data.labels");
@@ -214,6 +223,10 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
 
 void Workbench::add_dataset(const std::string& name, data::Dataset examples) {
   if (examples.empty()) throw core::ConfigError(name + ": no examples");
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    check_ids(impl_->inputs, examples.ids(i), *impl_->tokenizer,
+              name + ": example " + std::to_string(i + 1));
+  }
   impl_->keep(name, std::move(examples));
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/classes_in.h"
 #include "data/record_reader.h"
 
 namespace drystone::data {
@@ -49,21 +50,17 @@ void add_names(const std::filesystem::path& file, const core::DataConfig& config
   }
 }
 
-std::vector<std::string> find_names(const core::DataConfig& config) {
+}  // namespace
+
+std::vector<std::string> classes_in(const core::DataConfig& config) {
   const bool is_one = std::filesystem::is_regular_file(config.train);
   const auto files = is_one ? std::vector{config.train} : data_files(config.train);
   std::set<std::string> names;
   for (const std::filesystem::path& file : files) add_names(file, config, names);
   std::vector<std::string> sorted(names.begin(), names.end());
   sort_names(sorted);
-  if (sorted.size() < 2) {
-    throw core::ConfigError(config.train.string() + ": " + std::to_string(sorted.size()) +
-                            " class(es) found; a classifier needs two, or set data.labels");
-  }
   return sorted;
 }
-
-}  // namespace
 
 LabelMap::LabelMap(std::vector<std::string> names) : names_(std::move(names)) {
   if (names_.size() < 2) throw core::ConfigError("data.labels: name at least two classes");
@@ -78,12 +75,24 @@ std::optional<std::int64_t> LabelMap::id(const Label& label) const {
   const auto name = class_name(label);
   if (!name) return std::nullopt;
   const auto found = ids_.find(*name);
-  if (found == ids_.end()) return std::nullopt;
-  return found->second;
+  if (found != ids_.end()) return found->second;
+  // Data sets for transformers hold ids.
+  const auto number = as_integer(*name);
+  const bool is_id = number && *number >= 0 && *number < size() &&
+                     std::none_of(
+                         names_.begin(), names_.end(),
+                         [](const std::string& own) { return as_integer(own).has_value(); });
+  return is_id ? number : std::nullopt;
 }
 
 LabelMap resolve_labels(const core::DataConfig& config) {
-  return LabelMap(config.labels.empty() ? find_names(config) : config.labels);
+  if (!config.labels.empty()) return LabelMap(config.labels);
+  std::vector<std::string> found = classes_in(config);
+  if (found.size() < 2) {
+    throw core::ConfigError(config.train.string() + ": " + std::to_string(found.size()) +
+                            " class(es) found; a classifier needs two, or set data.labels");
+  }
+  return LabelMap(std::move(found));
 }
 
 }  // namespace drystone::data

@@ -32,6 +32,16 @@ double classifier_dropout(const HfConfig& config) {
                                config.probability_or("hidden_dropout_prob", 0.1));
 }
 
+/// What positions count on from.
+std::int64_t padding_of(const HfConfig& config) {
+  constexpr const char* kKey = "pad_token_id";
+  const std::int64_t id = config.integer_or(kKey, 1);
+  if (config.says_none(kKey) || id < 0) {
+    config.fail(kKey, "must be an id: this family's positions count on from it");
+  }
+  return id;
+}
+
 /// padding_id + 1, + 2, … in every row for tokens that are not the padding's; those get padding_id.
 at::Tensor positions_after(std::int64_t padding_id, const Packing& packing) {
   const at::Tensor counts = packing.ids.ne(padding_id).to(at::kLong);
@@ -78,14 +88,18 @@ at::Tensor Bert::embed(const Packing& packing) {
 }
 
 Roberta::Roberta(const ModelSpec& spec, const HfConfig& config, const Weights& weights)
-    : Bert(spec, config, weights,
-           {.prefix = "roberta.",
-            .head = {.dense = "classifier.dense",
-                     .out = "classifier.out_proj",
-                     .input_dropout = classifier_dropout(config),
-                     .output_dropout = classifier_dropout(config),
-                     .dense_is_classifier = true},
-            .padding_id = config.integer_or("pad_token_id", 1)}) {}
+    : Bert(spec, config, weights, [&] {
+        // Before the strings are made: g++ 12 destroys them twice when a later member throws.
+        const std::int64_t padding = padding_of(config);
+        const double dropout = classifier_dropout(config);
+        return Flavour{.prefix = "roberta.",
+                       .head = {.dense = "classifier.dense",
+                                .out = "classifier.out_proj",
+                                .input_dropout = dropout,
+                                .output_dropout = dropout,
+                                .dense_is_classifier = true},
+                       .padding_id = padding};
+      }()) {}
 
 std::unique_ptr<Model> build_bert(const ModelSpec& spec, const Base& base) {
   return std::make_unique<Bert>(spec, base.config, base.weights);

@@ -42,8 +42,12 @@ class Parts {
   }
   DecoderLayer layer(std::size_t index);
   at::Tensor lm_head(const at::Tensor& embedding) {
-    if (config_.ties_embeddings) return embedding;
-    return reader_.take("lm_head.weight", {config_.vocab_size, config_.hidden_size});
+    constexpr const char* kName = "lm_head.weight";
+    if (!embedding.defined()) return {};  // noted
+    const at::Tensor own = reader_.take_optional(kName, embedding.sizes());
+    const bool is_absent = reader_.shape_of(kName).empty();
+    if (config_.ties_embeddings && (is_absent || own.is_same(embedding))) return embedding;
+    return reader_.take(kName, {config_.vocab_size, config_.hidden_size});
   }
   Linear score();
   std::string prefixed(std::string_view name) const {

@@ -81,14 +81,20 @@ std::vector<std::int64_t> HfConfig::ids(std::string_view key) const {
   const Json* const value = find(key);
   if (value == nullptr) return {};
   const auto is_id = [](const Json& v) {
-    return v.is_number_unsigned() && v.get<std::uint64_t>() <= std::uint64_t{INT64_MAX};
+    return v.is_number_integer() &&
+           (!v.is_number_unsigned() || v.get<std::uint64_t>() <= std::uint64_t{INT64_MAX});
   };
-  if (*value == -1) return {};  // none
-  if (is_id(*value)) return {value->get<std::int64_t>()};
-  if (!value->is_array() || !std::ranges::all_of(*value, is_id)) {
-    refuse(key, "a token id or a list of them", *value);
+  std::vector<std::int64_t> ids;
+  if (is_id(*value)) {
+    ids = {value->get<std::int64_t>()};
+  } else {
+    if (!value->is_array() || !std::ranges::all_of(*value, is_id)) {
+      refuse(key, "a token id or a list of them", *value);
+    }
+    ids = value->get<std::vector<std::int64_t>>();
   }
-  return value->get<std::vector<std::int64_t>>();
+  std::erase_if(ids, [](std::int64_t id) { return id < 0; });  // −1 names no token
+  return ids;
 }
 
 std::optional<HfConfig> HfConfig::section(std::string_view key) const {

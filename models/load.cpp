@@ -6,14 +6,19 @@
 #include <optional>
 #include <set>
 
+#include <ATen/ops/equal.h>
+
 #include "core/check.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "models/bert.h"
 #include "models/deberta.h"
 #include "models/decoder_families.h"
+#include "models/family_names.h"
 #include "models/int8_weight.h"
 #include "models/nf4.h"
+#include "models/stored_quantized.h"
 #include "models/weights.h"
 #include "tensors/process.h"
 
@@ -46,12 +51,17 @@ constexpr std::array kFamilies = {
     Family{"xlm-roberta", Kind::Encoder, &build_roberta},
 };
 
+const Family* find_family(std::string_view type) {
+  const auto* const found = std::find_if(kFamilies.begin(), kFamilies.end(),
+                                         [&](const Family& f) { return f.model_type == type; });
+  return found == kFamilies.end() ? nullptr : found;
+}
+
 /// @throws core::ConfigError  an unknown family, or a task that it cannot do
 const Family& family_of(const HfConfig& config, Task task) {
   const std::string type = config.model_type();
-  const auto* const found = std::find_if(kFamilies.begin(), kFamilies.end(),
-                                         [&](const Family& f) { return f.model_type == type; });
-  if (found == kFamilies.end()) {
+  const Family* const found = find_family(type);
+  if (found == nullptr) {
     config.fail("model_type", core::quote(type) + " is not supported; these are: " +
                                   core::join(supported_model_types()));
   }
@@ -80,9 +90,35 @@ QuantizedPtr quantize(const at::Tensor& weight, Quantization quantization) {
   return c10::make_intrusive<Nf4Weight>(weight);
 }
 
+/// Runs `convert` on the weights. A head that was a copy of the embeddings is one tensor with them
+/// afterwards, so that it is known as tied.
+template <typename Convert>
+void convert_keeping_tie(Weights& weights, const HfConfig& config, const Convert& convert) {
+  constexpr const char* kLmHead = "lm_head.weight";
+  const FamilyNames& names = *family_names(config.model_type());
+  const auto parts = [&] {
+    const std::string embedding = std::string(names.embedding) + ".weight";
+    return std::pair(weights.find(kLmHead), find_weight(weights, embedding, names.base));
+  };
+  const auto [head, embedding] = parts();
+  const bool has_both = head != weights.end() && embedding != weights.end();
+  const bool is_copy = has_both && embedding->second.scalar_type() == head->second.scalar_type() &&
+                       at::equal(embedding->second, head->second);
+  if (has_both && !is_copy && config.flag_or("tie_word_embeddings", names.ties)) {
+    core::log_warning(
+        "tie_word_embeddings is true, but lm_head.weight is not the embeddings: the file's is used",
+        {{"model", config.file().string()}});
+  }
+  convert();
+  if (!is_copy) return;
+  const auto [new_head, new_embedding] = parts();
+  new_head->second = new_embedding->second;
+}
+
 /// A model on the mapped files says which tensors are linear layers' weights.
-Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
-  LoadedWeights loaded = load_weights(spec.folder, std::nullopt);
+Base load_quantized(const ModelSpec& spec, const HfConfig& config,
+                    const tensors::Checkpoint& checkpoint) {
+  LoadedWeights loaded = load_weights(checkpoint, std::nullopt);
   Base base{.config = config,
             .weights = std::move(loaded.tensors),
             .quantized = {},
@@ -96,12 +132,25 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
     loaded.forget_pages();
     tensors::give_back_freed_memory();  // holes that the next layer's buffers do not fit into
   }
-  for (auto& [name, tensor] : base.weights) {
-    if (read.contains(name)) continue;
-    tensor = tensor.to(tensor.is_floating_point() ? spec.dtype : tensor.scalar_type());
-    tensor = tensor.to(spec.device);
-  }
+  convert_keeping_tie(base.weights, config, [&] {
+    for (auto& [name, tensor] : base.weights) {
+      if (read.contains(name)) continue;
+      tensor = tensor.to(tensor.is_floating_point() ? spec.dtype : tensor.scalar_type());
+      tensor = tensor.to(spec.device);
+    }
+  });
   return base;
+}
+
+Base load_full(const ModelSpec& spec, const HfConfig& config,
+               const tensors::Checkpoint& checkpoint) {
+  LoadedWeights loaded = load_weights(checkpoint, spec.dtype);
+  convert_keeping_tie(loaded.tensors, config,
+                      [&] { loaded.tensors = to_device(loaded.tensors, spec.device); });
+  return {.config = config,
+          .weights = std::move(loaded.tensors),
+          .quantized = {},
+          .files = std::move(loaded.files)};
 }
 
 }  // namespace
@@ -109,12 +158,10 @@ Base load_quantized(const ModelSpec& spec, const HfConfig& config) {
 Base load_base(const ModelSpec& spec) {
   const HfConfig config = HfConfig::load(spec.folder);
   family_of(config, spec.task);  // refuses an unknown family before gigabytes are read
-  if (spec.quantization != Quantization::None) return load_quantized(spec, config);
-  LoadedWeights loaded = load_weights(spec.folder, spec.dtype);
-  return {.config = config,
-          .weights = to_device(loaded.tensors, spec.device),
-          .quantized = {},
-          .files = std::move(loaded.files)};
+  const tensors::Checkpoint checkpoint = open_weights(spec.folder);
+  refuse_stored_quantized(config, checkpoint);
+  return spec.quantization == Quantization::None ? load_full(spec, config, checkpoint)
+                                                 : load_quantized(spec, config, checkpoint);
 }
 
 std::int64_t num_bytes(const Base& base) {

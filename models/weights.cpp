@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 #include <sstream>
+#include <utility>
 
 #include <c10/core/ScalarType.h>
 
@@ -57,10 +58,18 @@ std::string old_name(const std::string& name) {
 
 }  // namespace
 
+tensors::Checkpoint open_weights(const std::filesystem::path& folder) {
+  refuse_pickles(folder);
+  return tensors::open_checkpoint(folder);
+}
+
 LoadedWeights load_weights(const std::filesystem::path& folder,
                            std::optional<at::ScalarType> dtype) {
-  refuse_pickles(folder);
-  const tensors::Checkpoint checkpoint = tensors::open_checkpoint(folder);
+  return load_weights(open_weights(folder), dtype);
+}
+
+LoadedWeights load_weights(const tensors::Checkpoint& checkpoint,
+                           std::optional<at::ScalarType> dtype) {
   LoadedWeights loaded;
   for (const std::string& name : checkpoint.names()) {
     const at::Tensor tensor = checkpoint.tensor(name);
@@ -80,20 +89,27 @@ Weights to_device(const Weights& weights, at::Device device) {
   return moved;
 }
 
-WeightReader::WeightReader(const Weights& weights, std::string_view base_prefix)
-    : weights_(weights), base_prefix_(base_prefix) {}
-
-Weights::const_iterator WeightReader::find(const std::string& name) const {
+Weights::const_iterator find_weight(const Weights& weights, const std::string& name,
+                                    std::string_view base_prefix) {
   std::vector<std::string> spellings = {name};
-  if (name.starts_with(base_prefix_)) spellings.push_back(name.substr(base_prefix_.size()));
+  if (name.starts_with(base_prefix)) spellings.push_back(name.substr(base_prefix.size()));
   for (std::size_t i = 0, count = spellings.size(); i < count; ++i) {
     if (std::string old = old_name(spellings[i]); !old.empty()) spellings.push_back(std::move(old));
   }
   for (const std::string& spelling : spellings) {
-    if (const auto found = weights_.find(spelling); found != weights_.end()) return found;
+    if (const auto found = weights.find(spelling); found != weights.end()) return found;
   }
-  return weights_.end();
+  return weights.end();
 }
+
+Weights::iterator find_weight(Weights& weights, const std::string& name,
+                              std::string_view base_prefix) {
+  const auto found = find_weight(std::as_const(weights), name, base_prefix);
+  return found == weights.end() ? weights.end() : weights.find(found->first);
+}
+
+WeightReader::WeightReader(const Weights& weights, std::string_view base_prefix)
+    : weights_(weights), base_prefix_(base_prefix) {}
 
 at::Tensor WeightReader::take(const std::string& name, at::IntArrayRef shape) {
   const auto found = find(name);
@@ -102,6 +118,11 @@ at::Tensor WeightReader::take(const std::string& name, at::IntArrayRef shape) {
     return {};
   }
   taken_.insert(found->first);
+  if (!found->second.is_floating_point()) {
+    misshapen_.push_back(name + " holds " + c10::toString(found->second.scalar_type()) +
+                         " instead of floating-point numbers");
+    return {};
+  }
   if (found->second.sizes() == shape) return found->second;
   misshapen_.push_back(name + " is " + shape_text(found->second.sizes()) + " instead of " +
                        shape_text(shape));

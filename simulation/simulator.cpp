@@ -9,13 +9,13 @@
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/job.h"
+#include "client/model_classes.h"
 #include "client/session.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"
 #include "core/client_list.h"
 #include "core/log.h"
 #include "core/worker_pool.h"
-#include "data/label_map.h"
 #include "simulation/shared_state_keeper.h"
 #include "tensors/factor_set_io.h"
 #include "wire/inproc_transport.h"
@@ -154,7 +154,7 @@ std::size_t Simulation::num_workers() {
 void Simulation::load_model_and_data() {
   client::check_methods(config_);
   if (config_.model.task == "classification") {
-    config_.data.labels = data::resolve_labels(config_.data).names();
+    config_.data.labels = client::resolve_classes(config_);
   }
   client::Workbench& evaluator = bench(config_.model.quantization).workbench;
   config_.model.sha256 = evaluator.base_sha256();

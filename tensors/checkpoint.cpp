@@ -1,5 +1,7 @@
 #include "tensors/checkpoint.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -20,7 +22,8 @@ std::map<std::string, std::string> read_index(const std::filesystem::path& index
   for (const auto& [name, shard] : map->json().items()) {
     if (!shard.is_string()) map->fail(core::quote(name), "must be a file name");
     const std::filesystem::path file = shard.get<std::string>();
-    if (file.empty() || file != file.filename() || file == "..") {
+    const bool climbs = std::find(file.begin(), file.end(), "..") != file.end();
+    if (!file.has_filename() || file.is_absolute() || climbs || file == ".") {
       map->fail(core::quote(name), core::shown(shard) + " is not a file of this folder");
     }
     shard_of.emplace(name, file.string());
@@ -37,12 +40,40 @@ Checkpoint open_shards(const std::filesystem::path& folder, const std::filesyste
     position = files.size();
     files.emplace_back(folder / shard);
   }
-  for (const auto& [name, shard] : shard_of) {
-    if (!files[position_of.at(shard)].contains(name)) {
-      throw core::IoError(index.string() + ": " + shard + " holds no tensor " + core::quote(name));
-    }
-  }
   return {folder, std::move(files)};
+}
+
+/// The first file that looks like weights under a name that nothing reads; empty: none.
+std::string stray_weights(const std::filesystem::path& folder) {
+  std::set<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors")) names.insert(name);
+  }
+  return names.empty() ? std::string() : *names.begin();
+}
+
+[[noreturn]] void refuse_missing(const std::filesystem::path& folder) {
+  const std::string stray = stray_weights(folder);
+  const std::string start = folder.string() + ": ";
+  if (stray.find("-of-") != std::string::npos) {
+    throw core::IoError(start + "holds shards (" + stray +
+                        " …) but not model.safetensors.index.json, which says what is in which; "
+                        "download that file beside them");
+  }
+  if (stray.starts_with("adapter_model")) {
+    throw core::IoError(start +
+                        "is an adapter, not a model; name the base model here and this folder by "
+                        "--adapter or model.adapter");
+  }
+  if (!stray.empty()) {
+    throw core::IoError(start + "holds " + stray +
+                        " but no model.safetensors; rename it if it is the whole model");
+  }
+  throw core::IoError(start +
+                      "holds neither model.safetensors nor model.safetensors.index.json; convert "
+                      "the checkpoint to safetensors");
 }
 
 }  // namespace
@@ -89,9 +120,7 @@ Checkpoint open_checkpoint(const std::filesystem::path& folder) {
   }
   const auto index = folder / "model.safetensors.index.json";
   if (std::filesystem::exists(index)) return open_shards(folder, index);
-  throw core::IoError(folder.string() +
-                      ": holds neither model.safetensors nor model.safetensors.index.json; convert "
-                      "the checkpoint to safetensors");
+  refuse_missing(folder);
 }
 
 }  // namespace drystone::tensors

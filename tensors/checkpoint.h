@@ -36,9 +36,10 @@ class Checkpoint {
   std::map<std::string, std::size_t> file_of_;
 };
 
-/// Opens FOLDER/model.safetensors, or the shards that FOLDER/model.safetensors.index.json lists.
-/// @throws core::IoError  neither exists; a shard is missing, invalid or lies outside the folder; a
-///                        tensor stands in two shards or not in the one that the index names
+/// Opens FOLDER/model.safetensors, or the shards that FOLDER/model.safetensors.index.json lists,
+/// which may lie in sub-folders. What the index names beyond the shards' tensors does not matter.
+/// @throws core::IoError  neither exists (says what is there instead); a shard is missing, invalid
+///                        or lies outside the folder; a tensor stands in two shards
 Checkpoint open_checkpoint(const std::filesystem::path& folder);
 
 }  // namespace drystone::tensors

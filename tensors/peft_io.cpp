@@ -15,6 +15,7 @@
 #include "core/json_object.h"
 #include "core/text.h"
 #include "tensors/name_patterns.h"
+#include "tensors/peft_names.h"
 #include "tensors/safetensors.h"
 #include "tensors/safetensors_writer.h"
 
@@ -23,10 +24,6 @@ namespace drystone::tensors {
 namespace {
 
 using Json = nlohmann::ordered_json;  // patterns apply in the file's order
-
-constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::string_view kA = ".lora_A.weight";
-constexpr std::string_view kB = ".lora_B.weight";
 
 /// A pattern that PEFT's get_pattern_key, which searches from any dot on, matches to this name
 /// only.
@@ -87,10 +84,10 @@ void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
   std::filesystem::create_directories(folder);
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, factors] : adapter.modules) {
-    tensors[std::string(kPrefix) + name + std::string(kA)] = factors.a;
-    tensors[std::string(kPrefix) + name + std::string(kB)] = factors.b;
+    tensors[peft_key(name, PeftName::Part::A)] = factors.a;
+    tensors[peft_key(name, PeftName::Part::B)] = factors.b;
   }
-  for (const auto& [name, tensor] : adapter.dense) tensors[std::string(kPrefix) + name] = tensor;
+  for (const auto& [name, tensor] : adapter.dense) tensors[peft_key(name)] = tensor;
   const Metadata metadata = {{"format", "pt"}};
   write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
   if (!adapter.dense.empty()) {
@@ -130,6 +127,14 @@ class PeftConfig {
     return {.base_model = text("base_model_name_or_path"), .task_type = text("task_type")};
   }
 
+  /// With ensure_weight_tying PEFT adapts embeddings and head together.
+  void refuse_shared_tie(const std::string& module) const {
+    if (!root_.flag_or("ensure_weight_tying", false)) return;
+    if (module != "lm_head" && !is_embedding(module)) return;
+    fail("ensure_weight_tying is not supported for " + module +
+         "; merge the adapter with PEFT's merge_and_unload");
+  }
+
   [[noreturn]] void fail(const std::string& problem) const {
     throw core::ConfigError(file_.string() + ": " + problem);
   }
@@ -164,6 +169,7 @@ class PeftConfig {
                                                       "trainable_token_indices",
                                                       "arrow_config",
                                                       "target_parameters",
+                                                      "monteclora_config",
                                                       "alora_invocation_tokens"};
     const Json& json = root_.json();
     for (const std::string_view key : kMustBeOff) {
@@ -213,29 +219,70 @@ class PeftConfig {
   NamePatterns alphas_;
 };
 
-/// `name` without PEFT's prefix and without the layer of modules_to_save that old releases keep.
-std::string plain_name(const std::string& key, const PeftConfig& config) {
-  if (!key.starts_with(kPrefix))
-    config.fail("the weights hold an unknown tensor " + core::quote(key));
-  std::string name = key.substr(kPrefix.size());
-  constexpr std::string_view kSaved = ".modules_to_save.default";
-  if (const std::size_t at = name.find(kSaved); at != std::string::npos) {
-    name.erase(at, kSaved.size());
+/// A file's tensors by module.
+struct AdapterKeys {
+  std::map<std::string, std::string> a, b;  ///< module → key
+  std::map<std::string, std::string> whole;
+};
+
+AdapterKeys sort_keys(const SafetensorsFile& file, const PeftConfig& config) {
+  AdapterKeys keys;
+  for (const auto& [key, info] : file.header().tensors) {
+    std::string why_not;
+    const auto parsed = parse_peft_name(key, why_not);
+    if (!parsed) config.fail("the weights hold " + core::quote(key) + ": " + why_not);
+    const bool is_factor = parsed->part == PeftName::Part::A || parsed->part == PeftName::Part::B;
+    if (is_factor && parsed->is_embedding != is_embedding(parsed->name)) {
+      config.fail(core::quote(parsed->name) + ": not known as " +
+                  (parsed->is_embedding ? "an embedding" : "a linear layer") +
+                  ", which its factors are of");
+    }
+    switch (parsed->part) {
+      case PeftName::Part::A: keys.a[parsed->name] = key; break;
+      case PeftName::Part::B: keys.b[parsed->name] = key; break;
+      case PeftName::Part::Copy: break;
+      case PeftName::Part::Whole:  // of several spellings the plain one, as PEFT does
+        if (!keys.whole.contains(parsed->name) || key == peft_key(parsed->name)) {
+          keys.whole[parsed->name] = key;
+        }
+    }
   }
-  return name;
+  for (const auto& [module, key] : keys.b) {
+    if (!keys.a.contains(module)) {
+      config.fail("the weights lack " + peft_key(module, PeftName::Part::A));
+    }
+  }
+  return keys;
 }
 
-Factors read_pair(const SafetensorsFile& file, const std::string& key_a, const std::string& module,
+Factors read_pair(const SafetensorsFile& file, const std::string& module, const AdapterKeys& keys,
                   const PeftConfig& config) {
-  const std::string key_b = key_a.substr(0, key_a.size() - kA.size()) + std::string(kB);
-  if (!file.contains(key_b)) config.fail("the weights lack " + key_b);
-  Factors factors{.b = file.tensor(key_b).to(at::kFloat),
-                  .a = file.tensor(key_a).to(at::kFloat).clone()};
+  const auto key_b = keys.b.find(module);
+  if (key_b == keys.b.end()) {
+    config.fail("the weights lack " + peft_key(module, PeftName::Part::B));
+  }
+  Factors factors{.b = file.tensor(key_b->second).to(at::kFloat),
+                  .a = file.tensor(keys.a.at(module)).to(at::kFloat).clone()};
   if (factors.a.dim() != 2 || factors.b.dim() != 2 || factors.b.size(1) != factors.rank()) {
     config.fail(module + ": A and B do not fit each other");
   }
   factors.b = factors.b.mul(config.scale(module, factors.rank()));
   return factors;
+}
+
+/// FOLDER/adapter_model.safetensors, or the reason why there is none.
+std::filesystem::path weights_of(const std::filesystem::path& folder) {
+  const std::filesystem::path file = folder / "adapter_model.safetensors";
+  if (std::filesystem::exists(file)) return file;
+  if (std::filesystem::exists(folder / "adapter_model.bin")) {
+    throw core::ConfigError(
+        (folder / "adapter_model.bin").string() +
+        ": a pickle can run code when it is read, so it is not; convert it with PEFT: "
+        "PeftModel.from_pretrained(BASE, DIR).save_pretrained(OUT, safe_serialization=True)");
+  }
+  throw core::ConfigError(file.string() +
+                          ": is missing; name the folder that PEFT's "
+                          "save_pretrained or a run (RUN/global) wrote");
 }
 
 }  // namespace
@@ -244,23 +291,27 @@ PeftFolder read_peft_about(const std::filesystem::path& folder) {
   return PeftConfig(folder / "adapter_config.json").about();
 }
 
+std::vector<std::int64_t> saved_shape(const std::filesystem::path& folder,
+                                      const std::string& tensor) {
+  const PeftConfig config(folder / "adapter_config.json");
+  const SafetensorsFile file(weights_of(folder));
+  const AdapterKeys keys = sort_keys(file, config);
+  const auto found = keys.whole.find(tensor);
+  if (found == keys.whole.end()) return {};
+  return file.header().tensors.at(found->second).shape;
+}
+
 FactorSet read_peft(const std::filesystem::path& folder) {
   const PeftConfig config(folder / "adapter_config.json");
-  const SafetensorsFile file(folder / "adapter_model.safetensors");
+  const SafetensorsFile file(weights_of(folder));
+  const AdapterKeys keys = sort_keys(file, config);
   FactorSet adapter;
-  for (const auto& [key, info] : file.header().tensors) {
-    const std::string name = plain_name(key, config);
-    if (name.ends_with(kA)) {
-      const std::string module = name.substr(0, name.size() - kA.size());
-      adapter.modules[module] = read_pair(file, key, module, config);
-    } else if (name.ends_with(kB)) {
-      const std::string key_a = key.substr(0, key.size() - kB.size()) + std::string(kA);
-      if (!file.contains(key_a)) config.fail("the weights lack " + key_a);
-    } else if (name.find("lora_") != std::string::npos) {
-      config.fail(name + " is not supported; only lora_A and lora_B of linear layers are");
-    } else {
-      adapter.dense[name] = file.tensor(key).to(at::kFloat).clone();
-    }
+  for (const auto& [module, key] : keys.a) {
+    adapter.modules[module] = read_pair(file, module, keys, config);
+    config.refuse_shared_tie(module);
+  }
+  for (const auto& [name, key] : keys.whole) {
+    adapter.dense[name] = file.tensor(key).to(at::kFloat).clone();
   }
   return adapter;
 }

@@ -1,8 +1,10 @@
 #pragma once
 // PEFT's folder form of a LoRA adapter: adapter_config.json and adapter_model.safetensors.
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "tensors/factors.h"
 
@@ -24,11 +26,18 @@ void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
                 const PeftFolder& about = {});
 
 /// Reads a PEFT adapter of type LoRA (also rsLoRA and patterns) with the scale folded into B, in
-/// fp32. Saved modules become dense parts with absolute values.
-/// @throws core::IoError      unreadable, or tensors that do not fit each other
-/// @throws core::ConfigError  another peft_type, or a feature that ΔW = B·A does not cover (DoRA,
-///                            biases, base weights changed at the start, …); names it
+/// fp32. Saved modules become dense parts with absolute values. Of an embedding (is_embedding) the
+/// factors are those of the table transposed: ΔW = (B·A)ᵀ.
+/// @throws core::IoError      unreadable
+/// @throws core::ConfigError  another peft_type, a pickle, tensors that do not fit each other, or a
+///                            feature that ΔW = B·A does not cover (DoRA, biases, base weights
+///                            changed at the start, …); names it
 FactorSet read_peft(const std::filesystem::path& folder);
+
+/// The shape of a tensor that the adapter saves whole ("score.weight"); empty: it does not. Reads
+/// headers. @throws as read_peft
+std::vector<std::int64_t> saved_shape(const std::filesystem::path& folder,
+                                      const std::string& tensor);
 
 /// What adapter_config.json says beside the adapter. @throws as read_peft
 PeftFolder read_peft_about(const std::filesystem::path& folder);

@@ -72,7 +72,9 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     }
     if (place_ != Place::Tensor || field_ != "dtype") return unexpected("a string");
     const auto dtype = dtype_from_name(value);
-    if (!dtype) return fail(shown(name_) + " has an unknown dtype");
+    if (!dtype) {
+      return fail(shown(name_) + " has the unknown dtype " + core::quote(value.substr(0, 16)));
+    }
     info_.dtype = *dtype;
     return true;
   }

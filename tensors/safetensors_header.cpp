@@ -16,7 +16,7 @@ struct DtypeName {
   std::uint64_t bytes;
 };
 
-constexpr std::array<DtypeName, 10> kDtypes = {{
+constexpr std::array<DtypeName, 12> kDtypes = {{
     {"F64", at::ScalarType::Double, 8},
     {"F32", at::ScalarType::Float, 4},
     {"F16", at::ScalarType::Half, 2},
@@ -27,6 +27,8 @@ constexpr std::array<DtypeName, 10> kDtypes = {{
     {"I8", at::ScalarType::Char, 1},
     {"U8", at::ScalarType::Byte, 1},
     {"BOOL", at::ScalarType::Bool, 1},
+    {"F8_E4M3", at::ScalarType::Float8_e4m3fn, 1},
+    {"F8_E5M2", at::ScalarType::Float8_e5m2, 1},
 }};
 
 const DtypeName& find_dtype(at::ScalarType dtype) {

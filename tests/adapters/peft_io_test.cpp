@@ -133,7 +133,30 @@ TEST_CASE("PEFT folder: what B·A cannot express is refused by name") {
   write_config(folder.path, good);
   CHECK(refusal_of(folder.path).empty());
   fs::remove(folder.path / "adapter_model.safetensors");
-  CHECK_THROWS_AS(read_peft(folder.path), core::IoError);
+  CHECK(refusal_of(folder.path).find("adapter_model.safetensors: is missing") != std::string::npos);
+  std::ofstream(folder.path / "adapter_model.bin") << "";
+  CHECK(refusal_of(folder.path).find("convert it with PEFT") != std::string::npos);
+}
+
+TEST_CASE("PEFT folder: embeddings' factors and heads beside their base layers") {
+  const TempFolder folder;
+  tensors::FactorSet adapter = mixed_ranks();
+  adapter.modules["model.embed_tokens"] = factors(11, 5, 7, 2);
+  adapter.modules["lm_head"] = factors(13, 7, 5, 2);
+  write_peft(folder.path, adapter);
+  const tensors::SafetensorsFile file(folder.path / "adapter_model.safetensors");
+  CHECK(file.contains("base_model.model.model.embed_tokens.lora_embedding_A"));
+  CHECK(equal(read_peft(folder.path), adapter));
+
+  tensors::write_safetensors(
+      folder.path / "adapter_model.safetensors",
+      {{"base_model.model.lm_head.base_layer.weight", keyed_normal(1, {3, 2})},
+       {"base_model.model.score.modules_to_save.default.weight", keyed_normal(2, {3, 2})}});
+  const auto read = read_peft(folder.path);
+  CHECK(read.dense.contains("lm_head.weight"));
+  CHECK(read.dense.contains("score.weight"));
+  CHECK(tensors::saved_shape(folder.path, "score.weight") == std::vector<std::int64_t>{3, 2});
+  CHECK(tensors::saved_shape(folder.path, "classifier.weight").empty());
 }
 
 TEST_CASE("PEFT folder: hostile files end in one line") {

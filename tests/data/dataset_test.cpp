@@ -103,6 +103,17 @@ TEST_CASE("dataset: records that do not fit are refused with their line") {
   CHECK(contains(refusal("", options), "no records"));
 }
 
+TEST_CASE("labels: a number is the id where no name is one") {
+  const LabelMap named({"no", "yes"});
+  CHECK(named.id(std::int64_t{1}) == 1);
+  CHECK(named.id(std::string("0")) == 0);
+  CHECK_FALSE(named.id(std::int64_t{2}));
+  CHECK_FALSE(named.id(std::int64_t{-1}));
+  const LabelMap numbers({"5", "3"});
+  CHECK(numbers.id(std::int64_t{3}) == 1);
+  CHECK_FALSE(numbers.id(std::int64_t{0}));
+}
+
 TEST_CASE("labels: found ones are sorted, by number where all are integers") {
   CHECK(found_labels("{\"text\": \"\", \"label\": \"b\"}\n{\"text\": \"\", \"label\": \"a\"}\n") ==
         std::vector<std::string>{"a", "b"});

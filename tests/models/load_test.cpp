@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "models/family_names.h"
 #include "models/weights.h"
 #include "tests/models/bert_oracle.h"
 #include "tests/temporary_folder.h"
@@ -154,6 +155,41 @@ TEST_CASE("build: the checkpoint's head is used when it has the task's labels, e
   spec.num_labels = 2;
   spec.task = models::Task::Regression;
   CHECK_THROWS_AS(models::build(spec, base), core::InvalidArgument);
+}
+
+TEST_CASE("require_head: what a classifier needs and build would draw") {
+  const Base base = models::load_base(kSpec);
+  const auto refused = [](const Base& given, const ModelSpec& spec) -> std::string {
+    try {
+      models::require_head(spec, given);
+    } catch (const core::ConfigError& error) {
+      return error.what();
+    }
+    return {};
+  };
+  CHECK(refused(base, kSpec).empty());
+  ModelSpec spec = kSpec;
+  spec.num_labels = 2;
+  CHECK(contains(refused(base, spec), "classifier.weight has 3 labels, not 2"));
+  for (const char* const part : {"classifier.weight", "bert.pooler.dense.weight"}) {
+    Base lacking = base;
+    lacking.weights.erase(part);
+    CHECK(contains(refused(lacking, kSpec), part));
+  }
+  CHECK(models::head_rows(test::kTinyBert) == 3);
+}
+
+TEST_CASE("input_limits: rows of the embeddings, and positions where they are learnt") {
+  const auto limits = [](const std::string& text) {
+    return models::input_limits(
+        HfConfig::parse("{\"vocab_size\": 20, " + text + "}", "config.json"));
+  };
+  CHECK(limits(R"("model_type": "bert", "max_position_embeddings": 10)").tokens == 20);
+  CHECK(limits(R"("model_type": "bert", "max_position_embeddings": 10)").positions == 10);
+  CHECK(limits(R"("model_type": "roberta", "max_position_embeddings": 10)").positions == 8);
+  CHECK(limits(R"("model_type": "gpt2", "n_positions": 9)").positions == 9);
+  CHECK(limits(R"("model_type": "llama", "max_position_embeddings": 10)").positions == 0);
+  CHECK(limits(R"("model_type": "deberta-v2", "position_biased_input": false)").positions == 0);
 }
 
 TEST_CASE("build: a pooler that the checkpoint lacks is drawn from the seed and trains") {

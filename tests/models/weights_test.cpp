@@ -97,6 +97,13 @@ TEST_CASE("WeightReader: finds tensors without the base prefix and by LayerNorm'
   CHECK_NOTHROW(reader.finish("folder"));
 }
 
+TEST_CASE("WeightReader: whole numbers are no weights") {
+  const Weights weights = {{"bert.a", at::zeros({2, 3}, at::kChar)}};
+  WeightReader reader(weights, "bert.");
+  CHECK_FALSE(reader.take("bert.a", {2, 3}).defined());
+  CHECK(contains(message_of(reader), "bert.a holds Char instead of floating-point numbers"));
+}
+
 TEST_CASE("WeightReader: one error lists everything that is wrong") {
   const Weights weights = {{"bert.a", at::zeros({2, 3})}, {"bert.other", at::zeros({1})}};
   WeightReader reader(weights, "bert.");

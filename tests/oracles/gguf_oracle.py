@@ -29,12 +29,22 @@ FAMILIES = {"llama": ("LLAMA", "model.layers", SPLIT), "mistral": ("LLAMA", "mod
             "gemma": ("GEMMA", "model.layers", SPLIT), "gemma2": ("GEMMA2", "model.layers", SPLIT),
             "gemma3_text": ("GEMMA3", "model.layers", SPLIT),
             "phi3": ("PHI3", "model.layers", FUSED), "gpt2": ("GPT2", "transformer.h", GPT2)}
+VOCAB = 40
+ENDS = {"lm_head": (VOCAB, HIDDEN), "model.embed_tokens": (HIDDEN, VOCAB)}  # of untied families
+TIED = ("gemma", "gemma2", "gemma3_text", "gpt2")
 RANK, ALPHA = 4, 8.0
 
 
 def modules_of(family):
     _, block, parts = FAMILIES[family]
-    return {f"{block}.{i}.{part}": shape for i in range(2) for part, shape in parts.items()}
+    inner = {f"{block}.{i}.{part}": shape for i in range(2) for part, shape in parts.items()}
+    return inner if family in TIED else inner | ENDS
+
+
+def keys_of(name):
+    if name == "model.embed_tokens":
+        return f"base_model.model.{name}.lora_embedding_A", f"base_model.model.{name}.lora_embedding_B"
+    return f"base_model.model.{name}.lora_A.weight", f"base_model.model.{name}.lora_B.weight"
 
 
 def make(folder, family):
@@ -48,8 +58,8 @@ def make(folder, family):
         rank = 2 if number == 1 else RANK
         if rank != RANK:
             ranks[name] = rank
-        tensors[f"base_model.model.{name}.lora_A.weight"] = rng.normal(size=(rank, columns))
-        tensors[f"base_model.model.{name}.lora_B.weight"] = rng.normal(size=(rows, rank))
+        key_a, key_b = keys_of(name)
+        tensors |= {key_a: rng.normal(size=(rank, columns)), key_b: rng.normal(size=(rows, rank))}
     save_file({name: tensor.astype(np.float32) for name, tensor in tensors.items()},
               folder / "adapter" / "adapter_model.safetensors")
     (folder / "adapter" / "adapter_config.json").write_text(json.dumps(
@@ -76,13 +86,14 @@ def check(folder, family):
     own = {tensor.name: tensor for tensor in reader.tensors}
     peft = load_file(folder / "adapter" / "adapter_model.safetensors")
     for name in modules_of(family):
-        a = peft[f"base_model.model.{name}.lora_A.weight"]
-        b = peft[f"base_model.model.{name}.lora_B.weight"]
+        a, b = (peft[key] for key in keys_of(name))
         rank = len(a)
+        if name == "model.embed_tokens":
+            a = a.T  # llama.cpp looks its rows up
         target = names.get_name(name + ".weight", try_suffixes=(".weight",))
         lora_a, lora_b = own.pop(target + ".lora_a"), own.pop(target + ".lora_b")
         assert lora_a.tensor_type == lora_b.tensor_type == gguf.GGMLQuantizationType.F32
-        assert lora_a.shape.tolist() == [a.shape[1], rank]  # llama.cpp's ne: innermost first
+        assert lora_a.shape.tolist() == list(a.shape[::-1])  # llama.cpp's ne: innermost first
         assert lora_b.shape.tolist() == [rank, len(b)]
         if arch == gguf.MODEL_ARCH.LLAMA and name.endswith(("q_proj", "k_proj")):
             b = llama_rows(b, HEADS if name.endswith("q_proj") else KV_HEADS)

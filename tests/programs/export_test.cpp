@@ -29,15 +29,17 @@ std::string output_of(const fs::path& folder) {
 }
 
 /// An adapter of one module by hand, so that this needs no Python.
-void write_adapter(const fs::path& folder, const std::string& model_type) {
+void write_adapter(const fs::path& folder, const std::string& model_type,
+                   const std::string& module = "model.layers.0.mlp.up_proj") {
   fs::create_directories(folder / "adapter");
   fs::create_directories(folder / "base");
   std::ofstream(folder / "base/config.json") << R"({"model_type": ")" << model_type << R"("})";
   std::ofstream(folder / "adapter/adapter_config.json")
       << R"({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "base_model_name_or_path": "gone"})";
-  const std::string header = R"({"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight":)"
-                             R"({"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},)"
-                             R"("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight":)"
+  const std::string name = "base_model.model." + module;
+  const std::string header = "{\"" + name + R"(.lora_A.weight":)" +
+                             R"({"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},")" + name +
+                             R"(.lora_B.weight":)" +
                              R"({"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}})";
   std::ofstream file(folder / "adapter/adapter_model.safetensors", std::ios::binary);
   const std::uint64_t length = header.size();
@@ -71,6 +73,9 @@ TEST_CASE("drystone export: a PEFT folder, and what is refused by name") {
   CHECK(run_export(folder.path(), {"--format", "gguf", "--out", file, "--model", base}) == 2);
   CHECK(output_of(folder.path()).find("\"bert\" has no adapters") != std::string::npos);
   CHECK_FALSE(fs::exists(file));
+  write_adapter(folder.path(), "gemma", "lm_head");
+  CHECK(run_export(folder.path(), {"--format", "gguf", "--out", file, "--model", base}) == 2);
+  CHECK(output_of(folder.path()).find("adapts lm_head, which is tied") != std::string::npos);
   write_adapter(folder.path(), "qwen2");
   CHECK(run_export(folder.path(), {"--format", "gguf", "--out", file, "--model", base}) == 0);
   CHECK(fs::exists(file));

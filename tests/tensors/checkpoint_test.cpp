@@ -46,11 +46,40 @@ TEST_CASE("open_checkpoint: refuses shards that are missing, foreign or inconsis
   write_safetensors(folder / "two", {{"x", at::full({2}, 2.0)}, {"y", at::full({2}, 2.0)}});
   for (const char* weight_map : {R"({"x":"../one"})", R"({"x":"/etc/passwd"})", R"({"x":".."})",
                                  R"({"x":""})", R"({"x":"none"})", R"({"x":1})", R"([])",
-                                 R"({"z":"one"})", R"({"x":"one","y":"two"})", R"({"x":)"}) {
+                                 R"({"x":"sub/../one"})", R"({"x":"one","y":"two"})", R"({"x":)"}) {
     CAPTURE(weight_map);
     write_index(folder, weight_map);
     CHECK_THROWS_AS(open_checkpoint(folder.path()), core::IoError);
   }
+}
+
+TEST_CASE("open_checkpoint: shards in sub-folders, and an index that names more than there is") {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "sub");
+  write_safetensors(folder / "sub/one", {{"x", at::full({2}, 1.0)}});
+  write_index(folder, R"({"x":"sub/one","gone":"sub/one"})");
+  const Checkpoint checkpoint = open_checkpoint(folder.path());
+  CHECK(checkpoint.names() == std::vector<std::string>{"x"});
+}
+
+TEST_CASE("open_checkpoint: says what is there in place of model.safetensors") {
+  const auto refusal = [](const char* file) {
+    const test::TemporaryFolder folder;
+    write_safetensors(folder / file, {{"x", at::full({2}, 1.0)}});
+    try {
+      open_checkpoint(folder.path());
+    } catch (const core::IoError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  const auto says = [&](const char* file, const char* part) {
+    return refusal(file).find(part) != std::string::npos;
+  };
+  CHECK(says("model-00001-of-00002.safetensors", "but not model.safetensors.index.json"));
+  CHECK(says("adapter_model.safetensors", "is an adapter"));
+  CHECK(says("model.fp16.safetensors", "holds model.fp16.safetensors"));
+  CHECK(says("weights.bin", "convert the checkpoint"));
 }
 
 }  // namespace

@@ -216,7 +216,7 @@ TEST_CASE("parse_safetensors: malformed headers are refused") {
       "{\"x\":" + entry("1", "[0,4]") + "}",
       "{\"x\":" + entry("[1]", "[0]") + "}",
       "{\"x\":" + entry("[1]", "[0,4,4]") + "}",
-      "{\"x\":" + entry("[1]", "[0,4]", "F8_E4M3") + "}",
+      "{\"x\":" + entry("[1]", "[0,4]", "F4") + "}",
       "{\"x\":" + entry("[1]", "[0,4]", "f32") + "}",
       R"({"x":{"dtype":"F32","shape":[1]}})",
       R"({"x":{"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
