@@ -36,9 +36,10 @@ void require_one_rank(const UpdateSet& updates, const std::vector<WeightedFactor
 
 AggregationReport FactorAveragingRule::aggregate(const AggregationJob& job) const {
   core::require(job.carry_in.empty(), name() + ": an average carries nothing over");
-  const UpdateSet updates(job.updates, weighting_);
+  const UpdateSet updates(job.updates, weights_);
   tensors::FactorSetWriter output(job.output);
-  AggregationReport report{.publish = publish(), .exactness = "inexact, factors averaged"};
+  AggregationReport report{
+      .publish = publish(), .exactness = "inexact, factors averaged", .lowered = updates.lowered()};
   for (const auto& [name, shape] : updates.modules()) {
     const auto clients = updates.module(name);
     require_same_modules(updates, this->name(), name, clients);

@@ -14,15 +14,15 @@ enum class Padding {
 /// Publishes mean B and mean A, which take the place of what went before; clients train them on.
 class FactorAveragingRule final : public AggregationRule {
  public:
-  FactorAveragingRule(Weighting weighting, Padding padding)
-      : weighting_(weighting), padding_(padding) {}
+  FactorAveragingRule(RoundWeights weights, Padding padding)
+      : weights_(weights), padding_(padding) {}
 
   std::string name() const override { return padding_ == Padding::None ? "fedit" : "zero-pad"; }
   Publish publish() const override { return Publish::Replace; }
   AggregationReport aggregate(const AggregationJob& job) const override;
 
  private:
-  Weighting weighting_;
+  RoundWeights weights_;
   Padding padding_;
 };
 

@@ -37,6 +37,16 @@ std::vector<int64_t> sizes_from_json(const std::string& name, const Json& value)
   return sizes;
 }
 
+void read_norms(const Json& norms, AdapterLayout& layout) {
+  core::require(norms.is_object(), "layout: 'norms' is no object");
+  for (const auto& [name, value] : norms.items()) {
+    const bool is_part = layout.modules.contains(name) || layout.dense.contains(name);
+    core::require(is_part && value.is_number() && value >= 0.0,
+                  "layout: norm of '" + name + "' is no number, or of no part");
+    layout.norms.emplace(name, value.get<double>());
+  }
+}
+
 /// A product and sum that remembers whether it left 63 bits.
 class CheckedBytes {
  public:
@@ -76,12 +86,14 @@ std::string to_json(const AdapterLayout& layout) {
     json["modules"][name] = {module.out, module.in};
   }
   for (const auto& [name, shape] : layout.dense) json["dense"][name] = shape;
+  if (!layout.norms.empty()) json["norms"] = layout.norms;
   return json.dump(2) + "\n";
 }
 
 AdapterLayout layout_from_json(std::string_view text) {
   const Json json = parsed(text);
-  core::require(json.is_object() && json.size() == 2 && json.contains("modules") &&
+  const std::size_t expected = json.contains("norms") ? 3 : 2;
+  core::require(json.is_object() && json.size() == expected && json.contains("modules") &&
                     json.contains("dense") && json["modules"].is_object() &&
                     json["dense"].is_object(),
                 "layout: is no object with the objects 'modules' and 'dense'");
@@ -94,6 +106,7 @@ AdapterLayout layout_from_json(std::string_view text) {
   for (const auto& [name, value] : json["dense"].items()) {
     layout.dense.emplace(name, sizes_from_json(name, value));
   }
+  if (json.contains("norms")) read_norms(json["norms"], layout);
   return layout;
 }
 

@@ -22,14 +22,18 @@ struct ModuleLayout {
 struct AdapterLayout {
   std::map<std::string, ModuleLayout> modules;
   std::map<std::string, std::vector<int64_t>> dense;
+  /// Frobenius norm of the base's weight or dense part, by either's name: what an update's size is
+  /// measured by, where nobody has the model. A part without one has none to be measured by.
+  std::map<std::string, double> norms;
   bool operator==(const AdapterLayout&) const = default;
 };
 
-/// {"modules": {name: [out, in]}, "dense": {name: [sizes]}} with sorted keys: equal layouts give
-/// equal text.
+/// {"modules": {name: [out, in]}, "dense": {name: [sizes]}, "norms": {name: number}} with sorted
+/// keys: equal layouts give equal text. Layouts of older releases have no "norms".
 std::string to_json(const AdapterLayout& layout);
 
-/// @throws core::InvalidArgument  not of the form that to_json writes, or a size below 1
+/// @throws core::InvalidArgument  not of the form that to_json writes, or a size below 1, a
+///                                norm that is no number ≥ 0 or of no part
 AdapterLayout layout_from_json(std::string_view json);
 
 /// As text in a file (layout.json). @throws core::IoError  names the file

@@ -14,13 +14,17 @@ namespace {
 
 using Maker = std::unique_ptr<AggregationRule> (*)(const core::AggregationConfig&);
 
+RoundWeights weights_of(const core::AggregationConfig& config) {
+  return {.weighting = weighting_of(config.weights), .max_norm = config.max_norm};
+}
+
 std::unique_ptr<AggregationRule> make_flora(const core::AggregationConfig& config) {
-  return std::make_unique<StackingRule>(weighting_of(config.weights), compaction_of(config));
+  return std::make_unique<StackingRule>(weights_of(config), compaction_of(config));
 }
 
 template <Padding padding>
 std::unique_ptr<AggregationRule> make_average(const core::AggregationConfig& config) {
-  return std::make_unique<FactorAveragingRule>(weighting_of(config.weights), padding);
+  return std::make_unique<FactorAveragingRule>(weights_of(config), padding);
 }
 
 constexpr std::array<std::pair<const char*, Maker>, 3> kRules = {{

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ struct AggregationJob {
   std::filesystem::path carry_in;   ///< what the last round cut; empty: nothing
   std::filesystem::path output;     ///< the factors to publish
   std::filesystem::path carry_out;  ///< written only when something was cut
+  /// Of the federation: no later round takes up what would be cut, so nothing is.
+  bool is_last = false;
 };
 
 /// What goes into the round's report.
@@ -41,9 +44,11 @@ struct AggregationReport {
   int64_t compact_rank = 0;     ///< of what is published, largest over modules
   double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
   bool carries = false;         ///< carry_out was written
-  /// "exact", "truncated, tol=0.001, carried over", "truncated, rank=64, carried over", or
+  /// "exact", "truncated, tol=0.001, 0.08 % carried over", "truncated, rank=64, 12 % carried over", or
   /// "inexact, factors averaged"
   std::string exactness;
+  /// What the weight of a client was multiplied by because of its update's size (update_norms.h).
+  std::map<std::string, double> lowered;
 };
 
 /// Interface of the rules; implementations are stateless between calls, so that a round may be

@@ -14,7 +14,14 @@
 namespace drystone::aggregation {
 namespace {
 
-std::string exactness_of(const Compaction& compaction, bool carries) {
+/// The last round publishes all that earlier ones cut: there is nobody to carry it on.
+Compaction compaction_of_round(const Compaction& compaction, bool is_last) {
+  const bool cuts =
+      compaction.kind == CompactionKind::Tolerance || compaction.kind == CompactionKind::Rank;
+  return is_last && cuts ? Compaction{.kind = CompactionKind::Lossless} : compaction;
+}
+
+std::string exactness_of(const Compaction& compaction, bool carries, double relative_error) {
   if (!carries) return "exact";
   std::ostringstream text;
   text << "truncated, ";
@@ -23,7 +30,7 @@ std::string exactness_of(const Compaction& compaction, bool carries) {
   } else {
     text << "tol=" << std::setprecision(6) << compaction.tolerance;
   }
-  text << ", carried over";
+  text << ", " << std::setprecision(2) << 100.0 * relative_error << " % carried over";
   return text.str();
 }
 
@@ -71,16 +78,17 @@ class CarryWriter {
 }  // namespace
 
 AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
-  const UpdateSet updates(job.updates, weighting_);
+  const UpdateSet updates(job.updates, weights_);
+  const Compaction compaction = compaction_of_round(compaction_, job.is_last);
   const Carry carry(job.carry_in);
   std::set<std::string> modules;
   for (const auto& [name, size] : updates.modules()) modules.insert(name);
   carry.add_modules_to(modules);
   CarryWriter next_carry(job.carry_out);
   tensors::FactorSetWriter output(job.output);
-  const bool compacts = compaction_.kind != CompactionKind::None;
+  const bool compacts = compaction.kind != CompactionKind::None;
   StackBuffer buffer(compacts ? at::kDouble : at::kFloat);
-  AggregationReport report{.publish = publish(), .exactness = {}};
+  AggregationReport report{.publish = publish(), .exactness = {}, .lowered = updates.lowered()};
 
   for (const std::string& name : modules) {
     std::vector<ScaledFactors> terms;
@@ -90,7 +98,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
       }
     }
     carry.append_to(terms, name);
-    const Compacted compacted = compact(buffer.fill(terms), compaction_);
+    const Compacted compacted = compact(buffer.fill(terms), compaction);
     output.add_module(name, compacted.factors);
     if (compacted.has_tail()) next_carry.add(name, compacted.tail);
     report.stack_rank = std::max(report.stack_rank, compacted.report.stack_rank);
@@ -104,7 +112,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
   next_carry.finish();
   output.finish();
   report.carries = next_carry.has_content();
-  report.exactness = exactness_of(compaction_, report.carries);
+  report.exactness = exactness_of(compaction, report.carries, report.relative_error);
   return report;
 }
 

@@ -8,18 +8,19 @@
 namespace drystone::aggregation {
 
 /// Publishes Σ p_k · B_k · A_k per module. What compaction cuts is added to the next round's stack,
-/// so that the sum over rounds stays exact: cut means delayed, not lost.
+/// so that the sum over rounds stays exact: cut means delayed, not lost. The last round cuts
+/// nothing.
 class StackingRule final : public AggregationRule {
  public:
-  StackingRule(Weighting weighting, Compaction compaction)
-      : weighting_(weighting), compaction_(compaction) {}
+  StackingRule(RoundWeights weights, Compaction compaction)
+      : weights_(weights), compaction_(compaction) {}
 
   std::string name() const override { return "flora"; }
   Publish publish() const override { return Publish::Add; }
   AggregationReport aggregate(const AggregationJob& job) const override;
 
  private:
-  Weighting weighting_;
+  RoundWeights weights_;
   Compaction compaction_;
 };
 

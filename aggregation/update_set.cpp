@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "aggregation/averaging.h"
+#include "aggregation/update_norms.h"
 #include "core/check.h"
 
 namespace drystone::aggregation {
@@ -20,7 +21,7 @@ std::vector<double> shares_of(Weighting weighting, const std::vector<AcceptedUpd
 
 }  // namespace
 
-UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting)
+UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, const RoundWeights& weights)
     : updates_(std::move(updates)) {
   core::require(!updates_.empty(), "aggregate: no accepted update");
   std::sort(updates_.begin(), updates_.end(),
@@ -29,12 +30,27 @@ UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting)
     core::require(updates_[i - 1].client != updates_[i].client,
                   "aggregate: client '" + updates_[i].client + "' counts twice");
   }
-  shares_ = shares_of(weighting, updates_);
+  shares_ = shares_of(weights.weighting, updates_);
   files_.reserve(updates_.size());
   for (const AcceptedUpdate& update : updates_) files_.emplace_back(update.payload);
+  lower_weights(weights.max_norm);
   collect_modules();
   collect_scopes();
   collect_dense();
+}
+
+void UpdateSet::lower_weights(double max_norm) {
+  if (max_norm == 0.0 || files_.size() == 1) return;
+  std::vector<UpdateNorms> norms;
+  for (const tensors::FactorSetFile& file : files_) norms.push_back(norms_of(file));
+  const std::vector<double> factors = weight_factors(norms, shares_, max_norm);
+  double total = 0.0;
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    if (factors[i] < 1.0) lowered_[updates_[i].client] = factors[i];
+    total += shares_[i] * factors[i];
+  }
+  if (lowered_.empty()) return;  // the same bits as without a bound
+  for (std::size_t i = 0; i < files_.size(); ++i) shares_[i] *= factors[i] / total;
 }
 
 void UpdateSet::collect_modules() {

@@ -25,7 +25,10 @@ class UpdateSet {
   /// @throws core::InvalidArgument  no update, a client twice, a module of different sizes,
   ///                                different dense parts
   /// @throws core::IoError          a payload cannot be read
-  UpdateSet(std::vector<AcceptedUpdate> updates, Weighting weighting);
+  UpdateSet(std::vector<AcceptedUpdate> updates, const RoundWeights& weights);
+
+  /// By client, what its weight was multiplied by, where that is less than 1.
+  const std::map<std::string, double>& lowered() const { return lowered_; }
 
   /// Every module that one of the clients adapts.
   const std::map<std::string, ModuleLayout>& modules() const { return modules_; }
@@ -47,6 +50,7 @@ class UpdateSet {
   const std::string& client(std::size_t index) const { return updates_[index].client; }
 
  private:
+  void lower_weights(double max_norm);
   void collect_modules();
   void collect_scopes();
   void collect_dense();
@@ -56,6 +60,7 @@ class UpdateSet {
   std::vector<AcceptedUpdate> updates_;
   std::vector<tensors::FactorSetFile> files_;
   std::vector<double> shares_;
+  std::map<std::string, double> lowered_;
   std::vector<std::set<std::string, std::less<>>> scopes_;  ///< of each update's parts
   std::map<std::string, ModuleLayout> modules_;
   std::map<std::string, std::vector<int64_t>> dense_;

@@ -10,6 +10,12 @@ namespace drystone::aggregation {
 
 enum class Weighting { Examples, Uniform };
 
+/// What a client counts for in a round.
+struct RoundWeights {
+  Weighting weighting = Weighting::Examples;
+  double max_norm = 0.0;  ///< see weight_factors in update_norms.h; 0: no bound
+};
+
 /// "examples" or "uniform". @throws core::ConfigError  anything else
 Weighting weighting_of(const std::string& name);
 

@@ -143,9 +143,7 @@ std::int64_t max_length_of_run(const EvaluateOptions& options) {
     const fs::path file = folder / "evaluation.json";
     if (folder.empty() || !fs::exists(file)) continue;
     try {
-      const auto length = Json::parse(core::read_text_file(file, kMaxLabelBytes))
-                              .at("max_length")
-                              .get<std::int64_t>();
+      const auto length = core::read_json(file).at("max_length").get<std::int64_t>();
       if (length > 0) return length;
     } catch (const nlohmann::json::exception& error) {
       throw core::IoError(file.string() + ": no max_length there: " + error.what());

@@ -150,7 +150,8 @@ bool Verifier::recompute(const std::vector<wire::UpdateManifest>& claims,
       .updates = {},
       .carry_in = carry_,
       .output = scratch_ / "factors.safetensors",
-      .carry_out = scratch_ / ("carry-" + std::to_string(manifest.version) + ".safetensors")};
+      .carry_out = scratch_ / ("carry-" + std::to_string(manifest.version) + ".safetensors"),
+      .is_last = manifest.version == static_cast<std::uint64_t>(config_.federation.rounds)};
   for (const wire::UpdateManifest& claim : claims) {
     const fs::path payload = dir / "updates" / (claim.client + ".safetensors");
     if (!fs::exists(payload)) carry_known_ = false;

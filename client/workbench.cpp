@@ -1,6 +1,7 @@
 #include "client/workbench.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -61,20 +62,34 @@ std::string sha256_of(const models::ModelSpec& spec, const models::Base& base) {
 }
 
 /// The base's, and each member's.
+double norm_of(const models::Linear& linear) {
+  double squares = 0.0;
+  linear.frozen()->visit_rows([&](std::int64_t, const at::Tensor& rows) {
+    const double norm = rows.to(at::kDouble).norm().item<double>();
+    squares += norm * norm;
+  });
+  return std::sqrt(squares);
+}
+
 void add_module(aggregation::AdapterLayout& layout, const models::Linear& linear,
                 std::int64_t members) {
+  const auto [norm, is_new] = layout.norms.try_emplace(linear.name);
+  if (is_new) norm->second = norm_of(linear);
   const aggregation::ModuleLayout shape{.out = linear.out_features(), .in = linear.in_features()};
   layout.modules[linear.name] = shape;
   for (std::int64_t m = 0; m < members; ++m) {
     layout.modules[tensors::member_name(m, linear.name)] = shape;
+    layout.norms[tensors::member_name(m, linear.name)] = norm->second;
   }
 }
 
 void add_head(aggregation::AdapterLayout& layout, models::Model& model, std::int64_t members) {
   for (const auto& [name, tensor] : model.dense()) {
     layout.dense[name] = tensor->sizes().vec();
+    layout.norms[name] = tensor->to(at::kDouble).norm().item<double>();
     for (std::int64_t m = 0; m < members; ++m) {
       layout.dense[tensors::member_name(m, name)] = tensor->sizes().vec();
+      layout.norms[tensors::member_name(m, name)] = layout.norms[name];
     }
   }
 }

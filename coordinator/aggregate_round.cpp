@@ -1,12 +1,33 @@
 #include "coordinator/aggregate_round.h"
 
+#include "aggregation/gate_checks.h"
+#include "tensors/safetensors.h"
 #include "tensors/zero_update.h"
 #include "wire/durable_file.h"
 
 namespace drystone::coordinator {
 
-RoundAggregator::RoundAggregator(const core::AggregationConfig& config, std::filesystem::path dir)
-    : rule_(aggregation::make_rule(config)), dir_(std::move(dir)) {}
+namespace {
+
+/// What would reach every client: no NaN, no infinity.
+std::optional<std::string> what_is_not_finite(const std::filesystem::path& payload) {
+  const tensors::SafetensorsFile file(payload);
+  for (const auto& [key, info] : file.header().tensors) {
+    if (info.dtype != at::ScalarType::Float) continue;
+    const auto finite =
+        aggregation::check_finite(tensors::tensor_bytes(file.header(), info, file.bytes()));
+    if (!finite) return key + ": " + finite.error().detail;
+    file.forget_pages();
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+RoundAggregator::RoundAggregator(const core::Config& config, std::filesystem::path dir)
+    : rule_(aggregation::make_rule(config.aggregation)),
+      rounds_(static_cast<std::uint64_t>(config.federation.rounds)),
+      dir_(std::move(dir)) {}
 
 RoundAggregator::~RoundAggregator() = default;
 
@@ -16,13 +37,16 @@ AggregatedRound RoundAggregator::aggregate(const OpenRound& round,
   aggregation::AggregationJob job{.updates = {},
                                   .carry_in = carry(base),
                                   .output = dir_ / "next.safetensors",
-                                  .carry_out = carry(base + 1)};
+                                  .carry_out = carry(base + 1),
+                                  .is_last = base + 1 == rounds_};
   if (!std::filesystem::exists(job.carry_in)) job.carry_in.clear();
   std::filesystem::remove(job.carry_out);
   for (const auto& [client, update] : round.accepted) {
     job.updates.push_back({client, update.num_examples, blobs.path(update.payload)});
   }
-  AggregatedRound result{.payload = job.output, .mode = {}, .report = rule_->aggregate(job)};
+  AggregatedRound result{
+      .payload = job.output, .mode = {}, .report = rule_->aggregate(job), .unsound = {}};
+  result.unsound = what_is_not_finite(job.output);
   if (result.report.carries) wire::File::open_for_writing(job.carry_out).sync();
   result.mode = result.report.publish == aggregation::Publish::Add ? wire::PublishMode::Add
                                                                    : wire::PublishMode::Replace;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct AggregatedRound {
   wire::PublishMode mode = wire::PublishMode::Add;
   aggregation::AggregationReport report;
   std::vector<std::string> zeros;  ///< clients whose update changes nothing
+  /// Why it must not be published; std::nullopt: every number is finite.
+  std::optional<std::string> unsound;
 };
 
 /// Runs the configured rule on stored updates. What a version's compaction cut waits in
@@ -26,7 +29,7 @@ struct AggregatedRound {
 class RoundAggregator {
  public:
   /// @throws core::ConfigError  a rule that does not exist
-  RoundAggregator(const core::AggregationConfig& config, std::filesystem::path dir);
+  RoundAggregator(const core::Config& config, std::filesystem::path dir);
   ~RoundAggregator();
 
   /// Any thread; touches only its own files. @throws core::InvalidArgument, core::IoError
@@ -38,6 +41,7 @@ class RoundAggregator {
   std::filesystem::path carry(std::uint64_t version) const;
 
   std::unique_ptr<aggregation::AggregationRule> rule_;
+  std::uint64_t rounds_;  ///< of the federation
   std::filesystem::path dir_;
 };
 

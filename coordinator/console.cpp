@@ -1,6 +1,7 @@
 #include "coordinator/console.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <span>
 #include <vector>
@@ -11,6 +12,8 @@
 namespace drystone::coordinator {
 
 namespace {
+
+constexpr auto kTellsAfter = std::chrono::seconds(1);
 
 std::string describe(const Metrics& metrics) {
   std::string text;
@@ -108,6 +111,22 @@ void Console::on_published(const RoundReport& round) {
                                        {"compact_rank", round.compact_rank},
                                        {"exactness", std::string_view(round.exactness)},
                                        {"seconds", round.seconds}});
+  for (const auto& [client, factor] : round.lowered) {
+    core::log_warning("its update is far larger than the round's median: weight lowered",
+                      {{"client", std::string_view(client)}, {"to_share", factor}});
+  }
+}
+
+void Console::on_summed(std::uint64_t version, std::int64_t done, std::int64_t total) {
+  if (!sum_began_) sum_began_ = clock_.now();
+  if (!sum_bar_ && clock_.now() - *sum_began_ > kTellsAfter && done < total) {
+    sum_bar_ = board_.add("global/ of version " + std::to_string(version), total, done);
+  }
+  if (sum_bar_) sum_bar_->update(done, "modules");
+  if (done < total) return;
+  if (sum_bar_) sum_bar_->finish();
+  sum_bar_.reset();
+  sum_began_.reset();
 }
 
 void Console::on_evaluated(std::uint64_t version, const Metrics& metrics) {

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "coordinator/observer.h"
@@ -25,6 +26,7 @@ class Console final : public Observer {
   void on_waiting(const KeepWaiting& facts) override;
   void on_missing(const NameMissing& facts) override;
   void on_published(const RoundReport& round) override;
+  void on_summed(std::uint64_t version, std::int64_t done, std::int64_t total) override;
   void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
 
  private:
@@ -38,6 +40,8 @@ class Console final : public Observer {
   core::ProgressBoard& board_;
   core::SystemClock clock_;
   std::map<std::string, Progress> bars_;  ///< by client
+  std::optional<core::Instant> sum_began_;
+  std::optional<core::ProgressBoard::Bar> sum_bar_;  ///< of a sum that takes its time
 };
 
 /// The table that ends a run: one line before any round and one after each.

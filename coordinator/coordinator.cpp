@@ -1,6 +1,7 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <functional>
 #include <limits>
@@ -103,6 +104,7 @@ struct Coordinator::Impl {
   }
   void tell_machine(const Event& event) { carry_out(machine.handle(event, clock.now())); }
   void refuse(const std::string& client, const core::Failure& failure);
+  void judge(const StoredEvaluation& evaluation);
   bool note_refused(const std::string& client, const core::Failure& failure);
   bool is_within_rate(const wire::Incoming& incoming);
   core::Failure local_failure(const std::string& client, const std::exception& error);
@@ -187,6 +189,8 @@ struct Coordinator::Impl {
   std::map<std::string, wire::TokenBucket> message_rates;
   std::map<std::string, wire::TokenBucket> want_rates;
   std::map<std::string, wire::TokenBucket> told_joins;
+  std::optional<std::uint64_t> unsound;  ///< first version whose loss is not finite
+  bool has_no_loss_before = false;       ///< version 0's is not finite either
   core::WorkerPool compute;  ///< payload checks and aggregation: what would stall the I/O loop
 };
 
@@ -200,8 +204,8 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       observers(std::move(observers_)),
       store(setup.state_dir, federation_id(setup.config)),
       machine(machine_settings(setup.config, setup.roster), initial_state(), clock.now()),
-      gate(setup.roster, setup.layout),
-      aggregator(setup.config.aggregation, setup.state_dir),
+      gate(setup.roster, setup.layout, setup.config.aggregation.max_norm),
+      aggregator(setup.config, setup.state_dir),
       plan(store.open_plan()),
       started(clock.now()),
       round_started(started),
@@ -212,6 +216,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
   }
   for (const core::Digest& blob : store.blobs().all()) release(blob);  // what a crash left over
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
+  for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
   tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
 }
 
@@ -656,14 +661,35 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     return refuse(client,
                   {Refusal::BadSignature, "evaluation is not signed for a published version"});
   }
+  const StoredEvaluation evaluation{manifest->version, client, manifest->metrics};
   try {
-    store.save_evaluation({manifest->version, client, manifest->metrics}, report.evaluation);
+    store.save_evaluation(evaluation, report.evaluation);
   } catch (const core::IoError& error) {
     refuse(client, local_failure(client, error));
     return tell_machine(Joined{client});  // asks it again
   }
   notify(&Observer::on_evaluated, manifest->version, manifest->metrics);
   tell_machine(Evaluated{client, manifest->version});
+  judge(evaluation);
+}
+
+// A version that no loss can be computed of trains nobody: what follows would be as broken. The
+// base's own loss (version 0) is the operator's data or model, and no update's fault.
+void Coordinator::Impl::judge(const StoredEvaluation& evaluation) {
+  const auto loss = evaluation.metrics.find("loss");
+  if (loss == evaluation.metrics.end() || std::isfinite(loss->second)) return;
+  const std::string version = std::to_string(evaluation.version);
+  if (evaluation.version == 0 || has_no_loss_before) {
+    has_no_loss_before = true;
+    core::log_warning("the loss is not finite before any update: check the model and data.test",
+                      {{"evaluator", std::string_view(evaluation.client)}});
+    return;
+  }
+  if (!unsound || evaluation.version < *unsound) unsound = evaluation.version;
+  tell_machine(Unsound{"version " + version + ": the loss of " + evaluation.client +
+                       " is not finite; global/ holds the version before; find the update in "
+                       "versions/, take its client out and start a new federation from global/ "
+                       "(model.adapter)"});
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Progress& progress) {
@@ -722,6 +748,7 @@ void Coordinator::Impl::aggregate(const OpenRound& round) {
     try {
       AggregatedRound result = aggregator.aggregate(round, store.blobs());
       return [this, round, again, result = std::move(result)] {
+        if (result.unsound) return tell_machine(NotPublished{*result.unsound});
         try {
           publish(result, round);
         } catch (const core::IoError& error) {
@@ -782,8 +809,10 @@ RoundReport Coordinator::Impl::describe(const OpenRound& round, const Aggregated
                      .stack_rank = result.report.stack_rank,
                      .compact_rank = result.report.compact_rank,
                      .exactness = result.report.exactness,
+                     .relative_error = result.report.carries ? result.report.relative_error : 0.0,
                      .seconds = std::chrono::duration<double>(clock.now() - round_started).count(),
                      .eval = {}};
+  report.lowered = result.report.lowered;
   double examples = 0.0;
   for (const auto& [client, update] : round.accepted) {
     const auto manifest = wire::decode_update(update.manifest);
@@ -826,6 +855,10 @@ bool Coordinator::is_busy() const { return impl_->compute.num_pending() > 0; }
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
 std::optional<std::string> Coordinator::failure() const { return impl_->failure; }
+
+std::uint64_t Coordinator::sound_version() const {
+  return impl_->unsound ? *impl_->unsound - 1 : impl_->machine.version();
+}
 
 Store& Coordinator::store() { return impl_->store; }
 

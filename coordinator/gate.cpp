@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "aggregation/gate_checks.h"
+#include "aggregation/update_norms.h"
 #include "core/check.h"
 #include "core/mapped_file.h"
 
@@ -16,8 +17,8 @@ constexpr std::size_t kRememberedRounds = 16;
 constexpr std::int64_t kLargestRank = 65'536;  // of a configuration; more is no quota
 }  // namespace
 
-Gate::Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout)
-    : roster_(roster), layout_(std::move(layout)) {}
+Gate::Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout, double max_norm)
+    : roster_(roster), layout_(std::move(layout)), max_norm_(max_norm) {}
 
 void Gate::open(const wire::RoundPlan& plan, core::ByteView plan_bytes) {
   close();
@@ -91,7 +92,9 @@ core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client
 core::Expected<void> Gate::check_payload(const wire::UpdateManifest& manifest,
                                          const std::filesystem::path& payload) const {
   const core::MappedFile file(payload);
-  return aggregation::check_payload(file.bytes(), layout_, entry(manifest.client).max_rank);
+  auto checked = aggregation::check_payload(file.bytes(), layout_, entry(manifest.client).max_rank);
+  if (!checked) return checked;
+  return aggregation::check_norms(tensors::FactorSetFile(payload), layout_, max_norm_);
 }
 
 const crypto::RosterEntry& Gate::entry(const std::string& client) const {

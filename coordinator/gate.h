@@ -18,7 +18,8 @@ namespace drystone::coordinator {
 class Gate {
  public:
   /// `layout` fixes the module names, shapes and dense parts of every update.
-  Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout);
+  /// @param max_norm  aggregation.max_norm: see aggregation::check_norms
+  Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout, double max_norm = 0.0);
 
   /// Tells the gate which round is open (its canonical plan bytes define T_r); earlier rounds are
   /// remembered a while so that a late update is told "round-closed" and not "bad-signature".
@@ -41,6 +42,7 @@ class Gate {
 
   const crypto::Roster& roster_;
   aggregation::AdapterLayout layout_;
+  double max_norm_;
   std::uint64_t open_round_ = 0;  ///< 0: none
   core::Digest open_transcript_{};
   std::map<std::uint64_t, core::Digest> earlier_;  ///< round → T_r of its last attempt

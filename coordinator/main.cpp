@@ -7,6 +7,7 @@
 
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/descriptors.h"
 #include "core/error.h"
@@ -71,14 +72,22 @@ int serve(const core::Config& config, const std::filesystem::path& state,
       identity, transport, clock, {&console, &recorder});
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
-  while (!coordinator.is_over() && !stop.stop_requested()) coordinator.step(200ms);
+  coordinator::GlobalKeeper global(
+      {.run_dir = config.output.dir,
+       .state_dir = state,
+       .settings = {.config = config, .base_model = config.model.path.string()}},
+      coordinator, {&console});
+  while (!coordinator.is_over() && !stop.stop_requested()) {
+    coordinator.step(200ms);
+    global.follow();
+  }
   coordinator::write_run_folder({.dir = config.output.dir,
                                  .config = config,
                                  .roster = roster,
-                                 .coordinator = identity.public_part.signing,
-                                 .base_model = config.model.path.string()},
+                                 .coordinator = identity.public_part.signing},
                                 coordinator);
-  if (!coordinator.is_over()) return core::kDone;  // stopped: run_program turns it into 130 or 143
+  global.finish([&] { coordinator.step(100ms); });  // clients still fetch the last version
+  if (!coordinator.is_over()) return core::kDone;   // stopped: run_program turns it into 130 or 143
   if (const auto failure = coordinator.failure()) throw core::Error(*failure);
   std::puts(coordinator::results_table(coordinator.report()).c_str());
   auto until = clock.now() + kFarewell;

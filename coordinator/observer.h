@@ -25,6 +25,9 @@ class Observer {
   virtual void on_waiting(const KeepWaiting& /*facts*/) {}
   virtual void on_missing(const NameMissing& /*facts*/) {}
   virtual void on_published(const RoundReport& /*round*/) {}
+  /// Modules of a version that were added to the sum in global/.
+  virtual void on_summed(std::uint64_t /*version*/, std::int64_t /*done*/, std::int64_t /*total*/) {
+  }
   virtual void on_evaluated(std::uint64_t /*version*/, const Metrics& /*metrics*/) {}
 };
 

@@ -35,11 +35,13 @@ Json to_object(const RoundReport& round) {
                  {"stack_rank", round.stack_rank},
                  {"compact_rank", round.compact_rank},
                  {"exactness", round.exactness},
+                 {"relative_error", number(round.relative_error)},
                  {"seconds", number(round.seconds)},
                  {"client_steps", round.client_steps},
                  {"tokens", round.tokens},
                  {"passes", round.passes},
-                 {"bases", Json::object()}};
+                 {"bases", Json::object()},
+                 {"lowered", round.lowered}};
   for (const auto& [base, count] : round.bases) object["bases"][base] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
   return object;
@@ -69,6 +71,8 @@ RoundReport round_from_json(const std::string& text) {
     object.at("tokens").get_to(round.tokens);
     if (object.contains("passes")) object.at("passes").get_to(round.passes);
     if (object.contains("bases")) object.at("bases").get_to(round.bases);
+    if (object.contains("lowered")) object.at("lowered").get_to(round.lowered);
+    round.relative_error = object.value("relative_error", 0.0);
     return round;
   } catch (const core::ConfigError& error) {
     throw core::IoError(error.what());

@@ -26,6 +26,7 @@ struct RoundReport {
   std::int64_t stack_rank = 0;  ///< largest over modules
   std::int64_t compact_rank = 0;
   std::string exactness;
+  double relative_error = 0.0;  ///< of what waits for the next round, largest over modules
   double seconds = 0.0;
   std::uint64_t client_steps = 0;
   std::uint64_t tokens = 0;
@@ -33,6 +34,8 @@ struct RoundReport {
   /// Accepted clients by how they hold the base model ("none", "nf4"): each one's update is
   /// relative to its own base, dequantised.
   std::map<std::string, std::uint64_t> bases = {};
+  /// Clients whose weight was lowered for the size of their update, and to what share of it.
+  std::map<std::string, double> lowered = {};
   std::optional<Metrics> eval;  ///< of the version that this round published
 };
 

@@ -116,6 +116,12 @@ void RoundMachine::on(const NotPublished& event, core::Instant now, Actions& act
   abandon(now, event.reason + "; ", actions);
 }
 
+void RoundMachine::on(const Unsound& event, core::Instant, Actions& actions) {
+  if (phase_ == Phase::Done) return;
+  phase_ = Phase::Done;
+  actions.emplace_back(Fail{event.reason});
+}
+
 void RoundMachine::on(const Evaluated& event, core::Instant, Actions& actions) {
   state_.evaluated.emplace(event.version, event.client);
   evaluating_.erase(event.client);

@@ -78,9 +78,13 @@ struct Evaluated {
   std::string client;
   std::uint64_t version;
 };
+/// A published version turned out to be of no use; nothing can be built on it.
+struct Unsound {
+  std::string reason;
+};
 struct TimePassed {};
 using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, NotPublished,
-                           Evaluated, TimePassed>;
+                           Evaluated, Unsound, TimePassed>;
 
 // ---- actions -----------------------------------------------------------------------------------
 /// Persist (and sign) the plan before the SendTasks that follow it.
@@ -153,6 +157,7 @@ class RoundMachine {
   void on(const Published& event, core::Instant now, Actions& actions);
   void on(const NotPublished& event, core::Instant now, Actions& actions);
   void on(const Evaluated& event, core::Instant now, Actions& actions);
+  void on(const Unsound& event, core::Instant now, Actions& actions);
   void on(const TimePassed& event, core::Instant now, Actions& actions);
 
   void gather(core::Instant now, Actions& actions);

@@ -2,20 +2,10 @@
 
 #include <cstdio>
 
-#include <nlohmann/json.hpp>
-
-#include "aggregation/accumulator.h"
 #include "coordinator/report_html.h"
 #include "coordinator/version_record.h"
 #include "core/check.h"
-#include "core/client_list.h"
-#include "core/error.h"
 #include "core/files.h"
-#include "tensors/factor_set_io.h"
-#include "tensors/member_names.h"
-#include "tensors/peft_io.h"
-#include "tensors/pruning.h"
-#include "tensors/safetensors_writer.h"
 
 namespace drystone::coordinator {
 
@@ -104,14 +94,6 @@ fs::path version_dir(const fs::path& dir, std::uint64_t version) {
   return dir / "versions" / name;
 }
 
-/// The bound on what members of an ensemble accumulate: the one of [training].
-std::int64_t max_member_rank(const core::Config& config) {
-  const auto found = config.training.options.find("max_rank");
-  if (config.training.method != "lora-ensemble" || found == config.training.options.end()) return 0;
-  const auto* rank = std::get_if<std::int64_t>(&found->second);
-  return rank == nullptr ? 0 : *rank;
-}
-
 // A second name for the blob where the file system allows it, else a copy.
 void place(const fs::path& blob, const fs::path& target) {
   std::error_code error;
@@ -136,136 +118,6 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
   }
 }
 
-/// What methods collected beside the model, by name without its scope.
-std::map<std::string, at::Tensor> take_statistics(tensors::FactorSet& global) {
-  std::map<std::string, at::Tensor> statistics;
-  std::erase_if(global.dense, [&](const auto& part) {
-    const auto statistic = tensors::statistic_name(part.first);
-    if (statistic) statistics[*statistic] = part.second;
-    return statistic.has_value();
-  });
-  return statistics;
-}
-
-/// The masks that follow from all versions so far, as clients find them.
-class Pruning {
- public:
-  void apply(std::uint64_t version, const tensors::FactorSet& published) {
-    for (const auto& [name, tensor] : published.dense) {
-      const auto statistic = tensors::statistic_name(name);
-      if (statistic) tensors::add_statistic(statistics_, *statistic, tensor);
-    }
-    kept_ = tensors::next_mask(kept_, version, statistics_);
-  }
-  const tensors::KeptGroups& kept() const { return kept_; }
-
- private:
-  std::map<std::string, at::Tensor> statistics_;
-  tensors::KeptGroups kept_;
-};
-
-void write_adapter(const RunFolder& folder, const fs::path& dir,
-                   const tensors::FactorSet& adapter) {
-  fs::create_directories(dir);
-  if (!adapter.modules.empty()) {
-    const bool is_lm = folder.config.model.task == "causal-lm";
-    tensors::write_peft(
-        dir, adapter,
-        {.base_model = folder.base_model, .task_type = is_lm ? "CAUSAL_LM" : "SEQ_CLS"});
-  }
-  const nlohmann::json evaluation = {{"max_length", folder.config.model.max_length}};
-  core::write_file_atomic(dir / "evaluation.json", core::as_bytes(evaluation.dump() + "\n"));
-  if (!folder.config.data.labels.empty()) {
-    const nlohmann::json labels = folder.config.data.labels;
-    core::write_file_atomic(dir / "labels.json", core::as_bytes(labels.dump() + "\n"));
-  }
-}
-
-/// global/member-<k>: each a whole adapter on the base, what all share included.
-void write_members(const RunFolder& folder, const tensors::SplitSet& global, double tail) {
-  const fs::path dir = folder.dir / "global";
-  nlohmann::ordered_json about = {{"members", nlohmann::json::array()},
-                                  {"max_rank", max_member_rank(folder.config)},
-                                  {"relative_tail", tail}};
-  for (const auto& [number, member] : global.members) {
-    aggregation::Accumulator sum;
-    sum.apply(global.shared, aggregation::Publish::Add);
-    sum.apply(member, aggregation::Publish::Add);
-    const std::string name = "member-" + std::to_string(number);
-    write_adapter(folder, dir / name, sum.total());
-    about["members"].push_back(name);
-  }
-  core::write_file_atomic(dir / "ensemble.json", core::as_bytes(about.dump(2) + "\n"));
-}
-
-void write_global(const RunFolder& folder, std::uint64_t newest) {
-  aggregation::Accumulator total(max_member_rank(folder.config));
-  Pruning pruning;
-  for (std::uint64_t version = 0; version <= newest; ++version) {
-    const fs::path dir = version_dir(folder.dir, version);
-    const VersionRecord record =
-        record_from_json(core::read_text_file(dir / "version.json", kMaxRecordBytes));
-    const auto manifest = wire::decode_version(record.manifest.bytes);
-    core::ensure(manifest.has_value(), "run folder: unreadable manifest");
-    const tensors::FactorSet published = tensors::read_factor_set(dir / "factors.safetensors");
-    pruning.apply(version, published);
-    total.apply(published, manifest->mode == wire::PublishMode::Add
-                               ? aggregation::Publish::Add
-                               : aggregation::Publish::Replace);
-  }
-  tensors::SplitSet global = tensors::split_members(total.total());
-  const fs::path dir = folder.dir / "global";
-  fs::create_directories(dir);
-  const auto statistics = take_statistics(global.shared);
-  if (!statistics.empty()) tensors::write_safetensors(dir / "statistics.safetensors", statistics);
-  if (!pruning.kept().empty()) tensors::write_mask(dir / tensors::kMaskFile, pruning.kept());
-  write_adapter(folder, dir, global.shared);
-  if (!global.members.empty()) write_members(folder, global, total.relative_tail());
-}
-
-std::uint64_t examples_of(const RunFolder& folder, std::uint64_t version) {
-  const fs::path file = version_dir(folder.dir, version) / "version.json";
-  std::uint64_t examples = 0;
-  for (const RecordedUpdate& update :
-       record_from_json(core::read_text_file(file, kMaxRecordBytes)).updates) {
-    const auto claim = wire::decode_update(update.manifest.bytes);
-    core::ensure(claim.has_value(), "run folder: unreadable update");
-    examples += claim->num_examples;
-  }
-  return examples;
-}
-
-nlohmann::ordered_json options_json(const core::Options& options) {
-  auto json = nlohmann::ordered_json::object();
-  for (const auto& [name, value] : options) {
-    std::visit([&, &key = name](const auto& v) { json[key] = v; }, value);
-  }
-  return json;
-}
-
-/// The factors that the posterior is over, as the clients had them, and the sums of their
-/// curvature; what a reader needs to know of them is in posterior.json.
-void write_posterior(const RunFolder& folder, std::uint64_t newest) {
-  const fs::path dir = folder.dir / "global";
-  const auto payload = [&](std::uint64_t version) {
-    return tensors::read_factor_set(version_dir(folder.dir, version) / "factors.safetensors");
-  };
-  tensors::FactorSet posterior = payload(newest);
-  posterior.modules = payload(0).modules;
-  std::erase_if(posterior.dense,
-                [](const auto& part) { return !tensors::statistic_name(part.first); });
-  tensors::write_factor_set(dir / "posterior.safetensors", posterior);
-  const core::TrainingConfig training = core::list_clients(folder.config).front().training;
-  const nlohmann::ordered_json json = {{"format", "drystone-posterior-1"},
-                                       {"method", training.method},
-                                       {"examples", examples_of(folder, newest)},
-                                       {"seed", folder.config.seed},
-                                       {"rank", training.rank},
-                                       {"target_modules", training.target_modules},
-                                       {"options", options_json(training.options)}};
-  core::write_file_atomic(dir / "posterior.json", core::as_bytes(json.dump(2) + "\n"));
-}
-
 }  // namespace
 
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
@@ -281,8 +133,6 @@ void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
   for (std::uint64_t version = 0; version <= newest; ++version) {
     write_version(folder, coordinator.store(), version);
   }
-  write_global(folder, newest);
-  if (newest > 0 && core::collects_posterior(folder.config)) write_posterior(folder, newest);
 }
 
 }  // namespace drystone::coordinator

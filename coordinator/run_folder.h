@@ -37,13 +37,11 @@ struct RunFolder {
   core::Config config;  ///< resolved
   crypto::Roster roster;
   crypto::PublicKey coordinator{};  ///< Ed25519
-  std::string base_model;           ///< as it goes into adapter_config.json
 };
 
-/// Writes config.toml, report.json, report.html, versions/NNNN (payload, record, the clients'
-/// payloads where they were kept) and global/ (PEFT form, and head.safetensors; of an ensemble one
-/// such folder a member, global/member-<k>, and ensemble.json; posterior.safetensors and
-/// posterior.json of a federation that collected one). May be called again at any time.
+/// Writes config.toml, report.json, report.html and versions/NNNN (payload, record, the clients'
+/// payloads where they were kept); global/ is coordinator/global_keeper.h's. May be called again at
+/// any time.
 /// @throws core::IoError
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator);
 

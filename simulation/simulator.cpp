@@ -11,6 +11,7 @@
 #include "client/job.h"
 #include "client/model_classes.h"
 #include "client/session.h"
+#include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"
 #include "core/client_list.h"
@@ -96,6 +97,7 @@ class Simulation {
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
+  std::optional<coordinator::GlobalKeeper> global_;
   std::vector<std::unique_ptr<VirtualClient>> members_;
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
   std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
@@ -119,6 +121,12 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
   }
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
+  global_.emplace(
+      coordinator::GlobalKeeperSetup{
+          .run_dir = options_.run_dir,
+          .state_dir = options_.run_dir / "state",
+          .settings = {.config = config_, .base_model = config_.model.path.string()}},
+      *coordinator_, observers_);
   workers_.emplace(num_workers());
 }
 
@@ -230,6 +238,7 @@ SimulationOutcome Simulation::run() {
   for (auto& member : members_) member->session.on_connected();
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
     bool any = coordinator_->step(0ms);
+    global_->follow();
     for (auto& member : members_) any = pump(*member) || any;
     while (const auto notice = notices_.try_receive()) (*notice)();
     workers_->run_finished(any ? 0ms : 2ms);
@@ -238,9 +247,9 @@ SimulationOutcome Simulation::run() {
   coordinator::write_run_folder({.dir = options_.run_dir,
                                  .config = config_,
                                  .roster = roster_,
-                                 .coordinator = coordinator_identity_.public_part.signing,
-                                 .base_model = config_.model.path.string()},
+                                 .coordinator = coordinator_identity_.public_part.signing},
                                 *coordinator_);
+  global_->finish();
   return {.report = coordinator_->report(),
           .stopped = !coordinator_->is_over(),
           .failure = coordinator_->failure()};

@@ -44,21 +44,21 @@ std::string saved_module(const std::string& tensor) {
   return tensor.substr(0, tensor.rfind('.'));
 }
 
-Json config_of(const FactorSet& adapter, const PeftFolder& about) {
+Json config_of(const PeftParts& adapter, const PeftFolder& about) {
   std::map<std::int64_t, std::size_t> counts;
-  for (const auto& [name, factors] : adapter.modules) ++counts[factors.rank()];
+  for (const auto& [name, own] : adapter.ranks) ++counts[own];
   const std::int64_t rank =
       std::max_element(counts.begin(), counts.end(), [](const auto& x, const auto& y) {
         return x.second < y.second;
       })->first;
   Json targets = Json::array();
   Json ranks = Json::object();
-  for (const auto& [name, factors] : adapter.modules) {
+  for (const auto& [name, own] : adapter.ranks) {
     targets.push_back(name);
-    if (factors.rank() != rank) ranks[anchored(name)] = factors.rank();
+    if (own != rank) ranks[anchored(name)] = own;
   }
   std::set<std::string> saved;
-  for (const auto& [name, tensor] : adapter.dense) saved.insert(saved_module(name));
+  for (const std::string& name : adapter.dense) saved.insert(saved_module(name));
   return {{"peft_type", "LORA"},
           {"task_type", about.task_type.empty() ? Json(nullptr) : Json(about.task_type)},
           {"base_model_name_or_path", about.base_model},
@@ -78,23 +78,51 @@ Json config_of(const FactorSet& adapter, const PeftFolder& about) {
 
 }  // namespace
 
-void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
+void write_peft(const std::filesystem::path& folder, const PeftParts& adapter,
                 const PeftFolder& about) {
-  core::require(!adapter.modules.empty(), "write_peft: no modules; PEFT cannot load such a folder");
+  core::require(!adapter.ranks.empty(), "write_peft: no modules; PEFT cannot load such a folder");
   std::filesystem::create_directories(folder);
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, factors] : adapter.modules) {
-    tensors[peft_key(name, PeftName::Part::A)] = factors.a;
-    tensors[peft_key(name, PeftName::Part::B)] = factors.b;
-  }
-  for (const auto& [name, tensor] : adapter.dense) tensors[peft_key(name)] = tensor;
   const Metadata metadata = {{"format", "pt"}};
-  write_safetensors(folder / "adapter_model.safetensors", tensors, metadata);
+  struct Part {
+    std::string name;
+    std::optional<PeftName::Part> side;  ///< of a module's factors; otherwise a dense part
+  };
+  std::map<std::string, Part> parts;  // by key: the file's order
+  for (const auto& [name, rank] : adapter.ranks) {
+    for (const auto side : {PeftName::Part::A, PeftName::Part::B}) {
+      parts[peft_key(name, side)] = {name, side};
+    }
+  }
+  for (const std::string& name : adapter.dense) parts[peft_key(name)] = {name, std::nullopt};
+  SafetensorsWriter writer(folder / "adapter_model.safetensors", metadata);
+  Factors pair;  // of the module whose A was written last: its B follows
+  for (const auto& [key, part] : parts) {
+    if (part.side == PeftName::Part::A) pair = adapter.module(part.name);
+    if (!part.side) {
+      writer.add(key, adapter.dense_part(part.name));
+    } else {
+      writer.add(key, part.side == PeftName::Part::A ? pair.a : pair.b);
+    }
+  }
+  writer.finish();
   if (!adapter.dense.empty()) {
-    write_safetensors(folder / "head.safetensors", adapter.dense, metadata);
+    SafetensorsWriter head(folder / "head.safetensors", metadata);
+    for (const std::string& name : adapter.dense) head.add(name, adapter.dense_part(name));
+    head.finish();
   }
   const std::string config = config_of(adapter, about).dump(2) + "\n";
   core::write_file_atomic(folder / "adapter_config.json", core::as_bytes(config));
+}
+
+void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
+                const PeftFolder& about) {
+  PeftParts parts{.ranks = {},
+                  .dense = {},
+                  .module = [&](const std::string& name) { return adapter.modules.at(name); },
+                  .dense_part = [&](const std::string& name) { return adapter.dense.at(name); }};
+  for (const auto& [name, factors] : adapter.modules) parts.ranks[name] = factors.rank();
+  for (const auto& [name, tensor] : adapter.dense) parts.dense.insert(name);
+  write_peft(folder, parts, about);
 }
 
 namespace {

@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +26,18 @@ struct PeftFolder {
 ///                 values
 /// @throws core::InvalidArgument  no module   @throws core::IoError
 void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
+                const PeftFolder& about = {});
+
+/// An adapter whose parts are made when they are written, one at a time.
+struct PeftParts {
+  std::map<std::string, std::int64_t> ranks;  ///< of every module
+  std::set<std::string> dense;
+  std::function<Factors(const std::string&)> module;
+  std::function<at::Tensor(const std::string&)> dense_part;
+};
+
+/// The same bytes, with memory for one module.
+void write_peft(const std::filesystem::path& folder, const PeftParts& adapter,
                 const PeftFolder& about = {});
 
 /// Reads a PEFT adapter of type LoRA (also rsLoRA and patterns) with the scale folded into B, in

@@ -95,7 +95,7 @@ EvaluationManifest read_evaluation(schema::EvaluationManifest::Reader reader) {
   check_count(metrics.size(), kMaxMetrics, "metrics");
   for (const auto metric : metrics) {
     std::string name = read_text(metric.getName(), kMaxNameBytes, "metric");
-    const double value = read_finite(metric.getValue(), "metric");
+    const double value = metric.getValue();  // NaN as well: a broken version is to be told of
     if (!manifest.metrics.emplace(std::move(name), value).second) malformed("metrics: twice");
   }
   return manifest;

@@ -28,6 +28,20 @@ TEST_CASE("layout: text and files come back equal; equal layouts give equal text
   CHECK(to_json(sample()) == to_json(layout_from_json(to_json(sample()))));
 }
 
+TEST_CASE("layout: the base's norms come back to the bit; older layouts have none") {
+  AdapterLayout layout = sample();
+  layout.norms = {{"encoder.0.query", 17.123456789012345}, {"classifier.bias", 0.0}};
+  CHECK(layout_from_json(to_json(layout)) == layout);
+  CHECK(to_json(sample()).find("norms") == std::string::npos);
+  for (const char* norms :
+       {"[]", R"({"m":-1.0})", R"({"m":"1"})", R"({"m":null})", R"({"other":1.0})"}) {
+    CAPTURE(norms);
+    const std::string text =
+        std::string(R"({"modules":{"m":[1,2]},"dense":{},"norms":)") + norms + "}";
+    CHECK_THROWS_AS(layout_from_json(text), core::InvalidArgument);
+  }
+}
+
 TEST_CASE("layout: refuses what it would not write") {
   const test::TemporaryFolder folder;
   for (const char* text :

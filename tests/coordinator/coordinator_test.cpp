@@ -1,5 +1,7 @@
 #include "coordinator/coordinator.h"
 
+#include <limits>
+
 #include <doctest/doctest.h>
 
 #include "tests/coordinator/harness.h"
@@ -100,13 +102,9 @@ TEST_CASE("coordinator: an evaluator's figures reach the report") {
     const auto ask = federation.next<wire::EvaluateTask>("evaluator");
     REQUIRE(ask.has_value());
     CHECK(ask->version == version);
-    auto& store = federation.coordinator().store();
-    const auto manifest = wire::decode_version(store.versions(version, 1).front().bytes);
-    core::Bytes bytes = wire::encode(wire::EvaluationManifest{
-        version, "evaluator", 100, {{"accuracy", 0.25 * static_cast<double>(version + 1)}}});
-    const auto signature =
-        crypto::sign(federation.identity_of("evaluator"), "evaluation", manifest->head, bytes);
-    federation.client("evaluator").send(wire::Report{{bytes, signature}, 1.0});
+    federation.client("evaluator")
+        .send(federation.evaluation(version,
+                                    {{"accuracy", 0.25 * static_cast<double>(version + 1)}}));
     federation.settle();
   }
   CHECK(federation.coordinator().is_over());
@@ -114,6 +112,39 @@ TEST_CASE("coordinator: an evaluator's figures reach the report") {
   CHECK(report.before->at("accuracy") == 0.25);
   CHECK(report.after->at("accuracy") == 0.5);
   CHECK(federation.next<wire::Done>("evaluator").has_value());
+}
+
+TEST_CASE("coordinator: a version without a finite loss ends the federation, now and restarted") {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const bool is_base_broken : {false, true}) {
+    CAPTURE(is_base_broken);
+    const TemporaryFolder dir;
+    Federation federation(dir.path(), 1, 2, /*evaluator=*/true);
+    federation.start();
+    federation.hello("evaluator");
+    federation.hello("client-1");
+    federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25);
+    federation.settle();
+    CHECK(federation.coordinator().sound_version() == 1);
+    for (std::uint64_t version = 0; version < 2; ++version) {
+      REQUIRE(federation.next<wire::EvaluateTask>("evaluator")->version == version);
+      const double loss = version == 1 || is_base_broken ? nan : 1.0;
+      federation.client("evaluator").send(federation.evaluation(version, {{"loss", loss}}));
+      federation.settle();
+    }
+    if (is_base_broken) {  // no update's fault: what is measured is the operator's
+      CHECK_FALSE(federation.coordinator().is_over());
+      continue;
+    }
+    for (int life = 0; life < 2; ++life) {
+      CHECK(federation.coordinator().is_over());
+      REQUIRE(federation.coordinator().failure().has_value());
+      CHECK(federation.coordinator().failure()->find("version 1: the loss of evaluator") == 0);
+      CHECK(federation.coordinator().sound_version() == 0);
+      federation.crash();
+      federation.start();
+    }
+  }
 }
 
 TEST_CASE("coordinator: another configuration on the same state folder is refused") {

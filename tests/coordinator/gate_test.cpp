@@ -76,6 +76,38 @@ TEST_CASE("gate: a signature by another key") {
                Refusal::BadSignature);
 }
 
+TEST_CASE("gate: dense parts that would drown the model, and factors of four thousand million") {
+  for (const float value : {3e38F, 1e4F}) {
+    CAPTURE(value);
+    Attack attack;
+    tensors::FactorSet update = small_update(2, 0.25);
+    update.dense["classifier.weight"] = at::full({3, 8}, value);
+    attack.check_payload(tensors::to_bytes(update), Refusal::BadGauge);
+  }
+  Attack attack;
+  tensors::FactorSet update = small_update(2, 0.25);
+  update.modules["layer.0.query"] = {at::full({12, 2}, 18000.0), at::full({2, 8}, 22000.0)};
+  attack.check_payload(tensors::to_bytes(update), Refusal::BadGauge);
+}
+
+TEST_CASE("gate: without a bound on norms the same dense part is accepted") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.config().aggregation.max_norm = 0.0;
+  federation.start();
+  federation.hello("client-1");
+  const auto task = federation.next<wire::Task>("client-1");
+  const auto plan = wire::decode_plan(task->plan.bytes);
+  tensors::FactorSet update = small_update(2, 0.25);
+  update.dense["classifier.weight"] = at::full({3, 8}, 1e4);
+  const core::Bytes payload = tensors::to_bytes(update);
+  const auto verdict = federation.upload(
+      "client-1",
+      federation.offer("client-1", federation.manifest("client-1", payload, *plan), *task),
+      payload);
+  CHECK(verdict->accepted);
+}
+
 TEST_CASE("gate: a signature over another round's transcript") {
   Attack attack;
   auto offer = attack.federation.offer("client-1", attack.claim(honest_payload()), attack.task);

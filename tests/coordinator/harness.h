@@ -156,6 +156,16 @@ class Federation {
     return std::nullopt;
   }
 
+  /// The evaluator's signed figures of a published version.
+  wire::Report evaluation(std::uint64_t version, const coordinator::Metrics& metrics) {
+    const auto manifest =
+        wire::decode_version(coordinator_->store().versions(version, 1).front().bytes);
+    core::Bytes bytes = wire::encode(wire::EvaluationManifest{version, "evaluator", 100, metrics});
+    const auto signature =
+        crypto::sign(identity_of("evaluator"), "evaluation", manifest->head, bytes);
+    return {{std::move(bytes), signature}, 1.0};
+  }
+
   static wire::Chunk chunk(const wire::Want& want, const core::Bytes& payload) {
     const std::size_t begin = std::min<std::size_t>(want.offset, payload.size());
     const std::size_t end = std::min<std::size_t>(want.offset + want.length, payload.size());

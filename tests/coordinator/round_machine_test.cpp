@@ -415,3 +415,32 @@ TEST_CASE("round machine: whatever the schedule, versions count up and nobody co
   }
   CHECK(num_finished > 1000);  // liveness: the schedules are not all stuck
 }
+
+TEST_CASE("round machine: what must not be published abandons the round, and in the end fails") {
+  const auto s = settings(2, 1);
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  for (std::uint64_t attempt = 1; attempt <= s.max_attempts; ++attempt) {
+    CAPTURE(attempt);
+    machine.handle(update_of("client-1"), 1s);
+    REQUIRE(only<Aggregate>(machine.handle(update_of("client-2"), 1s)).size() == 1);
+    const auto actions = machine.handle(NotPublished{"m: NaN at element 3"}, 2s);
+    REQUIRE(only<Abandon>(actions).size() == 1);
+    CHECK(only<Abandon>(actions).front().reason.starts_with("m: NaN at element 3; "));
+    CHECK(only<PersistPlan>(actions).size() == (attempt < s.max_attempts ? 1 : 0));
+    CHECK(machine.is_finished() == (attempt == s.max_attempts));
+  }
+  CHECK(machine.version() == 0);
+}
+
+TEST_CASE("round machine: a version of no use ends the federation at once, whatever it waits for") {
+  const auto s = settings(2, 2);
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  const auto actions = machine.handle(Unsound{"version 1: why"}, 1s);
+  REQUIRE(only<Fail>(actions).size() == 1);
+  CHECK(only<Fail>(actions).front().reason == "version 1: why");
+  CHECK(machine.is_finished());
+  CHECK(machine.handle(Unsound{"again"}, 2s).empty());
+  CHECK(machine.handle(update_of("client-1"), 2s).empty());
+}

@@ -2,11 +2,15 @@
 
 #include <fstream>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/mm.h>
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/verify.h"
 #include "tensors/factor_set_io.h"
+#include "tensors/peft_io.h"
 #include "tests/simulation/tiny_federation.h"
 
 using namespace drystone;
@@ -29,6 +33,26 @@ simulation::SimulationOutcome run(const TinyFederation& tiny, const std::string&
       tiny.config(overrides),
       {.run_dir = tiny.path() / out, .device = "cpu", .stop = std::move(stop)},
       std::move(observers));
+}
+
+/// Σ over the rounds of the clients' weighted mean of one module, in float64.
+at::Tensor clients_sum(const fs::path& run_dir, const std::string& module) {
+  at::Tensor sum;
+  for (const auto& version : fs::directory_iterator(run_dir / "versions")) {
+    const auto record = nlohmann::json::parse(std::ifstream(version.path() / "version.json"));
+    double examples = 0.0;
+    for (const auto& update : record.at("updates"))
+      examples += update.at("num_examples").get<double>();
+    for (const auto& update : record.at("updates")) {
+      const std::string client = update.at("client").get<std::string>();
+      const tensors::FactorSetFile file(version.path() / "updates" / (client + ".safetensors"));
+      const tensors::Factors own = file.module(module);
+      const at::Tensor term = at::mm(own.b.to(at::kDouble), own.a.to(at::kDouble)) *
+                              (update.at("num_examples").get<double>() / examples);
+      sum = sum.defined() ? sum + term : term;
+    }
+  }
+  return sum;
 }
 
 // Asks for a stop as soon as a version is published.
@@ -207,7 +231,20 @@ TEST_CASE("simulate: a folder of files, one a client") {
 TEST_CASE("simulate: cut compaction carries the rest over, and the run can still be recomputed") {
   const TinyFederation tiny;
   const auto outcome = run(tiny, "run", {"aggregation.compaction={rank=2}", "federation.rounds=3"});
-  CHECK(outcome.report.rounds[2].compact_rank == 2);
+  for (std::size_t round = 0; round < 2; ++round) {
+    CHECK(outcome.report.rounds[round].compact_rank == 2);
+    CHECK(outcome.report.rounds[round].relative_error > 0.0);
+    CHECK(outcome.report.rounds[round].exactness.ends_with("carried over"));
+  }
+  CHECK(outcome.report.rounds[2].exactness == "exact");  // nobody is left to carry it on
+  CHECK(outcome.report.rounds[2].relative_error == 0.0);
+  const tensors::FactorSet global = tensors::read_peft(tiny.path() / "run/global");
+  for (const auto& [name, factors] : global.modules) {
+    CAPTURE(name);
+    const at::Tensor expected = clients_sum(tiny.path() / "run", name);
+    CHECK((factors.product().to(at::kDouble) - expected).norm().item<double>() <=
+          1e-6 * expected.norm().item<double>());
+  }
   const auto verification = cli::verify_run(tiny.path() / "run");
   REQUIRE(verification.versions.size() == 4);
   for (const auto& check : verification.versions) {

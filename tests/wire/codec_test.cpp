@@ -175,7 +175,9 @@ TEST_CASE("decode: field ranges") {
   for (int i = 0; i < 65; ++i) evaluation.metrics["m" + std::to_string(i)] = 0.0;
   CHECK(refusal_of(wire::decode_evaluation(encode(evaluation))) == Refusal::MalformedFrame);
   evaluation.metrics = {{"accuracy", -std::numeric_limits<double>::infinity()}};
-  CHECK(refusal_of(wire::decode_evaluation(encode(evaluation))) == Refusal::NotFinite);
+  const auto broken = wire::decode_evaluation(encode(evaluation));
+  REQUIRE(broken.has_value());  // what a broken version measures is news, not malice
+  CHECK(broken->metrics == evaluation.metrics);
 
   CHECK(refusal_of(decode(encode(wire::Progress{.loss = std::nan("")}))) == Refusal::NotFinite);
   wire::Hello hello;
