@@ -52,6 +52,7 @@ class GgufExport {
         adapter_(tensors::read_peft(options.adapter)),
         config_(models::HfConfig::load(base_folder())),
         family_(known_family()) {
+    if (options.cut.cuts()) report_.notes.push_back(cut_adapter(adapter_, options.cut).text());
     if (std::filesystem::exists(options.adapter / tensors::kMaskFile)) {
       fail("is of a pruned model, which a GGUF adapter cannot say; use drystone merge");
     }
@@ -61,7 +62,7 @@ class GgufExport {
     }
   }
 
-  std::size_t write() const {
+  ExportReport write() {
     const std::int64_t alpha = commonest_rank(adapter_);
     tensors::GgufContents contents;
     contents.metadata = {{"general.architecture", std::string(family_.gguf)},
@@ -83,7 +84,8 @@ class GgufExport {
       contents.tensors.emplace_back(name + ".weight.lora_b", ordered(module, factors.b) * scale);
     }
     tensors::write_gguf(options_.out, contents);
-    return adapter_.modules.size();
+    report_.modules = adapter_.modules.size();
+    return report_;
   }
 
  private:
@@ -131,10 +133,13 @@ class GgufExport {
   tensors::FactorSet adapter_;
   models::HfConfig config_;
   const ExportFamily& family_;
+  ExportReport report_;
 };
 
-std::size_t export_peft(const ExportOptions& options) {
-  const tensors::FactorSet adapter = tensors::read_peft(options.adapter);
+ExportReport export_peft(const ExportOptions& options) {
+  tensors::FactorSet adapter = tensors::read_peft(options.adapter);
+  ExportReport report{.modules = adapter.modules.size(), .notes = {}};
+  if (options.cut.cuts()) report.notes.push_back(cut_adapter(adapter, options.cut).text());
   tensors::PeftFolder about = tensors::read_peft_about(options.adapter);
   if (!options.model.empty()) about.base_model = options.model.string();
   tensors::write_peft(options.out, adapter, about);
@@ -142,12 +147,12 @@ std::size_t export_peft(const ExportOptions& options) {
   if (fs::exists(labels)) fs::copy_file(labels, options.out / "labels.json");
   const fs::path masks = options.adapter / tensors::kMaskFile;
   if (fs::exists(masks)) fs::copy_file(masks, options.out / tensors::kMaskFile);
-  return adapter.modules.size();
+  return report;
 }
 
 }  // namespace
 
-std::size_t export_adapter(const ExportOptions& options) {
+ExportReport export_adapter(const ExportOptions& options) {
   const bool is_peft = options.format == ExportFormat::Peft;
   refuse_existing(options.out, /*folder_may_be_empty=*/is_peft);
   return is_peft ? export_peft(options) : GgufExport(options).write();

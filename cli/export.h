@@ -1,8 +1,13 @@
 #pragma once
 // Adapters in other programs' formats: PEFT's folder, llama.cpp's GGUF.
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cli/cut_adapter.h"
 
 namespace drystone::cli {
 
@@ -13,6 +18,12 @@ struct ExportOptions {
   std::filesystem::path model;    ///< Hugging Face folder; empty: where the adapter says
   std::filesystem::path out;      ///< must not exist; an empty folder will do for PEFT
   ExportFormat format = ExportFormat::Peft;
+  AdapterCut cut;
+};
+
+struct ExportReport {
+  std::size_t modules = 0;
+  std::vector<std::string> notes;  ///< what a cut has done
 };
 
 /// PEFT: the same adapter with scale 1, whatever scale, patterns or rsLoRA it came with; the head
@@ -24,9 +35,8 @@ struct ExportOptions {
 /// modules, so it is the commonest rank, and B of another rank r is scaled by r / alpha: then
 /// alpha / rank · B·A, which llama.cpp adds, is the adapter's ΔW.
 ///
-/// @return  the number of modules
 /// @throws core::ConfigError  OUT exists; GGUF: the family has no adapters in llama.cpp, a module
 ///                            no name there, or the adapter a trained head   @throws core::IoError
-std::size_t export_adapter(const ExportOptions& options);
+ExportReport export_adapter(const ExportOptions& options);
 
 }  // namespace drystone::cli

@@ -24,9 +24,11 @@ Command add_export(CLI::App& app) {
       ->option_text("peft|gguf REQUIRED");
   app.add_option("--out", options->out, "What to write; must not exist")->required();
   app.add_option("--model", options->model, "Base model's folder, where the adapter names none");
+  add_cut_options(app, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {
-    const std::size_t modules = export_adapter(*options);
-    std::printf("%s: %zu modules\n", options->out.c_str(), modules);
+    const ExportReport report = export_adapter(*options);
+    std::printf("%s: %zu modules\n", options->out.c_str(), report.modules);
+    for (const std::string& note : report.notes) std::printf("%s\n", note.c_str());
     return core::kDone;
   };
 }

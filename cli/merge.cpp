@@ -67,6 +67,7 @@ class Merger {
                               std::to_string(vocabulary()) + " rows");
     }
     check_modules();
+    if (options.cut.cuts()) report_.notes.push_back(cut_adapter(adapter_, options.cut).text());
     pruned_.emplace(masks_beside(options.adapter), linear_shapes(), config_);
     describe();
   }

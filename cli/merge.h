@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/cut_adapter.h"
+
 namespace drystone::cli {
 
 struct MergeOptions {
@@ -13,13 +15,14 @@ struct MergeOptions {
   std::filesystem::path adapter;                  ///< PEFT folder
   std::filesystem::path out;                      ///< must not exist, or be empty
   std::uint64_t max_shard_bytes = 5'000'000'000;  ///< larger checkpoints are split
+  AdapterCut cut;                                 ///< of the adapter, before it is folded in
 };
 
 struct MergeReport {
   std::size_t merged_modules = 0;
   std::size_t replaced_tensors = 0;  ///< heads
   std::size_t weight_files = 0;
-  std::vector<std::string> notes;  ///< what pruning has done to the checkpoint
+  std::vector<std::string> notes;  ///< what a cut and pruning have done
 };
 
 /// Writes OUT with W + B·A in place of each adapted W, the adapter's head, and everything else of

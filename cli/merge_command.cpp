@@ -19,6 +19,7 @@ Command add_merge(CLI::App& app) {
                  "Largest weight file, e.g. 5GB; more is split into shards with an index")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
       ->default_str("5GB");
+  add_cut_options(app, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const MergeReport report = merge(*options);
     std::printf("%s: %zu modules merged, %zu head tensors set, %zu weight files\n",

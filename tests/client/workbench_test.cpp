@@ -174,6 +174,8 @@ TEST_CASE("workbench: the layout holds what any of the clients adapts, and the h
   CHECK(layout.modules.size() == 4);
   CHECK(layout.modules.at("bert.encoder.layer.1.attention.self.query").out == kHidden);
   CHECK(layout.dense.at("classifier.weight") == std::vector<std::int64_t>{2, kHidden});
+  CHECK(layout.norms.size() == layout.modules.size() + layout.dense.size());
+  CHECK(layout.norms.at("bert.encoder.layer.1.attention.self.query") > 0.0);
   query.method = "no-such-method";
   CHECK_THROWS_AS(bench.layout({query}), core::ConfigError);
 }

@@ -80,3 +80,16 @@ TEST_CASE("drystone export: a PEFT folder, and what is refused by name") {
   CHECK(run_export(folder.path(), {"--format", "gguf", "--out", file, "--model", base}) == 0);
   CHECK(fs::exists(file));
 }
+
+TEST_CASE("drystone export: --rank and --tolerance tell what they cost, and do not go together") {
+  const test::TemporaryFolder folder;
+  write_adapter(folder.path(), "llama");
+  const std::string out = (folder.path() / "out").string();
+  CHECK(run_export(folder.path(),
+                   {"--format", "peft", "--out", out, "--rank", "1", "--tolerance", "0.1"}) == 2);
+  CHECK(run_export(folder.path(), {"--format", "peft", "--out", out, "--rank", "0"}) == 2);
+  CHECK(run_export(folder.path(), {"--format", "peft", "--out", out, "--tolerance", "1"}) == 2);
+  CHECK_FALSE(fs::exists(out));
+  CHECK(run_export(folder.path(), {"--format", "peft", "--out", out, "--rank", "1"}) == 0);
+  CHECK(output_of(folder.path()).find("rank 1 cut to 1: relative error 0") != std::string::npos);
+}

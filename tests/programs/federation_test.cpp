@@ -84,6 +84,20 @@ std::vector<fs::path> open_to_others(const fs::path& folder) {
 const std::vector<std::string> kParties = {"client-1", "client-2", "client-3", "client-4",
                                            "evaluator"};
 
+/// global/ of the same bytes, whoever was killed on the way.
+void check_same_global(const fs::path& run, const fs::path& simulated) {
+  for (const char* file : {"adapter_model.safetensors", "head.safetensors"}) {
+    CAPTURE(file);
+    const auto content = [&](const fs::path& folder) {
+      std::ostringstream text;
+      text << std::ifstream(folder / "global" / file, std::ios::binary).rdbuf();
+      return text.str();
+    };
+    CHECK_FALSE(content(run).empty());
+    CHECK(content(run) == content(simulated));
+  }
+}
+
 std::string simulated_head(const TinyFederation& tiny) {
   Process simulate("drystone", {"simulate", tiny.config_file(), "--device", "cpu"},
                    tiny.path() / "simulate.log");
@@ -162,6 +176,7 @@ TEST_CASE("programs: a coordinator and a client killed with -9 in the middle cha
   REQUIRE_MESSAGE(second.wait() == 0, second.output());
   for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
   CHECK(head_of(deployment.run()) == simulated_head(tiny));
+  check_same_global(deployment.run(), tiny.path() / "run");
 }
 
 TEST_CASE("programs: the coordinator listens where it was told to, and nowhere else") {
