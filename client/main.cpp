@@ -7,6 +7,7 @@
 #include "client/runtime.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "core/program.h"
 #include "core/progress.h"
 #include "tensors/process.h"
@@ -58,10 +59,11 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   core::Config config = core::load_config(file, overrides);
   if (common.threads > 0) config.training.threads = common.threads;
   check(config);
-  std::filesystem::create_directories(config.output.dir);
+  core::OutputFolder folder(config.output.dir);
   core::init_log(core::parse_log_level(common.log_level), config.output.dir / "log.txt");
   core::ProgressBoard board;
-  const auto end = client::run_client(config, common.device, board, stop);
+  const auto end =
+      folder.use([&] { return client::run_client(config, common.device, board, stop); });
   if (end == client::RunEnd::Done) core::log_info("the federation is over");
   return core::kDone;
 }

@@ -1,7 +1,6 @@
 #include "core/files.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "core/descriptors.h"
 #include "core/error.h"
 #include "core/regular_file.h"
+#include "core/temporary_files.h"
 
 namespace drystone::core {
 namespace {
@@ -33,13 +33,6 @@ class TemporaryName {
   std::filesystem::path path_;
   bool kept_ = false;
 };
-
-std::filesystem::path temporary_beside(const std::filesystem::path& path) {
-  static std::atomic<std::uint64_t> counter = 0;
-  const std::string suffix =
-      ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(counter.fetch_add(1));
-  return path.string() + suffix;
-}
 
 void write_all(int file, ByteView bytes, const std::filesystem::path& path) {
   while (!bytes.empty()) {
@@ -76,12 +69,13 @@ void write_file_atomic(const std::filesystem::path& path, ByteView bytes, unsign
   std::filesystem::create_directories(folder, error);
   if (error) throw IoError(folder.string() + ": the folder cannot be made: " + error.message());
 
-  TemporaryName temporary(temporary_beside(path));
+  const std::filesystem::path name = temporary_beside(path);
   FileDescriptor file(open_patiently([&] {
-    return ::open(temporary.path().c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
+    return ::open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC,
                   static_cast<mode_t>(permissions));
   }));
   if (file.get() < 0) throw_errno(path, "cannot be created");
+  TemporaryName temporary(name);  // from here on it is ours to delete
   write_all(file.get(), bytes, path);
   if (::fsync(file.get()) != 0) throw_errno(path, "cannot be synced");
   if (::close(file.release()) != 0) throw_errno(path, "cannot be closed");

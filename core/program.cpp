@@ -22,13 +22,23 @@
 namespace drystone::core {
 namespace {
 
-/// Turns SIGINT and SIGTERM into a stop request for as long as it lives.
+const char* name_of(int signal) {
+  return signal == SIGINT ? "SIGINT" : signal == SIGHUP ? "SIGHUP" : "SIGTERM";
+}
+
+bool is_ignored(int signal) {
+  struct sigaction action{};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/// Turns SIGINT, SIGTERM and SIGHUP into a stop request for as long as it lives.
 class SignalWatch {
  public:
   SignalWatch() {
     sigemptyset(&watched_);
     sigaddset(&watched_, SIGINT);
     sigaddset(&watched_, SIGTERM);
+    if (!is_ignored(SIGHUP)) sigaddset(&watched_, SIGHUP);  // nohup asks to outlive its terminal
     pthread_sigmask(SIG_BLOCK, &watched_, &before_);
     thread_ = std::thread([this] { watch(); });
   }
@@ -51,8 +61,7 @@ class SignalWatch {
     while (sigwait(&watched_, &number) == 0 && !closing_) {
       if (signal_ != 0) ::_exit(128 + number);  // crash-safe by design, so leaving at once is too
       signal_ = number;
-      log_warning("stopping: once more to leave at once",
-                  {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
+      log_warning("stopping: once more to leave at once", {{"signal", name_of(number)}});
       source_.request_stop();
     }
   }

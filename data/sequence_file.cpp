@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/temporary_files.h"
 #include "data/dataset.h"
 
 namespace drystone::data {
@@ -165,8 +166,7 @@ SequenceFileWriter::SequenceFileWriter(std::filesystem::path file, const Fingerp
     : file_(std::move(file)), made_from_(made_from) {
   std::error_code ignored;  // opening fails and says why
   std::filesystem::create_directories(file_.parent_path(), ignored);
-  temporary_ = file_;
-  temporary_ += ".part" + std::to_string(::getpid());
+  temporary_ = core::temporary_beside(file_);
   stream_.open(temporary_, std::ios::binary | std::ios::trunc);
   if (!stream_) {
     throw core::IoError(temporary_.string() +

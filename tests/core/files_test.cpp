@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/temporary_files.h"
 #include "core/mapped_file.h"
 #include "core/regular_file.h"
 #include "tests/temporary_folder.h"
@@ -109,4 +110,18 @@ TEST_CASE("files: a piece at a time is the whole file") {
   CHECK(core::as_text(buffer) == "abcde");
   CHECK(file.read(buffer) == 3);
   CHECK(file.read(buffer) == 0);
+}
+
+TEST_CASE("files: what an earlier life of the same process number left stands in nobody's way") {
+  const test::TemporaryFolder folder;
+  for (int i = 0; i < 100; ++i) {  // as temporary names once were
+    folder.write("a.bin.tmp-" + std::to_string(::getpid()) + "-" + std::to_string(i), "left");
+  }
+  core::write_file_atomic(folder / "a.bin", as_bytes("new"));
+  CHECK(folder.read("a.bin") == "new");
+  CHECK(entries_in(folder.path()) == 101);  // a failure or success deletes only what it made
+  folder.write("a.bin.tmp-notes", "somebody's");
+  core::sweep_temporaries(folder.path());
+  CHECK(entries_in(folder.path()) == 2);
+  core::sweep_temporaries(folder / "none");
 }

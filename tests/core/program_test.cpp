@@ -122,15 +122,28 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
 }
 
 TEST_CASE("run_program: a signal requests a stop and decides the status") {
-  for (const auto& [signal, status] : {std::pair(SIGINT, 130), std::pair(SIGTERM, 143)}) {
+  for (const auto& [signal, status] :
+       {std::pair(SIGINT, 130), std::pair(SIGTERM, 143), std::pair(SIGHUP, 129)}) {
     const auto outcome = run([number = signal](const std::stop_token& stop) {
       ::kill(::getpid(), number);
       CHECK_FALSE(core::sleep_unless_stopped(stop, 60s));
       return 0;
     });
     CHECK(outcome.status == status);
-    CHECK(outcome.error.find(signal == SIGINT ? "SIGINT" : "SIGTERM") != std::string::npos);
+    const char* const name = signal == SIGINT ? "SIGINT" : signal == SIGHUP ? "SIGHUP" : "SIGTERM";
+    CHECK(outcome.error.find(name) != std::string::npos);
   }
+}
+
+TEST_CASE("run_program: under nohup the terminal may go") {
+  const auto before = std::signal(SIGHUP, SIG_IGN);
+  const auto outcome = run([](const std::stop_token& stop) {
+    ::kill(::getpid(), SIGHUP);
+    CHECK(core::sleep_unless_stopped(stop, 50ms));
+    return 0;
+  });
+  std::signal(SIGHUP, before);
+  CHECK(outcome.status == 0);
 }
 
 TEST_CASE("run_program: threads of the body inherit the mask, so that no signal kills them") {

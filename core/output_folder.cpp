@@ -1,0 +1,41 @@
+#include "core/output_folder.h"
+
+#include <algorithm>
+#include <system_error>
+
+namespace drystone::core {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool is_log(const fs::path& file) {
+  return file.filename() == "log.txt" || file.filename() == "metrics.jsonl";
+}
+
+bool holds_only_logs(const fs::path& dir) {
+  const fs::recursive_directory_iterator inside(dir);
+  return std::all_of(begin(inside), end(inside), [](const fs::directory_entry& entry) {
+    return entry.is_directory() || is_log(entry.path());
+  });
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(const fs::path& dir) {
+  for (fs::path part = dir; !part.empty() && !fs::exists(part); part = part.parent_path()) {
+    made_.push_back(part);
+  }
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) throw IoError(dir.string() + ": the folder cannot be made: " + error.message());
+}
+
+void OutputFolder::abandon() noexcept try {
+  for (const fs::path& dir : made_) {
+    if (holds_only_logs(dir)) fs::remove_all(dir);
+  }
+} catch (const fs::filesystem_error&) {  // it stays: the refusal is what the user must hear of
+}
+
+}  // namespace drystone::core
