@@ -3,8 +3,12 @@
 #include <string>
 #include <utility>
 
+#include <sys/stat.h>
+
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
+#include "core/temporary_files.h"
 #include "crypto/hash.h"
 #include "wire/durable_file.h"
 
@@ -16,6 +20,7 @@ BlobStore::BlobStore(fs::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   fs::create_directories(dir_ / "partial", error);
   if (error) throw core::IoError(dir_.string() + ": cannot be created (" + error.message() + ")");
+  core::sweep_temporaries(dir_);
 }
 
 fs::path BlobStore::path(const core::Digest& blob) const { return dir_ / core::to_hex(blob); }
@@ -24,9 +29,28 @@ fs::path BlobStore::partial_path(const core::Digest& blob) const {
   return dir_ / "partial" / core::to_hex(blob);
 }
 
+std::optional<BlobStore::Looks> BlobStore::looks(const core::Digest& blob) const {
+  struct stat facts{};
+  if (::stat(path(blob).c_str(), &facts) != 0 || !S_ISREG(facts.st_mode)) return std::nullopt;
+  constexpr std::int64_t kNanoseconds = 1'000'000'000;
+  return Looks{.inode = facts.st_ino,
+               .size = static_cast<std::uint64_t>(facts.st_size),
+               .changed = facts.st_mtim.tv_sec * kNanoseconds + facts.st_mtim.tv_nsec};
+}
+
 bool BlobStore::contains(const core::Digest& blob) const {
-  std::error_code ignored;
-  return fs::is_regular_file(path(blob), ignored);
+  const auto now = looks(blob);
+  if (!now) return false;
+  const auto [checked, is_new] = checked_.try_emplace(blob);
+  if (is_new || checked->second.looks != *now) {
+    const bool is_whole = hash_file(path(blob)) == blob;
+    if (!is_whole) {
+      core::log_error("a stored payload is damaged: its content is not what its name says",
+                      {{"file", std::string_view(path(blob).native())}});
+    }
+    checked->second = {*now, is_whole};
+  }
+  return checked->second.is_whole;
 }
 
 std::vector<core::Digest> BlobStore::all() const {
@@ -45,7 +69,10 @@ std::vector<core::Digest> BlobStore::all() const {
 
 core::Digest BlobStore::put(core::ByteView content) {
   const core::Digest blob = crypto::sha256(content);
-  if (!contains(blob)) core::write_file_atomic(path(blob), content);
+  if (!contains(blob)) {
+    core::write_file_atomic(path(blob), content);
+    checked_[blob] = {looks(blob).value_or(Looks{}), true};
+  }
   return blob;
 }
 
@@ -53,11 +80,13 @@ core::Digest BlobStore::adopt(const fs::path& file) {
   const core::Digest blob = hash_file(file);
   File::open_for_writing(file).sync();
   rename_durably(file, path(blob));
+  checked_[blob] = {looks(blob).value_or(Looks{}), true};
   return blob;
 }
 
 void BlobStore::finish_partial(const core::Digest& blob) {
   rename_durably(partial_path(blob), path(blob));
+  checked_[blob] = {looks(blob).value_or(Looks{}), true};
 }
 
 core::Expected<core::Bytes> BlobStore::read(const core::Digest& blob, std::uint64_t offset,
@@ -96,6 +125,7 @@ void BlobStore::remove_partials() {
 
 void BlobStore::remove(const core::Digest& blob) {
   std::error_code error;
+  checked_.erase(blob);
   fs::remove(partial_path(blob), error);
   if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
   if (error) {

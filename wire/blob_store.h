@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "core/bytes.h"
@@ -12,14 +14,19 @@ namespace drystone::wire {
 
 /// Files named by the SHA-256 of their content: DIR/<hex>, unfinished ones DIR/partial/<hex>. A
 /// file under its final name is whole and on the disk, whenever the power fails: content is fsynced
-/// before the rename, the folder after it. One thread at a time.
+/// before the rename, the folder after it. What lies there all the same is hashed before its first
+/// use in a life, and again when the file has changed: disks and people alter files. One thread at
+/// a time.
 class BlobStore {
  public:
-  /// Creates DIR and DIR/partial where missing. @throws core::IoError
+  /// Creates DIR and DIR/partial where missing, and sweeps what interrupted writes left.
+  /// @throws core::IoError
   explicit BlobStore(std::filesystem::path dir);
 
+  /// Whether the blob is there, whole. One with other content is told to the log and counts as
+  /// absent; receiving or putting it again replaces it. @throws core::IoError  it cannot be read
   bool contains(const core::Digest& blob) const;
-  /// Every whole blob, in no order. @throws core::IoError
+  /// Every name of a whole blob, in no order. @throws core::IoError
   std::vector<core::Digest> all() const;
   std::filesystem::path path(const core::Digest& blob) const;
   /// Writes, fsyncs and renames into place. @returns the content's digest. @throws core::IoError
@@ -45,7 +52,20 @@ class BlobStore {
   void finish_partial(const core::Digest& blob);
 
  private:
+  struct Looks {  ///< of a file that has not been written to since
+    std::uint64_t inode = 0;
+    std::uint64_t size = 0;
+    std::int64_t changed = 0;  ///< nanoseconds
+    bool operator==(const Looks&) const = default;
+  };
+  struct Checked {
+    Looks looks;
+    bool is_whole = false;
+  };
+  std::optional<Looks> looks(const core::Digest& blob) const;
+
   std::filesystem::path dir_;
+  mutable std::map<core::Digest, Checked> checked_;  ///< in this life
 };
 
 }  // namespace drystone::wire

@@ -83,3 +83,37 @@ TEST_CASE("BlobStore: a folder that cannot be made is an error") {
   std::ofstream(folder.path() / "file") << "x";
   CHECK_THROWS_AS(wire::BlobStore(folder.path() / "file"), core::IoError);
 }
+
+TEST_CASE("BlobStore: content that the disk changed is absent, until it comes again") {
+  const test::TemporaryFolder folder;
+  const core::Bytes content(1000, 7);
+  const core::Digest blob = crypto::sha256(content);
+  const auto damage = [&] {
+    std::fstream file(folder.path() / core::to_hex(blob),
+                      std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(500).put(8);
+  };
+  {
+    wire::BlobStore(folder.path()).put(content);
+  }
+  damage();
+  wire::BlobStore store(folder.path());  // a new life
+  CHECK_FALSE(store.contains(blob));
+  CHECK(store.read(blob, 0, 10).error().code == Refusal::PayloadMismatch);
+  CHECK(store.put(content) == blob);
+  CHECK(store.contains(blob));
+  CHECK(store.read(blob, 500, 1).value() == core::Bytes{7});
+  damage();  // in this one
+  fs::last_write_time(store.path(blob), fs::file_time_type::clock::now() + std::chrono::seconds(1));
+  CHECK_FALSE(store.contains(blob));
+}
+
+TEST_CASE("BlobStore: what interrupted writes left is swept, and nothing else") {
+  const test::TemporaryFolder folder;
+  const std::string name(64, 'a');
+  std::ofstream(folder.path() / (name + ".tmp-0123456789abcdef")) << "half";
+  std::ofstream(folder.path() / (name + ".tmp-17-0")) << "of an earlier version";
+  std::ofstream(folder.path() / "a-note.txt") << "somebody's";
+  const wire::BlobStore store(folder.path());
+  CHECK(std::distance(fs::directory_iterator(folder.path()), {}) == 2);  // the note and partial/
+}
