@@ -23,7 +23,9 @@ struct Options {
 
 int run(const Options& options) {
   if (options.verify) {
-    const Verification verification = verify_run(options.path);
+    const Verification verification = std::filesystem::exists(options.path / "state.sqlite")
+                                          ? verify_state_folder(options.path)
+                                          : verify_run(options.path);
     std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
     const bool is_known = options.head.empty() || options.head == core::to_hex(verification.head);
     if (!is_known) {
@@ -48,8 +50,8 @@ Command add_inspect(CLI::App& app) {
       ->required();
   app.add_flag(
       "--verify", options->verify,
-      "Run folder: check every signature, the chain of heads, and recompute each version from "
-      "the clients' updates");
+      "Run or state folder: check every signature, the chain of heads and every file that can be "
+      "checked, recompute each version from the clients' updates, and list what is not covered");
   app.add_option("--head", options->head,
                  "With --verify: the head that the run must end in, as somebody you trust told it; "
                  "the record's own keys alone cannot prove who made it");

@@ -122,6 +122,9 @@ Inspection inspect(const fs::path& path) {
   } else if (fs::exists(path / "state.sqlite")) {
     inspection.what = "state " + path.string();
     inspection.state = inspect_state(path);
+  } else if (fs::exists(path / "state" / "state.sqlite")) {  // a run that has not ended yet
+    inspection.what = "state " + (path / "state").string();
+    inspection.state = inspect_state(path / "state");
   } else if (fs::exists(path / "adapter_config.json")) {
     inspection.what = "adapter " + path.string();
     add_factors(inspection, tensors::read_peft(path));
@@ -188,26 +191,40 @@ std::string to_text(const Verification& verification) {
     }
     text += "signatures and chain hold";
     if (check.version > 0) {
-      text +=
-          ", " + std::to_string(check.updates) + " updates, " +
-          (check.recomputed ? "recomputed bit for bit" : "not recomputed (payloads were not kept)");
+      text += ", " + std::to_string(check.updates) + " updates, " +
+              (check.recomputed ? "recomputed bit for bit" : "not recomputed");
     }
     text += "\n";
+  }
+  for (const PartCheck& check : verification.parts) {
+    text += check.part + ": " + (check.wrong ? "WRONG: " + *check.wrong : check.how) + "\n";
+  }
+  if (!verification.not_covered.empty()) {
+    text += "not covered: " + core::join(verification.not_covered) + "\n";
   }
   return text + "head " + core::to_hex(verification.head) + "\n";
 }
 
 std::string to_json(const Verification& verification) {
+  const auto said = [](const auto& check) {
+    return check.wrong ? Json(*check.wrong) : Json(nullptr);
+  };
   Json versions = Json::array();
   for (const VersionCheck& check : verification.versions) {
     versions.push_back({{"version", check.version},
                         {"updates", check.updates},
                         {"recomputed", check.recomputed},
-                        {"wrong", check.wrong ? Json(*check.wrong) : Json(nullptr)}});
+                        {"wrong", said(check)}});
+  }
+  Json parts = Json::array();
+  for (const PartCheck& check : verification.parts) {
+    parts.push_back({{"part", check.part}, {"how", check.how}, {"wrong", said(check)}});
   }
   const Json object = {{"sound", verification.is_sound()},
                        {"head", core::to_hex(verification.head)},
-                       {"versions", versions}};
+                       {"versions", versions},
+                       {"parts", parts},
+                       {"not_covered", verification.not_covered}};
   return object.dump(2) + "\n";
 }
 

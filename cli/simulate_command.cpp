@@ -8,9 +8,11 @@
 
 #include "cli/commands.h"
 #include "coordinator/console.h"
+#include "coordinator/earlier_life.h"
 #include "coordinator/run_folder.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "core/progress.h"
 #include "simulation/simulator.h"
 
@@ -26,6 +28,7 @@ struct Options {
   std::vector<std::string> overrides;
   std::string memory_limit;
   bool resume = false;
+  bool start_over = false;
 };
 
 bool holds_run(const fs::path& dir) { return fs::exists(dir / "state" / "state.sqlite"); }
@@ -38,17 +41,32 @@ fs::path numbered(const fs::path& dir, int number) {
 /// Every run has a folder of its own: without --out a further one is DIR-2, DIR-3, …, and --resume
 /// means the last of them.
 fs::path choose_folder(const Options& options, const fs::path& dir) {
+  if (options.start_over) return dir;
   if (!options.out.empty()) {
     if (holds_run(dir) && !options.resume) {
       throw core::ConfigError(dir.string() +
-                              ": holds an earlier run; go on with it by --resume, or "
-                              "choose another folder by --out");
+                              ": holds an earlier run; go on with it by --resume, delete it by "
+                              "--start-over, or choose another folder by --out");
     }
     return dir;
   }
   int next = 1;
   while (holds_run(numbered(dir, next))) ++next;
   return numbered(dir, options.resume ? std::max(next - 1, 1) : next);
+}
+
+int simulate(const core::Config& config, const fs::path& dir, const core::CommonOptions& common,
+             const std::stop_token& stop) {
+  core::ProgressBoard board;
+  coordinator::Console console(board);
+  coordinator::MetricsRecorder recorder(dir);
+  const auto outcome = simulation::simulate(
+      config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
+  if (outcome.failure) throw core::Error(*outcome.failure);
+  if (!outcome.stopped) {
+    std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(), dir.c_str());
+  }
+  return core::kDone;
 }
 
 int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
@@ -61,18 +79,14 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   if (common.threads > 0) config.simulation.workers = common.threads;
   config.output.dir = choose_folder(options, config.output.dir);
   const fs::path dir = config.output.dir;
-  fs::create_directories(dir);
-  core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");
-  core::ProgressBoard board;
-  coordinator::Console console(board);
-  coordinator::MetricsRecorder recorder(dir);
-  const auto outcome = simulation::simulate(
-      config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
-  if (outcome.failure) throw core::Error(*outcome.failure);
-  if (!outcome.stopped) {
-    std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(), dir.c_str());
+  if (options.start_over) {
+    coordinator::start_over(dir, dir / "state");
+  } else {
+    coordinator::refuse_earlier_run(dir, dir / "state");
   }
-  return core::kDone;
+  core::OutputFolder folder(dir);
+  core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");
+  return folder.use([&] { return simulate(config, dir, common, stop); });
 }
 
 }  // namespace
@@ -92,6 +106,9 @@ Command add_simulate(CLI::App& app) {
       ->type_name("SIZE");
   app.add_flag("--resume", options->resume,
                "Go on with the run in --out, or with the last one in output.dir");
+  app.add_flag("--start-over", options->start_over,
+               "Delete the run in --out, or in output.dir, and begin anew")
+      ->excludes("--resume");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     core::keep_files_private();
     return run(*options, common, stop);

@@ -1,11 +1,15 @@
 #include "cli/verify.h"
 
 #include <algorithm>
-#include <functional>
-#include <utility>
+#include <memory>
+#include <set>
 
-#include "aggregation/rule.h"
-#include "coordinator/version_record.h"
+#include <nlohmann/json.hpp>
+
+#include "cli/scratch_folder.h"
+#include "cli/verify_report.h"
+#include "cli/verify_state.h"
+#include "coordinator/run_index.h"
 #include "core/config.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -19,174 +23,196 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr core::Digest kNoContext{};
+constexpr std::uint64_t kMaxTextBytes = 1 << 30;
 
-// Thrown inside one version's check; becomes VersionCheck::wrong.
-struct Wrong {
-  std::string what;
-};
-
-void hold(bool condition, const std::string& otherwise) {
-  if (!condition) throw Wrong{otherwise};
+core::Digest semantic_hash(const core::Config& config) {
+  const std::string text = core::semantic_text(config);
+  return crypto::sha256(core::as_bytes(text));
 }
 
-class Verifier {
- public:
-  explicit Verifier(const fs::path& run)
-      : config_(core::load_config(run / "config.toml")),
-        rule_(aggregation::make_rule(config_.aggregation)),
-        scratch_(run / "verify.tmp") {
-    fs::create_directories(scratch_);
-  }
-  ~Verifier() {
-    std::error_code ignored;
-    fs::remove_all(scratch_, ignored);
-  }
-  Verifier(const Verifier&) = delete;
-  Verifier& operator=(const Verifier&) = delete;
+template <typename Check>
+bool is_wrong(const Check& check) {
+  return check.wrong.has_value();
+}
 
-  VersionCheck check(const fs::path& dir);
-  const core::Digest& head() const { return head_; }
+class RunCheck {
+ public:
+  explicit RunCheck(const fs::path& run)
+      : run_(run),
+        config_(core::load_config(run / "config.toml")),
+        rule_(aggregation::make_rule(config_.aggregation)) {}
+  Verification run();
 
  private:
-  void check_manifest(const coordinator::VersionRecord& record,
-                      const wire::VersionManifest& manifest, const core::Digest& previous,
-                      const fs::path& dir);
-  void check_plan(const wire::Signed& signed_plan, const wire::VersionManifest& manifest);
-  std::vector<wire::UpdateManifest> check_updates(const coordinator::VersionRecord& record,
-                                                  const wire::VersionManifest& manifest);
-  bool recompute(const std::vector<wire::UpdateManifest>& claims,
-                 const wire::VersionManifest& manifest, const fs::path& dir);
+  template <typename Check>
+  void part(const std::string& name, const std::string& how, Check check);
+  void check_versions();
+  void check_index();
+  void check_state();
+  void check_report_file();
+  void compare_with_state(const StateFacts& state);
+  void list_not_covered();
+  coordinator::VersionRecord read_record(const fs::path& file) const;
 
+  fs::path run_;
   core::Config config_;
   std::unique_ptr<aggregation::AggregationRule> rule_;
-  fs::path scratch_;
-  std::uint64_t next_ = 0;  ///< number of versions looked at
-  core::Digest head_{};
-  std::optional<crypto::PublicKey> coordinator_;
-  fs::path carry_;  ///< what the version before cut
-  bool carry_known_ = true;
+  std::optional<aggregation::AdapterLayout> layout_;
+  ScratchFolder scratch_;
+  std::vector<VersionFacts> facts_;
+  Verification result_;
+  std::set<fs::path> covered_;
 };
 
-VersionCheck Verifier::check(const fs::path& dir) {
-  VersionCheck result{.version = next_++};
+Verification RunCheck::run() {
+  check_index();
+  check_versions();
+  check_report_file();
+  check_state();
+  list_not_covered();
+  return std::move(result_);
+}
+
+/// Runs a check that throws Wrong, or whatever a damaged file brings about.
+template <typename Check>
+void RunCheck::part(const std::string& name, const std::string& how, Check check) {
+  PartCheck found{.part = name, .how = how, .wrong = {}};
   try {
-    const auto record = coordinator::record_from_json(
-        core::read_text_file(dir / "version.json", coordinator::kMaxRecordBytes));
-    const auto manifest = wire::decode_version(record.manifest.bytes);
-    hold(manifest.has_value(), "the version's manifest is unreadable");
-    const core::Digest previous = std::exchange(head_, manifest->head);  // the chain goes on
-    check_manifest(record, *manifest, previous, dir);
-    result.updates = record.updates.size();
-    const auto claims = check_updates(record, *manifest);
-    if (manifest->version > 0) result.recomputed = recompute(claims, *manifest, dir);
-    return result;
+    check();
   } catch (const Wrong& wrong) {
-    result.wrong = wrong.what;
-  } catch (const core::Error& error) {  // a record that is missing, cut short or not such a text
-    result.wrong = error.what();
+    found.wrong = wrong.what;
+  } catch (const std::exception& error) {
+    found.wrong = error.what();
   }
-  carry_known_ = false;  // what this version cut is unknown
-  return result;
+  result_.parts.push_back(std::move(found));
 }
 
-void Verifier::check_manifest(const coordinator::VersionRecord& record,
-                              const wire::VersionManifest& manifest, const core::Digest& previous,
-                              const fs::path& dir) {
-  if (!coordinator_) coordinator_ = record.coordinator;
-  hold(record.coordinator == *coordinator_, "signed by another coordinator than version 0");
-  hold(crypto::verify(*coordinator_, "version", kNoContext, record.manifest.bytes,
-                      record.manifest.signature),
-       "the coordinator's signature does not verify");
-  hold(manifest.version + 1 == next_, "is version " + std::to_string(manifest.version));
-  hold(manifest.previous_head == previous,
-       "does not follow the version before: the chain is broken");
-  hold(manifest.head == crypto::chain_head(manifest.previous_head, manifest.round_root,
-                                           manifest.payload, manifest.config),
-       "the head is not the hash of its parts");
-  const std::string semantic = core::semantic_text(config_);
-  hold(manifest.config == crypto::sha256(core::as_bytes(semantic)),
-       "config.toml is not the configuration that was run");
-  hold(wire::hash_file(dir / "factors.safetensors") == manifest.payload,
-       "factors.safetensors is not what was published");
-}
-
-void Verifier::check_plan(const wire::Signed& signed_plan, const wire::VersionManifest& manifest) {
-  hold(crypto::verify(*coordinator_, "plan", kNoContext, signed_plan.bytes, signed_plan.signature),
-       "the round's plan is not signed by the coordinator");
-  const auto plan = wire::decode_plan(signed_plan.bytes);
-  hold(plan.has_value() && plan->round == manifest.round &&
-           plan->base_head == manifest.previous_head,
-       "the plan is of another round");
-}
-
-std::vector<wire::UpdateManifest> Verifier::check_updates(const coordinator::VersionRecord& record,
-                                                          const wire::VersionManifest& manifest) {
-  std::vector<core::Bytes> leaves;
-  std::vector<wire::UpdateManifest> claims;
-  if (manifest.version > 0) check_plan(record.plan, manifest);
-  const core::Digest transcript = wire::transcript(record.plan.bytes);
-  for (const coordinator::RecordedUpdate& update : record.updates) {
-    hold(crypto::verify(update.signer, "update", transcript, update.manifest.bytes,
-                        update.manifest.signature),
-         update.client + "'s signature does not verify");
-    auto claim = wire::decode_update(update.manifest.bytes);
-    hold(claim.has_value() && claim->client == update.client,
-         update.client + "'s update is not its own");
-    leaves.push_back(update.manifest.bytes);
-    claims.push_back(std::move(*claim));
+void RunCheck::check_index() {
+  if (!fs::exists(run_ / coordinator::kRunIndex)) return;
+  covered_.insert(run_ / coordinator::kRunIndex);
+  part(coordinator::kRunIndex, "the files are as they were written", [&] {
+    for (const auto& [file, hash] : coordinator::read_run_index(run_)) {
+      covered_.insert(run_ / file);
+      hold(fs::exists(run_ / file), file + " is missing");
+      hold(wire::hash_file(run_ / file) == hash, file + " was changed");
+    }
+  });
+  if (fs::exists(run_ / "layout.json")) {
+    part("layout.json", "every kept update fits it",
+         [&] { layout_ = aggregation::read_layout(run_ / "layout.json"); });
   }
-  hold(std::ranges::adjacent_find(claims, std::ranges::greater_equal(),
-                                  &wire::UpdateManifest::client) == claims.end(),
-       "updates are out of order, or a client counts twice");
-  hold(crypto::merkle_root(leaves) == manifest.round_root,
-       "the updates do not hash to the round's root");
-  return claims;
 }
 
-bool Verifier::recompute(const std::vector<wire::UpdateManifest>& claims,
-                         const wire::VersionManifest& manifest, const fs::path& dir) {
-  aggregation::AggregationJob job{
-      .updates = {},
-      .carry_in = carry_,
-      .output = scratch_ / "factors.safetensors",
-      .carry_out = scratch_ / ("carry-" + std::to_string(manifest.version) + ".safetensors"),
-      .is_last = manifest.version == static_cast<std::uint64_t>(config_.federation.rounds)};
-  for (const wire::UpdateManifest& claim : claims) {
-    const fs::path payload = dir / "updates" / (claim.client + ".safetensors");
-    if (!fs::exists(payload)) carry_known_ = false;
-    if (!carry_known_) return false;
-    hold(wire::hash_file(payload) == claim.payload,
-         claim.client + "'s payload is not what it signed");
-    job.updates.push_back({claim.client, claim.num_examples, payload});
-  }
-  const auto report = rule_->aggregate(job);
-  carry_ = report.carries ? job.carry_out : fs::path();
-  hold(wire::hash_file(job.output) == manifest.payload,
-       "aggregating the clients' updates again gives other bytes");
-  return true;
+coordinator::VersionRecord RunCheck::read_record(const fs::path& file) const {
+  const std::string text = core::read_text_file(file, kMaxTextBytes);
+  coordinator::VersionRecord record = coordinator::record_from_json(text);
+  hold(coordinator::to_json(record) == text, "version.json says more, or else, than was signed");
+  return record;
 }
+
+void RunCheck::check_versions() {
+  std::vector<fs::path> dirs;
+  for (const auto& entry : fs::directory_iterator(run_ / "versions")) dirs.push_back(entry.path());
+  std::ranges::sort(dirs);
+  VersionChain chain({.config = semantic_hash(config_),
+                      .config_source = "config.toml",
+                      .rule = rule_.get(),
+                      .layout = layout_ ? &*layout_ : nullptr,
+                      .scratch = scratch_.path()});
+  for (const fs::path& dir : dirs) {
+    covered_.insert(dir / "version.json");
+    VersionFacts facts = chain.check(
+        [&] { return read_record(dir / "version.json"); },
+        {.factors = dir / "factors.safetensors", .update = [&](const wire::UpdateManifest& claim) {
+           return dir / "updates" / (claim.client + ".safetensors");
+         }});
+    covered_.insert(facts.files.begin(), facts.files.end());
+    result_.versions.push_back(facts.check);
+    facts_.push_back(std::move(facts));
+  }
+  result_.head = chain.head();
+}
+
+void RunCheck::check_report_file() {
+  if (!fs::exists(run_ / "report.json")) return;
+  part("report.json", "as signed by clients and evaluators, and as recomputed", [&] {
+    hold(std::ranges::none_of(result_.versions, is_wrong<VersionCheck>),
+         "the versions that it tells of do not hold");
+    check_report(core::read_text_file(run_ / "report.json", kMaxTextBytes), config_, facts_);
+  });
+}
+
+void RunCheck::check_state() {
+  const fs::path state = run_ / "state";
+  if (!fs::exists(state / "state.sqlite")) return;
+  const StateFacts found = verify_state(state);
+  covered_.insert(found.files.begin(), found.files.end());
+  result_.not_covered.push_back(std::string("state/") + kUnsignedState);
+  result_.parts.push_back(found.check);
+  if (found.check.wrong) return;
+  part("state and run", "the same versions", [&] { compare_with_state(found); });
+  // The simulator makes it again; a deployed coordinator's lies beside its configuration.
+  const fs::path initial = state / "initial.safetensors";
+  if (!fs::exists(initial)) return;
+  covered_.insert(initial);
+  part("state/initial.safetensors", "version 0", [&] {
+    hold(wire::hash_file(initial) == facts_.front().manifest->payload, "is not version 0");
+  });
+}
+
+void RunCheck::compare_with_state(const StateFacts& state) {
+  hold(state.versions.size() == result_.versions.size(),
+       "the state has " + std::to_string(state.versions.size()) + " versions, the run folder " +
+           std::to_string(result_.versions.size()) +
+           "; a coordinator that ends or is stopped brings it up to date");
+  hold(state.head == result_.head, "the state ends in another head");
+  if (!fs::exists(run_ / "report.json")) return;
+  using Json = nlohmann::ordered_json;
+  const Json report = Json::parse(core::read_text_file(run_ / "report.json", kMaxTextBytes));
+  for (std::size_t i = 0; i < state.reports.size(); ++i) {
+    Json told = report.at("rounds").at(i);
+    Json kept = Json::parse(state.reports[i]);
+    told.erase("eval");  // comes after the round's row
+    kept.erase("eval");
+    hold(told == kept, "round " + std::to_string(i + 1) + " of report.json is not the state's");
+  }
+}
+
+void list_files(Verification& result, const fs::path& folder, const std::set<fs::path>& covered) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_directory() || covered.contains(entry.path())) continue;
+    names.push_back(entry.path().lexically_relative(folder).generic_string());
+  }
+  std::ranges::sort(names);
+  result.not_covered.insert(result.not_covered.end(), names.begin(), names.end());
+}
+
+void RunCheck::list_not_covered() { list_files(result_, run_, covered_); }
 
 }  // namespace
 
 bool Verification::is_sound() const {
-  return !versions.empty() &&
-         std::ranges::none_of(versions, [](const auto& v) { return v.wrong.has_value(); });
+  return !versions.empty() && std::ranges::none_of(versions, is_wrong<VersionCheck>) &&
+         std::ranges::none_of(parts, is_wrong<PartCheck>);
 }
 
 Verification verify_run(const fs::path& run) {
   if (!fs::is_directory(run / "versions")) {
     throw core::ConfigError(run.string() + ": has no versions/; name a run folder");
   }
-  std::vector<fs::path> dirs;
-  for (const auto& entry : fs::directory_iterator(run / "versions")) dirs.push_back(entry.path());
-  std::ranges::sort(dirs);
   tensors::use_threads(1);  // as the coordinator aggregates: the number is part of the bits
-  Verifier verifier(run);
-  Verification verification;
-  for (const fs::path& dir : dirs) verification.versions.push_back(verifier.check(dir));
-  verification.head = verifier.head();
-  return verification;
+  return RunCheck(run).run();
+}
+
+Verification verify_state_folder(const fs::path& state) {
+  const StateFacts found = verify_state(state);
+  Verification result{.versions = found.versions,
+                      .parts = {found.check},
+                      .not_covered = {kUnsignedState},
+                      .head = found.head};
+  list_files(result, state, found.files);
+  return result;
 }
 
 }  // namespace drystone::cli

@@ -1,6 +1,6 @@
 #pragma once
-// Recomputes what a run folder claims: signatures, Merkle roots, the chain of heads, and every
-// published version from the clients' own updates.
+// Recomputes what a run folder or a coordinator's state folder claims, file by file, and says what
+// it could not look into.
 
 #include <cstdint>
 #include <filesystem>
@@ -8,25 +8,35 @@
 #include <string>
 #include <vector>
 
+#include "cli/version_chain.h"
 #include "core/bytes.h"
 
 namespace drystone::cli {
 
-struct VersionCheck {
-  std::uint64_t version = 0;
-  std::uint64_t updates = 0;
-  bool recomputed = false;           ///< from the clients' payloads, bit for bit
+/// Something beside the versions that was looked into: "global", "report.json", "state".
+struct PartCheck {
+  std::string part;
+  std::string how;                   ///< "recomputed bit for bit"
   std::optional<std::string> wrong;  ///< the first thing that does not hold
 };
 
 struct Verification {
   std::vector<VersionCheck> versions;
+  std::vector<PartCheck> parts;
+  /// Files, relative to the folder, of which nothing here says that they are right; and what of a
+  /// covered file is not ("state/state.sqlite: …").
+  std::vector<std::string> not_covered;
   core::Digest head{};
   bool is_sound() const;
 };
 
-/// @param run  a run folder with config.toml and versions/
-/// @throws core::IoError, core::ConfigError  not a run folder, or a file that cannot be read
+/// @param run  a run folder with config.toml and versions/; state/ in it is looked into as well
+/// @throws core::IoError, core::ConfigError  not a run folder, or a configuration that cannot be
+///         read
 Verification verify_run(const std::filesystem::path& run);
+
+/// Of a coordinator's state folder alone: signatures and hashes; what was aggregated is not
+/// recomputed. @throws core::ConfigError  no state there
+Verification verify_state_folder(const std::filesystem::path& state);
 
 }  // namespace drystone::cli

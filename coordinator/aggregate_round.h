@@ -32,7 +32,8 @@ class RoundAggregator {
   RoundAggregator(const core::Config& config, std::filesystem::path dir);
   ~RoundAggregator();
 
-  /// Any thread; touches only its own files. @throws core::InvalidArgument, core::IoError
+  /// Any thread; touches only its own files. What it reads is hashed first: nothing that the disk
+  /// has changed is ever published. @throws core::InvalidArgument, core::IoError
   AggregatedRound aggregate(const OpenRound& round, const wire::BlobStore& blobs) const;
   /// The version is published: what an earlier round carried is no longer needed.
   void forget_carry(std::uint64_t base_version) const;

@@ -145,6 +145,7 @@ struct Coordinator::Impl {
   void aggregate(const OpenRound& round);
   void publish(const AggregatedRound& result, const OpenRound& round);
   MachineState initial_state();
+  void forget_who_left();
   void publish_initial();
   std::vector<std::string> device_names() const;
   RoundReport describe(const OpenRound& round, const AggregatedRound& result);
@@ -202,7 +203,8 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       transport(transport_),
       clock(clock_),
       observers(std::move(observers_)),
-      store(setup.state_dir, federation_id(setup.config)),
+      store(setup.state_dir, {.federation = federation_id(setup.config),
+                              .coordinator = identity.public_part.signing}),
       machine(machine_settings(setup.config, setup.roster), initial_state(), clock.now()),
       gate(setup.roster, setup.layout, setup.config.aggregation.max_norm),
       aggregator(setup.config, setup.state_dir),
@@ -217,6 +219,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
   for (const core::Digest& blob : store.blobs().all()) release(blob);  // what a crash left over
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
+  forget_who_left();
   tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
 }
 
@@ -224,7 +227,22 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
 // from.
 MachineState Coordinator::Impl::initial_state() {
   if (store.versions(0, 1).empty()) publish_initial();
+  store.name_unknown_signers(setup.roster);
+  for (const std::string& client : store.drop_damaged_updates()) {
+    core::log_error("an accepted update is damaged on the disk: its client is asked again",
+                    {{"client", std::string_view(client)}});
+  }
   return store.load();
+}
+
+// A round that was open does not wait for a client that has left the roster meanwhile.
+void Coordinator::Impl::forget_who_left() {
+  if (machine.collecting() == nullptr) return;
+  const OpenRound round = *machine.collecting();
+  for (const std::string& client : round.plan.cohort) {
+    if (setup.roster.clients.contains(client) || round.accepted.contains(client)) continue;
+    tell_machine(UpdateRefused{client, Refusal::UnknownClient});
+  }
 }
 
 void Coordinator::Impl::publish_initial() {
@@ -623,9 +641,11 @@ void Coordinator::Impl::keep(const std::string& client) {
                               .payload = upload.manifest.payload,
                               .num_examples = upload.manifest.num_examples,
                               .manifest = upload.offer.bytes};
-  store.save_update(
-      round, upload.manifest.attempt,
-      {.update = update, .signature = upload.offer.signature, .seconds = upload.seconds});
+  store.save_update(round, upload.manifest.attempt,
+                    {.update = update,
+                     .signature = upload.offer.signature,
+                     .signer = setup.roster.clients.at(client).identity.signing,
+                     .seconds = upload.seconds});
   const auto node = uploads.extract(client);
   notify(&Observer::on_accepted, node.mapped().manifest, node.mapped().seconds);
   transport.send(client,
@@ -661,9 +681,13 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     return refuse(client,
                   {Refusal::BadSignature, "evaluation is not signed for a published version"});
   }
-  const StoredEvaluation evaluation{manifest->version, client, manifest->metrics};
+  const StoredEvaluation evaluation{.version = manifest->version,
+                                    .client = client,
+                                    .metrics = manifest->metrics,
+                                    .evidence = report.evaluation,
+                                    .signer = sender.identity.signing};
   try {
-    store.save_evaluation(evaluation, report.evaluation);
+    store.save_evaluation(evaluation);
   } catch (const core::IoError& error) {
     refuse(client, local_failure(client, error));
     return tell_machine(Joined{client});  // asks it again

@@ -7,13 +7,17 @@
 
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/earlier_life.h"
 #include "coordinator/global_keeper.h"
+#include "coordinator/machine_settings.h"
 #include "coordinator/run_folder.h"
 #include "core/descriptors.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "core/program.h"
 #include "core/progress.h"
+#include "wire/durable_file.h"
 #include "wire/zmq_transport.h"
 
 namespace {
@@ -38,6 +42,7 @@ struct Options {
   std::filesystem::path file;
   std::filesystem::path state;
   std::vector<std::string> overrides;
+  bool start_over = false;
 };
 
 void check(const core::Config& config) {
@@ -54,22 +59,33 @@ void check(const core::Config& config) {
   need(!config.model.sha256.empty(), "model.sha256", kProvision);
 }
 
-int serve(const core::Config& config, const std::filesystem::path& state,
+/// What the configuration names, all of it read before a folder is made.
+struct Parts {
+  explicit Parts(const core::Config& config)
+      : identity(crypto::load_identity(config.security.identity)),
+        roster(crypto::load_roster(config.security.allow)),
+        layout(aggregation::read_layout(config.federation.layout)) {
+    coordinator::machine_settings(config, roster);
+  }
+  crypto::Identity identity;
+  crypto::Roster roster;
+  aggregation::AdapterLayout layout;
+};
+
+int serve(const core::Config& config, const std::filesystem::path& state, const Parts& parts,
           const std::stop_token& stop) {
-  const crypto::Identity identity = crypto::load_identity(config.security.identity);
-  const crypto::Roster roster = crypto::load_roster(config.security.allow);
+  const auto& [identity, roster, layout] = parts;
   wire::ZmqServer transport(config.security.coordinator, identity, roster);
   core::ProgressBoard board;
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  coordinator::Coordinator coordinator(
-      {.config = config,
-       .roster = roster,
-       .layout = aggregation::read_layout(config.federation.layout),
-       .initial = config.federation.initial,
-       .state_dir = state},
-      identity, transport, clock, {&console, &recorder});
+  coordinator::Coordinator coordinator({.config = config,
+                                        .roster = roster,
+                                        .layout = layout,
+                                        .initial = config.federation.initial,
+                                        .state_dir = state},
+                                       identity, transport, clock, {&console, &recorder});
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
   coordinator::GlobalKeeper global(
@@ -83,8 +99,7 @@ int serve(const core::Config& config, const std::filesystem::path& state,
   }
   coordinator::write_run_folder({.dir = config.output.dir,
                                  .config = config,
-                                 .roster = roster,
-                                 .coordinator = identity.public_part.signing},
+                                 .layout = layout},
                                 coordinator);
   global.finish([&] { coordinator.step(100ms); });  // clients still fetch the last version
   if (!coordinator.is_over()) return core::kDone;   // stopped: run_program turns it into 130 or 143
@@ -104,12 +119,25 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   app.add_option("CONFIG", options.file, "coordinator.toml")->required();
   app.add_option("--state", options.state, "State folder (default: output.dir/state)");
   app.add_option("--set", options.overrides, "KEY=VALUE that replaces a key of the file");
+  app.add_flag("--start-over", options.start_over,
+               "Delete the state and the versions that are there, and begin anew");
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
   const core::Config config = core::load_config(options.file, options.overrides);
   check(config);
-  std::filesystem::create_directories(config.output.dir);
-  core::init_log(core::parse_log_level(options.common.log_level), config.output.dir / "log.txt");
-  return serve(config, options.state.empty() ? config.output.dir / "state" : options.state, stop);
+  const Parts parts(config);
+  const std::filesystem::path& run_dir = config.output.dir;
+  const std::filesystem::path state = options.state.empty() ? run_dir / "state" : options.state;
+  if (options.start_over) {
+    coordinator::start_over(run_dir, state);
+  } else {
+    coordinator::refuse_earlier_run(run_dir, state);
+  }
+  if (!std::filesystem::exists(state / "state.sqlite")) {  // version 0 will be made of it
+    wire::File::open_for_reading(config.federation.initial);
+  }
+  core::OutputFolder folder(run_dir);
+  core::init_log(core::parse_log_level(options.common.log_level), run_dir / "log.txt");
+  return folder.use([&] { return serve(config, state, parts, stop); });
 }
 
 }  // namespace

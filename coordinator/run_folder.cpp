@@ -3,9 +3,12 @@
 #include <cstdio>
 
 #include "coordinator/report_html.h"
+#include "coordinator/run_index.h"
 #include "coordinator/version_record.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/temporary_files.h"
+#include "wire/durable_file.h"
 
 namespace drystone::coordinator {
 
@@ -94,27 +97,43 @@ fs::path version_dir(const fs::path& dir, std::uint64_t version) {
   return dir / "versions" / name;
 }
 
-// A second name for the blob where the file system allows it, else a copy.
-void place(const fs::path& blob, const fs::path& target) {
+// A second name for the blob where the file system allows it, else a copy; under its own name only
+// when it is whole. What lies there from an earlier life is looked into.
+void place(const fs::path& blob, const core::Digest& content, const fs::path& target) {
+  if (fs::exists(target) && (fs::equivalent(blob, target) || wire::hash_file(target) == content)) {
+    return;
+  }
+  const fs::path temporary = core::temporary_beside(target);
   std::error_code error;
-  if (fs::exists(target)) return;
-  fs::create_hard_link(blob, target, error);
-  if (error) fs::copy_file(blob, target);
+  fs::create_hard_link(blob, temporary, error);
+  if (error) {
+    fs::copy_file(blob, temporary);
+    wire::File::open_for_writing(temporary).sync();
+  }
+  wire::rename_durably(temporary, target);
 }
 
 void write_version(const RunFolder& folder, Store& store, std::uint64_t version) {
   const fs::path dir = version_dir(folder.dir, version);
   fs::create_directories(dir / "updates");
-  const VersionRecord record = make_record(store, folder.roster, folder.coordinator, version);
+  core::sweep_temporaries(dir);
+  core::sweep_temporaries(dir / "updates");
+  const VersionRecord record = make_record(store, version);
   core::write_file_atomic(dir / "version.json", core::as_bytes(to_json(record)));
   const auto manifest = wire::decode_version(record.manifest.bytes);
   core::ensure(manifest.has_value(), "run folder: unreadable manifest");
-  place(store.blobs().path(manifest->payload), dir / "factors.safetensors");
+  if (!store.blobs().contains(manifest->payload)) {
+    throw core::IoError(store.blobs().path(manifest->payload).string() +
+                        ": the payload of version " + std::to_string(version) +
+                        " is missing or damaged; restore the file from a copy");
+  }
+  place(store.blobs().path(manifest->payload), manifest->payload, dir / "factors.safetensors");
   for (const RecordedUpdate& update : record.updates) {
     const auto claim = wire::decode_update(update.manifest.bytes);
     core::ensure(claim.has_value(), "run folder: unreadable update");
     if (!store.blobs().contains(claim->payload)) continue;  // output.keep_updates = false
-    place(store.blobs().path(claim->payload), dir / "updates" / (update.client + ".safetensors"));
+    place(store.blobs().path(claim->payload), claim->payload,
+          dir / "updates" / (update.client + ".safetensors"));
   }
 }
 
@@ -125,7 +144,9 @@ void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
   const auto write_text = [&](const char* name, const std::string& text) {
     core::write_file_atomic(folder.dir / name, core::as_bytes(text));
   };
+  remove_run_index(folder.dir);
   write_text("config.toml", core::to_toml(folder.config));
+  write_text("layout.json", aggregation::to_json(folder.layout));
   const RunReport report = coordinator.report();
   write_text("report.json", to_json(report));
   write_text("report.html", to_html(report));
@@ -133,6 +154,7 @@ void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
   for (std::uint64_t version = 0; version <= newest; ++version) {
     write_version(folder, coordinator.store(), version);
   }
+  write_run_index(folder.dir);
 }
 
 }  // namespace drystone::coordinator

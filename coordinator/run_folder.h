@@ -35,13 +35,12 @@ class MetricsRecorder final : public Observer {
 struct RunFolder {
   std::filesystem::path dir;
   core::Config config;  ///< resolved
-  crypto::Roster roster;
-  crypto::PublicKey coordinator{};  ///< Ed25519
+  aggregation::AdapterLayout layout;
 };
 
-/// Writes config.toml, report.json, report.html and versions/NNNN (payload, record, the clients'
-/// payloads where they were kept); global/ is coordinator/global_keeper.h's. May be called again at
-/// any time.
+/// Writes config.toml, layout.json, report.json, report.html, their SHA256SUMS and versions/NNNN
+/// (payload, record, the clients' payloads where they were kept); global/ is
+/// coordinator/global_keeper.h's. May be called again at any time.
 /// @throws core::IoError
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator);
 

@@ -6,14 +6,36 @@
 
 namespace drystone::coordinator {
 
-SqliteDatabase::SqliteDatabase(const std::filesystem::path& file) : file_(file) {
-  if (sqlite3_open(file.c_str(), &db_) != SQLITE_OK) {
+namespace {
+
+constexpr int kBusyMilliseconds = 5000;
+
+// As a URI, so that a database at rest (no log beside it: nobody writes) is read as it lies, which
+// needs neither a writable folder nor files of our own.
+std::string uri(const std::filesystem::path& file, SqliteDatabase::Access access) {
+  std::string text = "file:";
+  for (const char c : std::filesystem::absolute(file).string()) {
+    const bool is_special = c == '%' || c == '?' || c == '#';
+    text += is_special ? (c == '%' ? "%25" : c == '?' ? "%3f" : "%23") : std::string(1, c);
+  }
+  const bool at_rest =
+      access == SqliteDatabase::Access::Read && !std::filesystem::exists(file.string() + "-wal");
+  return at_rest ? text + "?immutable=1" : text;
+}
+
+}  // namespace
+
+SqliteDatabase::SqliteDatabase(const std::filesystem::path& file, Access access) : file_(file) {
+  const int flags =
+      SQLITE_OPEN_URI |
+      (access == Access::Read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+  if (sqlite3_open_v2(uri(file, access).c_str(), &db_, flags, nullptr) != SQLITE_OK) {
     const std::string reason = sqlite3_errmsg(db_);
     sqlite3_close(db_);
     throw core::IoError(file.string() + ": cannot open the state database: " + reason +
                         "; check that the folder exists and is writable");
   }
-  sqlite3_busy_timeout(db_, 2000);
+  sqlite3_busy_timeout(db_, kBusyMilliseconds);
 }
 
 void SqliteDatabase::fail() const {

@@ -16,7 +16,11 @@ namespace drystone::coordinator {
 /// An open database. @throws core::IoError from every call that SQLite refuses
 class SqliteDatabase {
  public:
-  explicit SqliteDatabase(const std::filesystem::path& file);
+  enum class Access {
+    Read,  ///< what is there, beside whoever writes; leaves no file behind
+    Write,
+  };
+  SqliteDatabase(const std::filesystem::path& file, Access access);
   ~SqliteDatabase();
   SqliteDatabase(const SqliteDatabase&) = delete;
   SqliteDatabase& operator=(const SqliteDatabase&) = delete;

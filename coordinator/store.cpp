@@ -1,112 +1,38 @@
 #include "coordinator/store.h"
 
-#include <algorithm>
-
-#include "coordinator/sqlite.h"
+#include "coordinator/store_database.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "crypto/hash.h"
 
 namespace drystone::coordinator {
 
-namespace {
+Store::Store(const std::filesystem::path& dir, const StateOwner& owner)
+    : db_(std::make_unique<Database>(dir, owner)),
+      blobs_(std::make_unique<wire::BlobStore>(dir / "blobs")) {}
 
-constexpr const char* kSchema = R"(
-CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS plans(
-  round INTEGER PRIMARY KEY, attempt INTEGER NOT NULL, is_open INTEGER NOT NULL,
-  plan BLOB NOT NULL, signature BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS updates(
-  round INTEGER NOT NULL, client TEXT NOT NULL, attempt INTEGER NOT NULL, payload BLOB NOT NULL,
-  num_examples INTEGER NOT NULL, manifest BLOB NOT NULL, signature BLOB NOT NULL,
-  seconds REAL NOT NULL, PRIMARY KEY(round, client)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS versions(
-  version INTEGER PRIMARY KEY, head BLOB NOT NULL, payload BLOB NOT NULL, manifest BLOB NOT NULL,
-  signature BLOB NOT NULL, report TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS evaluations(
-  version INTEGER NOT NULL, client TEXT NOT NULL, evidence BLOB NOT NULL, signature BLOB NOT NULL,
-  PRIMARY KEY(version, client)) WITHOUT ROWID;
-)";
-
-core::Digest to_digest(const core::Bytes& bytes) {
-  core::Digest digest{};
-  core::ensure(bytes.size() == digest.size(), "store: a digest of the wrong size");
-  std::ranges::copy(bytes, digest.begin());
-  return digest;
-}
-
-crypto::Signature to_signature(const core::Bytes& bytes) {
-  crypto::Signature signature{};
-  core::ensure(bytes.size() == signature.size(), "store: a signature of the wrong size");
-  std::ranges::copy(bytes, signature.begin());
-  return signature;
-}
-
-}  // namespace
-
-struct Store::Database {
-  explicit Database(const std::filesystem::path& file) : db(file) {
-    // EXCLUSIVE keeps the file lock until close: two coordinators never share one state.
-    db.execute("PRAGMA locking_mode=EXCLUSIVE");
-    db.execute("PRAGMA journal_mode=WAL");
-    db.execute("PRAGMA synchronous=FULL");
-    Transaction transaction(db);
-    db.execute(kSchema);
-    transaction.commit();
-  }
-  SqliteDatabase db;
-};
-
-namespace {
-
-std::filesystem::path created(const std::filesystem::path& dir) {
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) throw core::IoError(dir.string() + ": cannot create: " + error.message());
-  return dir;
-}
-
-std::filesystem::path existing(const std::filesystem::path& dir) {
-  if (!std::filesystem::is_regular_file(dir / "state.sqlite")) {
-    throw core::ConfigError(dir.string() + ": no coordinator's state (state.sqlite) there");
-  }
-  return dir;
-}
-
-}  // namespace
-
-Store::Store(const std::filesystem::path& dir, const std::string& federation)
-    : db_(std::make_unique<Database>(created(dir) / "state.sqlite")), blobs_(dir / "blobs") {
-  Statement known(db_->db, "SELECT value FROM meta WHERE key = 'federation'");
-  if (!known.step()) {
-    Statement(db_->db, "INSERT INTO meta VALUES('federation', ?)")
-        .bind(std::string_view(federation))
-        .run();
-  } else if (known.text(0) != federation) {
-    throw core::ConfigError(dir.string() + ": holds the state of another configuration (" +
-                            known.text(0).substr(0, 12) + ", now " + federation.substr(0, 12) +
-                            "); restore that configuration or choose another folder");
-  }
-}
-
-Store::Store(const std::filesystem::path& dir)
-    : db_(std::make_unique<Database>(existing(dir) / "state.sqlite")), blobs_(dir / "blobs") {}
+Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<Database>(dir)) {}
 
 Store::~Store() = default;
 
-std::string Store::federation() const {
-  Statement row(db_->db, "SELECT value FROM meta WHERE key = 'federation'");
-  return row.step() ? row.text(0) : "";
+std::string Store::federation() const { return setting(db_->db, "federation"); }
+
+crypto::PublicKey Store::coordinator() const {
+  const std::string hex = setting(db_->db, "coordinator");
+  return hex.empty() ? crypto::PublicKey{} : fixed<crypto::PublicKey>(core::from_hex(hex));
 }
 
-wire::BlobStore& Store::blobs() { return blobs_; }
+wire::BlobStore& Store::blobs() {
+  core::ensure(blobs_ != nullptr, "Store: a reader has no blobs");
+  return *blobs_;
+}
 
 MachineState Store::load() const {
   MachineState state;
   Statement newest(db_->db, "SELECT version, head FROM versions ORDER BY version DESC LIMIT 1");
   if (newest.step()) {
     state.version = newest.integer(0);
-    state.head = to_digest(newest.blob(1));
+    state.head = fixed<core::Digest>(newest.blob(1));
   }
   if (const auto signed_plan = open_plan()) {
     auto plan = wire::decode_plan(signed_plan->bytes);
@@ -125,7 +51,7 @@ MachineState Store::load() const {
 std::optional<wire::Signed> Store::open_plan() const {
   Statement open(db_->db, "SELECT plan, signature FROM plans WHERE is_open = 1");
   if (!open.step()) return std::nullopt;
-  return wire::Signed{open.blob(0), to_signature(open.blob(1))};
+  return wire::Signed{open.blob(0), fixed<crypto::Signature>(open.blob(1))};
 }
 
 void Store::save_plan(const wire::RoundPlan& plan, const wire::Signed& signed_plan) {
@@ -138,7 +64,7 @@ void Store::save_plan(const wire::RoundPlan& plan, const wire::Signed& signed_pl
 }
 
 void Store::save_update(std::uint64_t round, std::uint64_t attempt, const StoredUpdate& update) {
-  Statement(db_->db, "INSERT INTO updates VALUES(?, ?, ?, ?, ?, ?, ?, ?)")
+  Statement(db_->db, "INSERT INTO updates VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .bind(round)
       .bind(std::string_view(update.update.client))
       .bind(attempt)
@@ -147,6 +73,7 @@ void Store::save_update(std::uint64_t round, std::uint64_t attempt, const Stored
       .bind(core::ByteView(update.update.manifest))
       .bind(core::ByteView(update.signature))
       .bind(update.seconds)
+      .bind(core::ByteView(update.signer))
       .run();
 }
 
@@ -154,6 +81,41 @@ void Store::abandon(std::uint64_t round) {
   Transaction transaction(db_->db);
   Statement(db_->db, "DELETE FROM updates WHERE round = ?").bind(round).run();
   Statement(db_->db, "DELETE FROM plans WHERE round = ?").bind(round).run();
+  transaction.commit();
+}
+
+std::vector<std::string> Store::drop_damaged_updates() {
+  std::vector<std::string> dropped;
+  Statement rows(db_->db,
+                 "SELECT round, client, payload FROM updates JOIN plans USING(round) "
+                 "WHERE is_open = 1 ORDER BY client");
+  std::vector<std::uint64_t> rounds;
+  while (rows.step()) {
+    if (blobs().contains(fixed<core::Digest>(rows.blob(2)))) continue;
+    rounds.push_back(rows.integer(0));
+    dropped.push_back(rows.text(1));
+  }
+  for (std::size_t i = 0; i < dropped.size(); ++i) {
+    Statement(db_->db, "DELETE FROM updates WHERE round = ? AND client = ?")
+        .bind(rounds[i])
+        .bind(std::string_view(dropped[i]))
+        .run();
+  }
+  return dropped;
+}
+
+void Store::name_unknown_signers(const crypto::Roster& roster) {
+  Transaction transaction(db_->db);
+  for (const auto& [client, entry] : roster.clients) {
+    for (const char* const sql :
+         {"UPDATE updates SET signer = ? WHERE client = ? AND signer = zeroblob(32)",
+          "UPDATE evaluations SET signer = ? WHERE client = ? AND signer = zeroblob(32)"}) {
+      Statement(db_->db, sql)
+          .bind(core::ByteView(entry.identity.signing))
+          .bind(std::string_view(client))
+          .run();
+    }
+  }
   transaction.commit();
 }
 
@@ -172,12 +134,13 @@ void Store::publish(const wire::VersionManifest& manifest, const wire::Signed& s
   transaction.commit();
 }
 
-void Store::save_evaluation(const StoredEvaluation& evaluation, const wire::Signed& evidence) {
-  Statement(db_->db, "INSERT OR REPLACE INTO evaluations VALUES(?, ?, ?, ?)")
+void Store::save_evaluation(const StoredEvaluation& evaluation) {
+  Statement(db_->db, "INSERT OR REPLACE INTO evaluations VALUES(?, ?, ?, ?, ?)")
       .bind(evaluation.version)
       .bind(std::string_view(evaluation.client))
-      .bind(core::ByteView(evidence.bytes))
-      .bind(core::ByteView(evidence.signature))
+      .bind(core::ByteView(evaluation.evidence.bytes))
+      .bind(core::ByteView(evaluation.evidence.signature))
+      .bind(core::ByteView(evaluation.signer))
       .run();
 }
 
@@ -187,14 +150,14 @@ std::vector<wire::Signed> Store::versions(std::uint64_t since, std::uint64_t lim
       "SELECT manifest, signature FROM versions WHERE version >= ? ORDER BY version LIMIT ?");
   rows.bind(since).bind(limit);
   std::vector<wire::Signed> manifests;
-  while (rows.step()) manifests.push_back({rows.blob(0), to_signature(rows.blob(1))});
+  while (rows.step()) manifests.push_back({rows.blob(0), fixed<crypto::Signature>(rows.blob(1))});
   return manifests;
 }
 
 wire::Signed Store::plan(std::uint64_t round) const {
   Statement row(db_->db, "SELECT plan, signature FROM plans WHERE round = ?");
   core::ensure(row.bind(round).step(), "store: no such round");
-  return {row.blob(0), to_signature(row.blob(1))};
+  return {row.blob(0), fixed<crypto::Signature>(row.blob(1))};
 }
 
 bool Store::is_published(const core::Digest& payload) const {
@@ -211,17 +174,18 @@ bool Store::needs(const core::Digest& payload, bool keep_updates) const {
 }
 
 std::vector<StoredUpdate> Store::updates(std::uint64_t round) const {
-  Statement rows(db_->db,
-                 "SELECT client, payload, num_examples, manifest, signature, seconds FROM updates "
-                 "WHERE round = ? ORDER BY client");
+  const std::string sql = "SELECT client, payload, num_examples, manifest, signature, seconds, " +
+                          db_->signer + " FROM updates WHERE round = ? ORDER BY client";
+  Statement rows(db_->db, sql.c_str());
   rows.bind(round);
   std::vector<StoredUpdate> updates;
   while (rows.step()) {
     updates.push_back({.update = {.client = rows.text(0),
-                                  .payload = to_digest(rows.blob(1)),
+                                  .payload = fixed<core::Digest>(rows.blob(1)),
                                   .num_examples = rows.integer(2),
                                   .manifest = rows.blob(3)},
-                       .signature = to_signature(rows.blob(4)),
+                       .signature = fixed<crypto::Signature>(rows.blob(4)),
+                       .signer = fixed<crypto::PublicKey>(rows.blob(6)),
                        .seconds = rows.real(5)});
   }
   return updates;
@@ -235,12 +199,18 @@ std::vector<RoundReport> Store::rounds() const {
 }
 
 std::vector<StoredEvaluation> Store::evaluations() const {
-  Statement rows(db_->db, "SELECT evidence FROM evaluations ORDER BY version, client");
+  const std::string sql =
+      "SELECT evidence, signature, " + db_->signer + " FROM evaluations ORDER BY version, client";
+  Statement rows(db_->db, sql.c_str());
   std::vector<StoredEvaluation> evaluations;
   while (rows.step()) {
     auto evidence = wire::decode_evaluation(rows.blob(0));
     core::ensure(evidence.has_value(), "store: unreadable evaluation");
-    evaluations.push_back({evidence->version, evidence->client, evidence->metrics});
+    evaluations.push_back({.version = evidence->version,
+                           .client = evidence->client,
+                           .metrics = evidence->metrics,
+                           .evidence = {rows.blob(0), fixed<crypto::Signature>(rows.blob(1))},
+                           .signer = fixed<crypto::PublicKey>(rows.blob(2))});
   }
   return evaluations;
 }

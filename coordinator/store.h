@@ -9,6 +9,7 @@
 
 #include "coordinator/report.h"
 #include "coordinator/round_machine.h"
+#include "crypto/roster.h"
 #include "wire/blob_store.h"
 #include "wire/messages.h"
 
@@ -17,23 +18,34 @@ namespace drystone::coordinator {
 struct StoredUpdate {
   AcceptedUpdate update;
   crypto::Signature signature{};
-  double seconds = 0.0;  ///< the client's own figure, unsigned
+  crypto::PublicKey signer{};  ///< whose key it was when it was accepted; rosters change
+  double seconds = 0.0;        ///< the client's own figure, unsigned
 };
 
 struct StoredEvaluation {
   std::uint64_t version = 0;
   std::string client;
   Metrics metrics;
+  wire::Signed evidence = {};  ///< wire::EvaluationManifest
+  crypto::PublicKey signer{};
 };
 
-/// The coordinator's state folder: DIR/state.sqlite and DIR/blobs. One thread, one process: a lock
-/// on the database refuses a second coordinator.
+/// Whose state a folder holds: what must not change while it is used.
+struct StateOwner {
+  std::string federation;           ///< id
+  crypto::PublicKey coordinator{};  ///< signs plans and versions: clients know no other
+};
+
+/// The coordinator's state folder: DIR/state.sqlite, DIR/blobs and DIR/lock. One thread, one
+/// process: the lock refuses a second coordinator. Readers may come and go meanwhile.
 class Store {
  public:
-  /// Opens or creates. @throws core::IoError  unreadable, or locked by another process;
-  /// core::ConfigError  the folder holds another federation (its id differs)
-  Store(const std::filesystem::path& dir, const std::string& federation);
-  /// Opens the state that is there, whatever its federation: for `inspect`.
+  /// Opens or creates. @throws core::IoError  unreadable, or in use by another process;
+  /// core::ConfigError  the folder holds another federation's or coordinator's state, or payloads
+  /// of an earlier life without its database
+  Store(const std::filesystem::path& dir, const StateOwner& owner);
+  /// Reads the state that is there, whatever its federation, also beside a running coordinator,
+  /// and changes nothing: for `inspect`. It has no blobs().
   /// @throws core::ConfigError  no state in `dir`; core::IoError  as above
   explicit Store(const std::filesystem::path& dir);
   ~Store();
@@ -44,6 +56,8 @@ class Store {
 
   /// The id that the folder was created with.
   std::string federation() const;
+  /// The key that its plans and versions are signed with; zeros in a state that never told.
+  crypto::PublicKey coordinator() const;
 
   /// The machine's state as of the last completed transition.
   MachineState load() const;
@@ -53,10 +67,15 @@ class Store {
   void save_plan(const wire::RoundPlan& plan, const wire::Signed& signed_plan);
   void save_update(std::uint64_t round, std::uint64_t attempt, const StoredUpdate& update);
   void abandon(std::uint64_t round);
+  /// Takes back what the open round accepted and the disk no longer holds, so that its clients are
+  /// asked again. @return their names
+  std::vector<std::string> drop_damaged_updates();
+  /// Names the signers of what was accepted before keys were kept with it: today's.
+  void name_unknown_signers(const crypto::Roster& roster);
   /// Publishes a version and closes its round in one transaction.
   void publish(const wire::VersionManifest& manifest, const wire::Signed& signed_manifest,
                const RoundReport& report);
-  void save_evaluation(const StoredEvaluation& evaluation, const wire::Signed& evidence);
+  void save_evaluation(const StoredEvaluation& evaluation);
 
   /// Signed manifests of the versions ≥ since, at most `limit`, ascending.
   std::vector<wire::Signed> versions(std::uint64_t since, std::uint64_t limit) const;
@@ -71,13 +90,17 @@ class Store {
   std::vector<RoundReport> rounds() const;
   std::vector<StoredEvaluation> evaluations() const;
 
+  /// What SQLite finds damaged, and what the columns say beside the signed bytes; std::nullopt when
+  /// all is as it was written. Says nothing of what nobody signed: rounds' reports, seconds.
+  std::optional<std::string> inconsistency() const;
+
   /// SHA-256 over every row, for tests and `inspect`: equal states give equal hashes.
   core::Digest state_hash() const;
 
  private:
   struct Database;
   std::unique_ptr<Database> db_;
-  wire::BlobStore blobs_;
+  std::unique_ptr<wire::BlobStore> blobs_;  ///< nullptr: only reads
 };
 
 }  // namespace drystone::coordinator

@@ -1,6 +1,7 @@
 #include "coordinator/version_record.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -59,11 +60,18 @@ std::string to_json(const VersionRecord& record) {
                        {"signer", core::to_hex(update.signer)},
                        {"signed", to_object(update.manifest)}});
   }
+  Json evaluations = Json::array();
+  for (const RecordedEvaluation& evaluation : record.evaluations) {
+    evaluations.push_back({{"client", evaluation.client},
+                           {"signer", core::to_hex(evaluation.signer)},
+                           {"signed", to_object(evaluation.manifest)}});
+  }
   const Json object = {{"summary", summary(*manifest)},
                        {"manifest", to_object(record.manifest)},
                        {"coordinator", core::to_hex(record.coordinator)},
                        {"plan", to_object(record.plan)},
-                       {"updates", updates}};
+                       {"updates", updates},
+                       {"evaluations", evaluations}};
   return object.dump(1) + "\n";
 }
 
@@ -74,10 +82,16 @@ VersionRecord record_from_json(const std::string& text) {
     VersionRecord record{.manifest = signed_from(object.at("manifest")),
                          .coordinator = fixed<32>(object.at("coordinator")),
                          .plan = signed_from(object.at("plan")),
-                         .updates = {}};
+                         .updates = {},
+                         .evaluations = {}};
     for (const Json& update : object.at("updates")) {
       record.updates.push_back({update.at("client").get<std::string>(),
                                 signed_from(update.at("signed")), fixed<32>(update.at("signer"))});
+    }
+    for (const Json& evaluation : object.value("evaluations", Json::array())) {
+      record.evaluations.push_back({evaluation.at("client").get<std::string>(),
+                                    signed_from(evaluation.at("signed")),
+                                    fixed<32>(evaluation.at("signer"))});
     }
     return record;
   } catch (const core::ConfigError& error) {
@@ -89,20 +103,28 @@ VersionRecord record_from_json(const std::string& text) {
   }
 }
 
-VersionRecord make_record(const Store& store, const crypto::Roster& roster,
-                          const crypto::PublicKey& coordinator, std::uint64_t version) {
+VersionRecord make_record(const Store& store, std::uint64_t version) {
   const auto manifests = store.versions(version, 1);
   core::ensure(!manifests.empty(), "make_record: no such version");
   const auto manifest = wire::decode_version(manifests.front().bytes);
   core::ensure(manifest.has_value(), "make_record: unreadable manifest");
-  VersionRecord record{
-      .manifest = manifests.front(), .coordinator = coordinator, .plan = {}, .updates = {}};
+  VersionRecord record{.manifest = manifests.front(),
+                       .coordinator = store.coordinator(),
+                       .plan = {},
+                       .updates = {},
+                       .evaluations = {}};
+  for (StoredEvaluation& stored : store.evaluations()) {
+    if (stored.version != version) continue;
+    record.evaluations.push_back({.client = std::move(stored.client),
+                                  .manifest = std::move(stored.evidence),
+                                  .signer = stored.signer});
+  }
   if (version == 0) return record;
   record.plan = store.plan(manifest->round);
   for (const StoredUpdate& stored : store.updates(manifest->round)) {
     record.updates.push_back({.client = stored.update.client,
                               .manifest = {stored.update.manifest, stored.signature},
-                              .signer = roster.clients.at(stored.update.client).identity.signing});
+                              .signer = stored.signer});
   }
   return record;
 }

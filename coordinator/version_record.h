@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "coordinator/store.h"
-#include "crypto/roster.h"
 #include "wire/messages.h"
 
 namespace drystone::coordinator {
@@ -14,7 +13,14 @@ namespace drystone::coordinator {
 /// One accepted update: its manifest as signed, and by whom.
 struct RecordedUpdate {
   std::string client;
-  wire::Signed manifest;  ///< signed in the context of the plan's transcript
+  wire::Signed manifest;       ///< signed in the context of the plan's transcript
+  crypto::PublicKey signer{};  ///< zeros: accepted before keys were kept, and not known since
+};
+
+/// One evaluator's figures of this version.
+struct RecordedEvaluation {
+  std::string client;
+  wire::Signed manifest;  ///< signed in the context of the version's head
   crypto::PublicKey signer{};
 };
 
@@ -23,6 +29,7 @@ struct VersionRecord {
   crypto::PublicKey coordinator{};
   wire::Signed plan;                    ///< empty bytes for version 0
   std::vector<RecordedUpdate> updates;  ///< in the order of the Merkle leaves
+  std::vector<RecordedEvaluation> evaluations;
 };
 
 /// Of a version.json: what a federation of thousands writes.
@@ -33,7 +40,6 @@ std::string to_json(const VersionRecord& record);
 VersionRecord record_from_json(const std::string& text);
 
 /// What the store holds of one version. @throws core::InvariantError  no such version
-VersionRecord make_record(const Store& store, const crypto::Roster& roster,
-                          const crypto::PublicKey& coordinator, std::uint64_t version);
+VersionRecord make_record(const Store& store, std::uint64_t version);
 
 }  // namespace drystone::coordinator

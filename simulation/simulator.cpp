@@ -93,6 +93,7 @@ class Simulation {
   std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
   crypto::Roster roster_;
+  aggregation::AdapterLayout layout_;
   wire::InprocHub hub_;
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
@@ -227,9 +228,10 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   tensors::write_factor_set(initial, client::initial_version(config_, workbench));
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
+  layout_ = workbench.layout(trainings);
   return {.config = config_,
           .roster = roster_,
-          .layout = workbench.layout(trainings),
+          .layout = layout_,
           .initial = initial,
           .state_dir = state};
 }
@@ -246,8 +248,7 @@ SimulationOutcome Simulation::run() {
   stop_jobs();
   coordinator::write_run_folder({.dir = options_.run_dir,
                                  .config = config_,
-                                 .roster = roster_,
-                                 .coordinator = coordinator_identity_.public_part.signing},
+                                 .layout = layout_},
                                 *coordinator_);
   global_->finish();
   return {.report = coordinator_->report(),

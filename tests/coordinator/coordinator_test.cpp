@@ -226,7 +226,10 @@ TEST_CASE("coordinator: what a crash left over in blobs/ is swept, a second one 
   const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1);
   federation.start();
-  CHECK_THROWS_WITH_AS(coordinator::Store(dir.path() / "state"),
+  const coordinator::StateOwner same = {
+      .federation = coordinator::federation_id(federation.config()),
+      .coordinator = identity("coordinator").public_part.signing};
+  CHECK_THROWS_WITH_AS(coordinator::Store(dir.path() / "state", same),
                        doctest::Contains("another process uses this state folder"), core::IoError);
   const core::Digest stray = federation.coordinator().store().blobs().put(core::Bytes(10));
   const auto kept = federation.coordinator().store().blobs().all().size();

@@ -68,6 +68,14 @@ class Federation {
     return identities_.at(client);
   }
 
+  /// As an operator edits roster.toml while the coordinator is down.
+  void take_out(const std::string& name) { roster_.clients.erase(name); }
+  void renew_key(const std::string& name) {
+    identities_.at(name) = crypto::generate_identity(name);
+    roster_.clients.at(name).identity = identities_.at(name).public_part;
+  }
+  void renew_coordinator_key() { coordinator_identity_ = crypto::generate_identity("coordinator"); }
+
   /// Starts, or after a crash() starts again, on the same state folder.
   void start(std::vector<coordinator::Observer*> observers = {}) {
     tensors::write_factor_set(initial_,

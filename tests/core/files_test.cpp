@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include "core/error.h"
-#include "core/temporary_files.h"
 #include "core/mapped_file.h"
 #include "core/regular_file.h"
+#include "core/temporary_files.h"
 #include "tests/temporary_folder.h"
 
 using namespace drystone;

@@ -2,71 +2,24 @@
 // bit, and to themselves when any of them is killed.
 
 #include <doctest/doctest.h>
-#include <netinet/in.h>
 #include <nlohmann/json.hpp>
-#include <sys/socket.h>
 
-#include "tests/programs/process.h"
-#include "tests/simulation/tiny_federation.h"
+#include "tests/programs/deployment.h"
 
 using namespace drystone;
+using test::Deployment;
+using test::head_of;
 using test::Process;
 using test::TinyFederation;
 namespace fs = std::filesystem;
 
 namespace {
 
-// A port that was free a moment ago.
-std::string free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ::bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof address);
-  socklen_t size = sizeof address;
-  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(socket);
-  return std::to_string(ntohs(address.sin_port));
-}
-
 std::string text_of(const fs::path& file) {
   std::ostringstream text;
   text << std::ifstream(file).rdbuf();
   return text.str();
 }
-
-std::string head_of(const fs::path& run) {
-  return nlohmann::json::parse(std::ifstream(run / "report.json")).at("head");
-}
-
-class Deployment {
- public:
-  explicit Deployment(const TinyFederation& tiny) : tiny_(tiny), parties_(tiny.path() / "parties") {
-    const std::string address = "tcp://127.0.0.1:" + free_port();
-    Process provision("drystone",
-                      {"provision", tiny.config_file(), "--out", parties_, "--address", address,
-                       "--bind", address},
-                      tiny.path() / "provision.log");
-    REQUIRE_MESSAGE(provision.wait() == 0, provision.output());
-  }
-
-  Process start_coordinator() const {
-    return {"drystone-coordinator",
-            {parties_ / "coordinator" / "coordinator.toml", "--device", "cpu"},
-            tiny_.path() / "coordinator.log"};
-  }
-  Process start_client(const std::string& name) const {
-    return {"drystone-client",
-            {parties_ / name / "client.toml", "--device", "cpu"},
-            tiny_.path() / (name + ".log")};
-  }
-  fs::path run() const { return parties_ / "coordinator" / "run"; }
-  const fs::path& parties() const { return parties_; }
-
- private:
-  const TinyFederation& tiny_;
-  fs::path parties_;
-};
 
 /// The files and folders under `folder` that others than their owner may touch.
 std::vector<fs::path> open_to_others(const fs::path& folder) {

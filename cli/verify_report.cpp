@@ -1,0 +1,81 @@
+#include "cli/verify_report.h"
+
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+namespace drystone::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+void same(const Json& object, const char* key, const Json& expected, const std::string& where) {
+  const Json& found = object.at(key);
+  hold(found == expected,
+       where + key + " is " + found.dump() + ", the record says " + expected.dump());
+}
+
+Json figures(const std::vector<wire::EvaluationManifest>& evaluations) {
+  if (evaluations.empty()) return nullptr;
+  Json object = Json::object();
+  for (const auto& [name, value] : evaluations.back().metrics) object[name] = number(value);
+  return object;
+}
+
+void check_round(const Json& round, const VersionFacts& version) {
+  const std::string where = "round " + std::to_string(version.manifest->round) + ": ";
+  double loss = 0.0;
+  double examples = 0.0;
+  std::uint64_t steps = 0;
+  std::uint64_t tokens = 0;
+  std::uint64_t passes = 0;
+  for (const wire::UpdateManifest& claim : version.claims) {
+    const auto weight = static_cast<double>(claim.num_examples);
+    loss += weight * claim.train_loss;
+    examples += weight;
+    steps += claim.num_steps;
+    tokens += claim.num_tokens;
+    passes += claim.num_passes;
+  }
+  same(round, "round", version.manifest->round, where);
+  same(round, "version", version.manifest->version, where);
+  same(round, "accepted", version.claims.size(), where);
+  same(round, "train_loss", number(loss / examples), where);
+  same(round, "client_steps", steps, where);
+  same(round, "tokens", tokens, where);
+  same(round, "passes", passes, where);
+  if (!version.evaluations.empty()) same(round, "eval", figures(version.evaluations), where);
+  if (!version.aggregation) return;
+  same(round, "stack_rank", version.aggregation->stack_rank, where);
+  same(round, "compact_rank", version.aggregation->compact_rank, where);
+  hold(round.at("exactness").get<std::string>().starts_with(version.aggregation->exactness),
+       where + "exactness is not \"" + version.aggregation->exactness + "\"");
+}
+
+}  // namespace
+
+void check_report(const std::string& report_json, const core::Config& config,
+                  std::span<const VersionFacts> versions) {
+  try {
+    const Json report = Json::parse(report_json);
+    same(report, "name", config.name, "");
+    same(report, "seed", config.seed, "");
+    same(report, "head", core::to_hex(versions.back().manifest->head), "");
+    same(report, "config_hash", core::to_hex(versions.back().manifest->config), "");
+    const Json& rounds = report.at("rounds");
+    hold(rounds.size() + 1 == versions.size(), "tells of " + std::to_string(rounds.size()) +
+                                                   " rounds, there are versions of " +
+                                                   std::to_string(versions.size() - 1));
+    for (std::size_t i = 0; i < rounds.size(); ++i) check_round(rounds[i], versions[i + 1]);
+    const auto& before = versions.front().evaluations;
+    if (!before.empty()) same(report, "before", figures(before), "");
+    if (!rounds.empty()) same(report, "after", rounds.back().at("eval"), "");
+  } catch (const Json::exception& error) {
+    throw Wrong{error.what()};
+  }
+}
+
+}  // namespace drystone::cli

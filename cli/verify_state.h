@@ -1,0 +1,29 @@
+#pragma once
+// A coordinator's state folder: the database against its signatures, the payloads against their
+// names.
+
+#include <filesystem>
+#include <optional>
+#include <set>
+
+#include "cli/verify.h"
+
+namespace drystone::cli {
+
+struct StateFacts {
+  std::vector<VersionCheck> versions;
+  core::Digest head{};
+  std::vector<std::string> reports;  ///< of the rounds, as JSON
+  PartCheck check;
+  std::set<std::filesystem::path> files;  ///< that were looked into
+};
+
+/// Beside a running coordinator too. @throws core::ConfigError  no state there
+StateFacts verify_state(const std::filesystem::path& state);
+
+/// What of a looked-into database nobody signed, for Verification::not_covered.
+inline constexpr const char* kUnsignedState =
+    "state.sqlite: what nobody signed (the clients' seconds, refusals, bytes and times in the "
+    "rounds' reports) and unused space";
+
+}  // namespace drystone::cli

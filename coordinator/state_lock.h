@@ -1,0 +1,21 @@
+#pragma once
+// One coordinator a state folder.
+
+#include <filesystem>
+
+namespace drystone::coordinator {
+
+/// Holds DIR/lock for as long as it lives; the kernel lets go of it when the process dies.
+class StateLock {
+ public:
+  /// @throws core::IoError  another process holds it, or the file cannot be made
+  explicit StateLock(const std::filesystem::path& dir);
+  ~StateLock();
+  StateLock(const StateLock&) = delete;
+  StateLock& operator=(const StateLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,50 @@
+#include "coordinator/store.h"
+#include "coordinator/store_database.h"
+
+namespace drystone::coordinator {
+
+std::optional<std::string> Store::inconsistency() const {
+  const auto first = [&](const char* sql) -> std::optional<std::string> {
+    Statement row(db_->db, sql);
+    return row.step() ? std::optional(row.text(0)) : std::nullopt;
+  };
+  if (const auto found = first("PRAGMA integrity_check"); found != "ok") return found;
+  Statement versions(db_->db, "SELECT version, head, payload, manifest FROM versions");
+  while (versions.step()) {
+    const auto manifest = wire::decode_version(versions.blob(3));
+    const bool agrees = manifest && manifest->version == versions.integer(0) &&
+                        manifest->head == fixed<core::Digest>(versions.blob(1)) &&
+                        manifest->payload == fixed<core::Digest>(versions.blob(2));
+    if (!agrees) return "version " + versions.text(0) + "'s row differs from what was signed";
+  }
+  Statement plans(db_->db, "SELECT round, attempt, is_open, plan FROM plans");
+  const std::uint64_t newest = load().version;
+  while (plans.step()) {
+    const auto plan = wire::decode_plan(plans.blob(3));
+    const bool agrees = plan && plan->round == plans.integer(0) &&
+                        plan->attempt == plans.integer(1) &&
+                        plans.integer(2) == (plan->base_version == newest ? 1 : 0);
+    if (!agrees) return "round " + plans.text(0) + "'s row differs from what was signed";
+  }
+  Statement updates(db_->db,
+                    "SELECT round, client, attempt, payload, num_examples, manifest FROM updates");
+  while (updates.step()) {
+    const auto manifest = wire::decode_update(updates.blob(5));
+    const bool agrees = manifest && manifest->round == updates.integer(0) &&
+                        manifest->client == updates.text(1) &&
+                        manifest->attempt == updates.integer(2) &&
+                        manifest->payload == fixed<core::Digest>(updates.blob(3)) &&
+                        manifest->num_examples == updates.integer(4);
+    if (!agrees) return "the row of " + updates.text(1) + "'s update differs from what was signed";
+  }
+  Statement evaluations(db_->db, "SELECT version, client, evidence FROM evaluations");
+  while (evaluations.step()) {
+    const auto manifest = wire::decode_evaluation(evaluations.blob(2));
+    const bool agrees = manifest && manifest->version == evaluations.integer(0) &&
+                        manifest->client == evaluations.text(1);
+    if (!agrees) return "a row of an evaluation differs from what was signed";
+  }
+  return std::nullopt;
+}
+
+}  // namespace drystone::coordinator

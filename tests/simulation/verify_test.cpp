@@ -1,0 +1,244 @@
+// What `drystone inspect --verify` finds, and what it says that it cannot.
+
+#include "cli/verify.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include <doctest/doctest.h>
+
+#include "cli/inspection.h"
+#include "coordinator/run_folder.h"
+#include "coordinator/run_index.h"
+#include "core/error.h"
+#include "core/files.h"
+#include "core/seed.h"
+#include "simulation/simulator.h"
+#include "tests/coordinator/harness.h"
+#include "tests/simulation/tiny_federation.h"
+
+using namespace drystone;
+using namespace drystone::test;
+
+namespace {
+
+std::string content(const fs::path& file) { return core::read_text_file(file, 1 << 30); }
+
+// Not in place: the blob store shares the inode.
+void replace(const fs::path& file, const std::string& bytes) {
+  core::write_file_atomic(file, core::as_bytes(bytes));
+}
+
+std::string first_wrong(const cli::Verification& verification) {
+  for (const auto& check : verification.versions) {
+    if (check.wrong) return "version " + std::to_string(check.version) + ": " + *check.wrong;
+  }
+  for (const auto& check : verification.parts) {
+    if (check.wrong) return check.part + ": " + *check.wrong;
+  }
+  return verification.versions.empty() ? "no versions" : "";
+}
+
+bool is_listed(const cli::Verification& verification, const std::string& file) {
+  return std::ranges::any_of(verification.not_covered, [&](const std::string& entry) {
+    return entry == file || entry.starts_with(file + ": ");
+  });
+}
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+/// Flips bits of every file, one at a time. @return the files that verify listed and did not check
+std::set<std::string> flip_everything(const fs::path& folder,
+                                      cli::Verification (*verify)(const fs::path&)) {
+  REQUIRE(first_wrong(verify(folder)) == "");
+  std::set<std::string> listed;
+  core::SplitMix64 random({1, 0, "", "bits"});
+  for (const fs::path& file : files_in(folder)) {
+    const std::string name = file.lexically_relative(folder).generic_string();
+    const std::string bytes = content(file);
+    for (int i = 0; i < 3 && !bytes.empty(); ++i) {
+      const auto bit = random.below(8 * bytes.size());
+      CAPTURE(name);
+      CAPTURE(bit);
+      std::string flipped = bytes;
+      flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << (bit % 8)));
+      replace(file, flipped);
+      try {
+        const cli::Verification verification = verify(folder);
+        if (first_wrong(verification).empty()) {
+          CHECK(is_listed(verification, name));
+          listed.insert(name);
+        }
+      } catch (const core::Error&) {  // found so early that nothing else could be looked into
+      }
+    }
+    replace(file, bytes);
+  }
+  CHECK(first_wrong(verify(folder)) == "");
+  return listed;
+}
+
+/// One round of scripted clients, and the folders that it leaves.
+class Scripted {
+ public:
+  Scripted() : federation(dir_.path(), 2, 2, /*evaluator=*/true) {
+    write("model/config.json", "{}");
+    write("federation.toml",
+          "name = \"scripted\"\n[model]\npath = \"model\"\n[data]\ntrain = \"t.jsonl\"\n"
+          "[federation]\nrounds = 2\n[[clients]]\ncount = 2\n");
+    const std::string sha256 = federation.config().model.sha256;
+    federation.config() = core::load_config(dir_.path() / "federation.toml");
+    federation.config().model.sha256 = sha256;
+  }
+
+  void start() {
+    federation.start();
+    for (const char* client : {"client-1", "client-2"}) federation.hello(client);
+  }
+  void turn(const std::string& client) {
+    const auto task = federation.next<wire::Task>(client);
+    REQUIRE(task.has_value());
+    CHECK(federation.take_part(client, *task, 2, 0.25)->accepted);
+    federation.settle();
+  }
+  void write_run() {
+    coordinator::write_run_folder({.dir = run(),
+                                   .config = federation.config(),
+                                   .base_model = "base",
+                                   .layout = small_layout()},
+                                  federation.coordinator());
+  }
+  fs::path run() const { return dir_.path() / "run"; }
+  fs::path state() const { return dir_.path() / "state"; }
+
+ private:
+  void write(const std::string& name, const std::string& text) const {
+    fs::create_directories((dir_.path() / name).parent_path());
+    std::ofstream(dir_.path() / name) << text;
+  }
+  TemporaryFolder dir_;
+
+ public:
+  Federation federation;
+};
+
+void simulate_tiny(const TinyFederation& tiny, const std::vector<std::string>& overrides = {}) {
+  simulation::simulate(tiny.config(overrides), {.run_dir = tiny.path() / "run", .device = "cpu"});
+}
+
+}  // namespace
+
+TEST_CASE("verify: a client that left the roster and a key that was renewed stay what they were") {
+  Scripted scripted;
+  scripted.start();
+  scripted.turn("client-1");
+  scripted.federation.crash();
+  scripted.federation.renew_key("client-1");  // in the middle of the round that holds its update
+  scripted.start();
+  scripted.turn("client-2");
+  scripted.federation.crash();
+  scripted.federation.take_out("client-2");  // between two rounds
+  scripted.federation.start();
+  scripted.federation.hello("client-1");
+  scripted.turn("client-1");
+  scripted.write_run();
+  CHECK(first_wrong(cli::verify_run(scripted.run())) == "");
+  CHECK(first_wrong(cli::verify_state_folder(scripted.state())) == "");
+  const auto record = coordinator::make_record(scripted.federation.coordinator().store(), 1);
+  CHECK(record.updates.size() == 2);
+  CHECK(record.updates[0].signer == identity("client-1").public_part.signing);  // the old key
+}
+
+TEST_CASE("verify: an open round is looked into") {
+  Scripted scripted;
+  scripted.start();
+  scripted.turn("client-1");
+  const core::Bytes payload = tensors::to_bytes(small_update(2, 0.25));
+  const fs::path blob = scripted.state() / "blobs" / core::to_hex(crypto::sha256(payload));
+  const std::string bytes = content(blob);
+  CHECK(first_wrong(cli::verify_state_folder(scripted.state())) == "");  // while it runs
+  fs::remove(blob);
+  CHECK(first_wrong(cli::verify_state_folder(scripted.state())).find("payload is missing") !=
+        std::string::npos);
+  replace(blob, bytes + "x");
+  CHECK(first_wrong(cli::verify_state_folder(scripted.state())).find("what its name says") !=
+        std::string::npos);
+}
+
+TEST_CASE("verify: a run whose last version was taken away is not sound") {
+  const TinyFederation tiny;
+  simulate_tiny(tiny);
+  const fs::path run = tiny.path() / "run";
+  fs::rename(run / "versions" / "0002", tiny.path() / "0002");
+  CHECK(first_wrong(cli::verify_run(run)).find("report.json: ") == 0);
+  fs::remove(run / "report.json");
+  fs::remove(run / coordinator::kRunIndex);
+  CHECK(first_wrong(cli::verify_run(run)).find("the state has 3 versions") != std::string::npos);
+  fs::rename(run / "state", tiny.path() / "state");
+  CHECK(first_wrong(cli::verify_run(run)) == "");  // nothing is left that knows of it but a head
+}
+
+TEST_CASE("verify: a figure made better is found, whatever the sums say") {
+  const TinyFederation tiny;
+  simulate_tiny(tiny);
+  const fs::path run = tiny.path() / "run";
+  const std::string report = content(run / "report.json");
+  for (const std::string key : {"\"accuracy\": ", "\"train_loss\": ", "\"accepted\": ",
+                                "\"tokens\": ", "\"stack_rank\": ", "\"seed\": "}) {
+    CAPTURE(key);
+    std::string better = report;
+    better.insert(better.find(key) + key.size(), "1");
+    replace(run / "report.json", better);
+    coordinator::write_run_index(run);
+    CHECK(first_wrong(cli::verify_run(run)).find("report.json: ") == 0);
+  }
+  replace(run / "report.json", report);
+  coordinator::write_run_index(run);
+  CHECK(first_wrong(cli::verify_run(run)) == "");
+}
+
+TEST_CASE("verify: every flipped bit of a run folder is found, or its file is listed") {
+  const TinyFederation tiny;
+  simulate_tiny(tiny, {"aggregation.compaction={rank=2}"});
+  const auto listed = flip_everything(tiny.path() / "run", cli::verify_run);
+  for (const std::string& name : listed) {
+    CAPTURE(name);
+    const bool is_known = name == "metrics.jsonl" || name == "state/state.sqlite" ||
+                          name == "state/lock" || name.starts_with("state/memory/") ||
+                          name.starts_with("state/clients/");
+    CHECK(is_known);
+  }
+}
+
+TEST_CASE("verify: every flipped bit of a state folder is found, or its file is listed") {
+  Scripted scripted;
+  scripted.start();
+  scripted.turn("client-1");
+  scripted.turn("client-2");
+  scripted.turn("client-1");
+  scripted.federation.crash();
+  const auto listed = flip_everything(scripted.state(), cli::verify_state_folder);
+  for (const std::string& name : listed) {
+    CAPTURE(name);
+    CHECK((name == "state.sqlite" || name == "next.safetensors"));
+  }
+}
+
+TEST_CASE("verify: two at a time, in a folder that nobody may write to") {
+  const TinyFederation tiny;
+  simulate_tiny(tiny);
+  const fs::path run = tiny.path() / "run";
+  const auto before = files_in(run);
+  fs::permissions(run, fs::perms::owner_read | fs::perms::owner_exec);
+  CHECK(first_wrong(cli::verify_run(run)) == "");
+  CHECK(cli::to_text(cli::verify_run(run)).find("not covered: ") != std::string::npos);
+  fs::permissions(run, fs::perms::owner_all);
+  CHECK(files_in(run) == before);
+}
