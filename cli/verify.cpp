@@ -117,6 +117,7 @@ void RunCheck::check_versions() {
   VersionChain chain({.config = semantic_hash(config_),
                       .config_source = "config.toml",
                       .rule = rule_.get(),
+                      .rounds = static_cast<std::uint64_t>(config_.federation.rounds),
                       .layout = layout_ ? &*layout_ : nullptr,
                       .scratch = scratch_.path()});
   for (const fs::path& dir : dirs) {
