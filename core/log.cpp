@@ -3,9 +3,13 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
+#include <mutex>
+#include <optional>
 
 #include "core/error.h"
 #include "core/log_backend.h"
+#include "core/log_file.h"
+#include "core/log_rate.h"
 #include "core/text.h"
 
 namespace drystone::core {
@@ -36,6 +40,24 @@ struct ValueText {
   }
 };
 
+std::string text_of(std::string_view message, std::initializer_list<Field> fields) {
+  std::string line(message);
+  for (const auto& [key, value] : fields) {
+    line += ' ';
+    line += key;
+    line += '=';
+    line += std::visit(ValueText{}, value);
+  }
+  return line;
+}
+
+std::optional<std::int64_t> admit(std::string_view message) {
+  static std::mutex mutex;
+  static LogRate rate;
+  const std::scoped_lock lock(mutex);
+  return rate.admit(message, SystemClock().now());
+}
+
 }  // namespace
 
 void init_log(LogLevel level, const std::string& path) {
@@ -53,14 +75,15 @@ LogLevel parse_log_level(std::string_view text) {
 
 void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {
   if (level == LogLevel::Off || level < threshold.load(std::memory_order_relaxed)) return;
-  std::string line(message);
-  for (const auto& [key, value] : fields) {
-    line += ' ';
-    line += key;
-    line += '=';
-    line += std::visit(ValueText{}, value);
-  }
+  const auto dropped = admit(message);
+  if (!dropped) return;
+  std::string line = text_of(message, fields);
+  if (*dropped > 0) line += " not_shown=" + std::to_string(*dropped);
   detail::write_log_line(level, visible(line));
+}
+
+void log_to_file(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {
+  detail::write_log_file(level, visible(text_of(message, fields)));
 }
 
 }  // namespace drystone::core

@@ -14,5 +14,7 @@ void open_log_backend(const std::string& path);
 
 /// One finished line without time, level or line break. From any thread.
 void write_log_line(LogLevel level, std::string_view line);
+/// The same to the file alone, if there is one.
+void write_log_file(LogLevel level, std::string_view line);
 
 }  // namespace drystone::core::detail

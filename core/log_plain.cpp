@@ -43,6 +43,15 @@ std::string_view padded_name(LogLevel level) {
   return "off    ";
 }
 
+std::string stamped(LogLevel level, std::string_view line) {
+  std::string text = time_text();
+  text += ' ';
+  text += padded_name(level);
+  text += ' ';
+  text += line;
+  return text;
+}
+
 }  // namespace
 
 void open_log_backend(const std::string& path) {
@@ -58,14 +67,13 @@ void open_log_backend(const std::string& path) {
 }
 
 void write_log_line(LogLevel level, std::string_view line) {
-  std::string text = time_text();
-  text += ' ';
-  text += padded_name(level);
-  text += ' ';
-  text += line;
-  Terminal::standard_error().print(text);
+  Terminal::standard_error().print(stamped(level, line));
+  write_log_file(level, line);
+}
+
+void write_log_file(LogLevel level, std::string_view line) {
   const std::scoped_lock lock(backend().mutex);
-  if (backend().file.is_open()) backend().file << text << std::endl;
+  if (backend().file.is_open()) backend().file << stamped(level, line) << std::endl;
 }
 
 }  // namespace drystone::core::detail

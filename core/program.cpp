@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "core/log_file.h"
 #include "core/shorten.h"
 #include "core/terminal.h"
 #include "core/text.h"
@@ -81,6 +82,7 @@ std::string first_line(std::string_view text) {
 }
 
 int report(const std::string& message, int status) {
+  log_to_file(LogLevel::Error, "exit", {{"reason", message}});
   Terminal::standard_error().print("drystone: error: " + message);
   return status;
 }
