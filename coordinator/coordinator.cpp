@@ -125,6 +125,7 @@ struct Coordinator::Impl {
   void on(const std::string& client, const wire::Offer& offer);
   void on(const std::string& client, const wire::Report& report);
   void on(const std::string& client, const wire::Progress& progress);
+  void on(const std::string& client, const wire::Decline& decline);
   void on(const std::string& client, const wire::Want& want);
   void on(const std::string& client, const wire::Chunk& chunk);
   template <typename Unexpected>
@@ -165,6 +166,7 @@ struct Coordinator::Impl {
   wire::ServerTransport& transport;
   const core::Clock& clock;
   std::vector<Observer*> observers;
+  const std::map<std::string, std::string> settings;  ///< by client: what its Task carries
   Store store;
   RoundMachine machine;
   Gate gate;
@@ -203,6 +205,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       transport(transport_),
       clock(clock_),
       observers(std::move(observers_)),
+      settings(settings_of(setup.config, setup.roster)),
       store(setup.state_dir, {.federation = federation_id(setup.config),
                               .coordinator = identity.public_part.signing}),
       machine(machine_settings(setup.config, setup.roster), initial_state(), clock.now()),
@@ -338,7 +341,9 @@ void Coordinator::Impl::on(const PersistPlan& action) {
 }
 
 void Coordinator::Impl::on(const SendTask& action) {
-  transport.send(action.client, wire::Task{*plan});
+  const auto found = settings.find(action.client);
+  const bool fits = found != settings.end() && found->second.size() <= wire::kMaxSettingsBytes;
+  transport.send(action.client, wire::Task{*plan, fits ? found->second : ""});
 }
 
 void Coordinator::Impl::on(const Aggregate& action) {
@@ -718,6 +723,17 @@ void Coordinator::Impl::judge(const StoredEvaluation& evaluation) {
 
 void Coordinator::Impl::on(const std::string& client, const wire::Progress& progress) {
   notify(&Observer::on_progress, client, progress);
+}
+
+// It has answered: nobody needs to wait for it in this round.
+void Coordinator::Impl::on(const std::string& client, const wire::Decline& decline) {
+  const OpenRound* round = machine.collecting();
+  if (round == nullptr || round->plan.round != decline.round ||
+      round->plan.attempt != decline.attempt) {
+    return;
+  }
+  note_refused(client, {decline.refusal, decline.detail});
+  tell_machine(UpdateRefused{client, decline.refusal});
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Want& want) {

@@ -5,7 +5,9 @@
 
 #include "aggregation/rule.h"
 #include "coordinator/coordinator.h"
+#include "core/client_list.h"
 #include "core/error.h"
+#include "crypto/hash.h"
 #include "wire/limits.h"
 
 namespace drystone::coordinator {
@@ -33,7 +35,8 @@ void check_trainers(const core::Config& config, std::size_t num_trainers) {
 }
 
 /// A plan names the whole cohort. @throws core::ConfigError  it would not fit
-void check_plan_size(const core::Config& config, std::vector<std::string> trainers) {
+void check_plan_size(const core::Config& config, const MachineSettings& settings) {
+  std::vector<std::string> trainers = settings.trainers;
   const auto cohort = static_cast<std::size_t>(config.federation.cohort);
   std::ranges::sort(trainers, std::greater(), &std::string::size);  // the longest may be chosen
   if (cohort > 0 && cohort < trainers.size()) trainers.resize(cohort);
@@ -41,7 +44,9 @@ void check_plan_size(const core::Config& config, std::vector<std::string> traine
   bool fits = trainers.size() <= wire::kMaxCohort;
   try {
     if (fits)
-      wire::encode(wire::RoundPlan{.federation = federation_id(config), .cohort = trainers});
+      wire::encode(wire::RoundPlan{.federation = federation_id(config),
+                                   .cohort = trainers,
+                                   .settings = plan_settings(settings.settings, trainers)});
   } catch (const core::InvalidArgument&) {
     fits = false;
   }
@@ -51,6 +56,17 @@ void check_plan_size(const core::Config& config, std::vector<std::string> traine
 }
 
 }  // namespace
+
+std::map<std::string, std::string> settings_of(const core::Config& config,
+                                               const crypto::Roster& roster) {
+  std::map<std::string, std::string> settings;
+  for (const core::ListedClient& listed : core::list_clients(config)) {
+    const auto entry = roster.clients.find(listed.name);
+    if (entry == roster.clients.end() || entry->second.has_own_settings) continue;
+    settings[listed.name] = core::settings_text(config, listed);
+  }
+  return settings;
+}
 
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster) {
   MachineSettings settings{.federation = federation_id(config),
@@ -66,8 +82,11 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
     if (entry.role == crypto::Role::Evaluate) settings.evaluators.push_back(name);
     if (entry.role == crypto::Role::Train && entry.max_rank > 0) settings.trainers.push_back(name);
   }
+  for (const auto& [name, text] : settings_of(config, roster)) {
+    settings.settings[name] = crypto::sha256(core::as_bytes(text));
+  }
   check_trainers(config, settings.trainers.size());
-  check_plan_size(config, settings.trainers);
+  check_plan_size(config, settings);
   return settings;
 }
 

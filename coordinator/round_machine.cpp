@@ -19,6 +19,17 @@ bool contains(const std::vector<std::string>& sorted, const std::string& name) {
 
 }  // namespace
 
+std::vector<core::Digest> plan_settings(const std::map<std::string, core::Digest>& settings,
+                                        const std::vector<std::string>& cohort) {
+  std::vector<core::Digest> digests;
+  for (const std::string& client : cohort) {
+    const auto found = settings.find(client);
+    digests.push_back(found == settings.end() ? core::Digest{} : found->second);
+  }
+  if (settings.empty()) digests.clear();
+  return digests;
+}
+
 RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::Instant now)
     : settings_(std::move(settings)), state_(std::move(state)), deadline_(now + kNoticeInterval) {
   core::require(std::ranges::is_sorted(settings_.trainers), "RoundMachine: trainers not sorted");
@@ -184,6 +195,7 @@ void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Acti
       .start = settings_.start,
       .deadline_ms = static_cast<std::uint64_t>(
           std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count())};
+  plan.settings = plan_settings(settings_.settings, cohort);
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   phase_ = Phase::Collecting;
   deadline_ = now + settings_.deadline;

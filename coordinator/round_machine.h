@@ -29,9 +29,14 @@ struct MachineSettings {
   core::Instant grace{};           ///< how long a round with its quorum waits for the others
   std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
-  std::vector<std::string> trainers;    ///< sorted
-  std::vector<std::string> evaluators;  ///< sorted
+  std::map<std::string, core::Digest> settings = {};  ///< by trainer; absent: its own
+  std::vector<std::string> trainers;                  ///< sorted
+  std::vector<std::string> evaluators;                ///< sorted
 };
+
+/// RoundPlan::settings for this cohort. @param settings  MachineSettings::settings
+std::vector<core::Digest> plan_settings(const std::map<std::string, core::Digest>& settings,
+                                        const std::vector<std::string>& cohort);
 
 /// What aggregation and the Merkle leaf need of an update that passed the gate and is durable.
 struct AcceptedUpdate {

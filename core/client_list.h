@@ -23,6 +23,12 @@ inline constexpr const char* kPosteriorMethod = "laplace-lora";
 /// [[clients]] spelled out, `count` times each; without any, one client with [training]'s values.
 std::vector<ListedClient> list_clients(const Config& config);
 
+/// Canonical text of what decides what a client learns: its training, what its base model and its
+/// texts are made of, the seed. How fast or in how little memory it computes is not in it. A plan
+/// names the SHA-256 of each client's.
+/// @param config  with data.labels filled in
+std::string settings_text(const Config& config, const ListedClient& client);
+
 /// Whether a client has kPosteriorMethod.
 bool collects_posterior(const Config& config);
 

@@ -1,5 +1,6 @@
 #include <set>
 
+#include "core/client_list.h"
 #include "core/config.h"
 #include "core/config_reader.h"
 #include "core/text.h"
@@ -178,8 +179,8 @@ class CanonicalText {
     add(section, training_entries(training));
     add(section + ".options", option_entries(training.options));
   }
-  std::string text() const {
-    std::string all = "drystone configuration 1\n";
+  std::string text(const std::string& title) const {
+    std::string all = title + "\n";
     for (const auto& line : lines_) all += line;
     return all;
   }
@@ -267,7 +268,29 @@ std::string semantic_text(const Config& config) {
     canonical.add(section, groups[i].training);
   }
   canonical.add("aggregation", aggregation_entries(config.aggregation));
-  return canonical.text();
+  return canonical.text("drystone configuration 1");
+}
+
+std::string settings_text(const Config& config, const ListedClient& client) {
+  TrainingConfig training = client.training;  // without what only sets speed and memory
+  training.threads = TrainingConfig{}.threads;
+  training.memory_limit = TrainingConfig{}.memory_limit;
+  training.checkpointing = TrainingConfig{}.checkpointing;
+  CanonicalText canonical;
+  canonical.add("", {{"seed", std::to_string(config.seed)}});
+  canonical.add("model", {{"task", toml_value(config.model.task)},
+                          {"dtype", toml_value(config.model.dtype)},
+                          {"quantization", toml_value(client.quantization)},
+                          {"max_length", toml_value(config.model.max_length)}});
+  canonical.add("data", {{"labels", toml_value(config.data.labels)},
+                         {"template", toml_value(config.data.prompt_template)},
+                         {"loss_on", toml_value(config.data.loss_on)},
+                         {"packing", toml_value(config.data.packing)}});
+  canonical.add("federation", {{"rounds", toml_value(config.federation.rounds)}});
+  canonical.add("aggregation", {{"rule", toml_value(config.aggregation.rule)},
+                                {"start", toml_value(config.aggregation.start)}});
+  canonical.add("training", training);
+  return canonical.text("drystone settings 1");
 }
 
 }  // namespace drystone::core

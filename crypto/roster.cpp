@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::string_view kTrain = "train";
 constexpr std::string_view kEvaluate = "evaluate";
+constexpr std::string_view kPlanned = "plan";
+constexpr std::string_view kOwn = "own";
 
 Role parse_role(const TomlTable& table) {
   if (table.find("role") == nullptr) return Role::Train;
@@ -24,6 +26,15 @@ Role parse_role(const TomlTable& table) {
   table.fail("role", "'" + text + "' is not a role; use train or evaluate");
 }
 
+bool has_own_settings(const TomlTable& table) {
+  if (table.find("settings") == nullptr) return false;
+  const std::string& text = table.text("settings");
+  if (text != kOwn && text != kPlanned) {
+    table.fail("settings", "'" + text + "' says nothing; use plan or own");
+  }
+  return text == kOwn;
+}
+
 PublicKey parse_key(const TomlTable& table, std::string_view key) {
   PublicKey result{};
   std::ranges::copy(table.hex(key, result.size()), result.begin());
@@ -31,7 +42,7 @@ PublicKey parse_key(const TomlTable& table, std::string_view key) {
 }
 
 RosterEntry parse_entry(const TomlTable& table) {
-  table.allow_only({"name", "curve", "signing", "role", "max_rank", "max_examples"});
+  table.allow_only({"name", "curve", "signing", "role", "max_rank", "max_examples", "settings"});
   RosterEntry entry;
   entry.identity.name = table.text("name");
   if (!is_party_name(entry.identity.name)) table.fail("name", kPartyNameRule);
@@ -40,6 +51,7 @@ RosterEntry parse_entry(const TomlTable& table) {
   entry.role = parse_role(table);
   entry.max_rank = table.count("max_rank", 0);
   entry.max_examples = table.count("max_examples", 0);
+  entry.has_own_settings = has_own_settings(table);
   return entry;
 }
 
@@ -87,6 +99,7 @@ void save_roster(const Roster& roster, const std::filesystem::path& file) {
             core::to_hex(entry.identity.signing) +
             "\"\nmax_rank = " + std::to_string(entry.max_rank) +
             "\nmax_examples = " + std::to_string(entry.max_examples) + "\n";
+    if (entry.has_own_settings) text += "settings = \"own\"\n";
   }
   core::write_file_atomic(file, core::as_bytes(text));
 }

@@ -17,6 +17,7 @@ struct RosterEntry {
   Role role = Role::Train;
   std::int64_t max_rank = 0;      ///< largest rank per module in one update; 0: no update allowed
   std::int64_t max_examples = 0;  ///< cap on the claimed number of examples; 0: no cap
+  bool has_own_settings = false;  ///< trains as its own configuration says, whatever ours lists
 };
 
 /// Client name → entry; ordered by name, which is also the order of summation.

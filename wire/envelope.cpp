@@ -61,6 +61,7 @@ void write(Builder envelope, const Hello& message) {
   builder.setDevice(message.device);
   builder.setNumExamples(message.num_examples);
   builder.setBase(message.base);
+  builder.setInstance(message.instance);
 }
 
 void write(Builder envelope, const CatalogRequest& message) {
@@ -89,6 +90,14 @@ void write(Builder envelope, const Progress& message) {
   builder.setPeakBytes(message.peak_bytes);
 }
 
+void write(Builder envelope, const Decline& message) {
+  auto builder = envelope.initDecline();
+  builder.setRound(message.round);
+  builder.setAttempt(message.attempt);
+  builder.setRefusal(to_schema(message.refusal));
+  builder.setDetail(clean_text(message.detail, kMaxTextBytes));
+}
+
 void write(Builder envelope, const Welcome& message) {
   auto builder = envelope.initWelcome();
   builder.setFederation(message.federation);
@@ -97,7 +106,9 @@ void write(Builder envelope, const Welcome& message) {
 }
 
 void write(Builder envelope, const Task& message) {
-  write(envelope.initTask().initPlan(), message.plan);
+  auto builder = envelope.initTask();
+  write(builder.initPlan(), message.plan);
+  if (!message.settings.empty()) builder.setSettings(as_data(core::as_bytes(message.settings)));
 }
 
 void write(Builder envelope, const EvaluateTask& message) {
@@ -187,7 +198,8 @@ Hello read(schema::Hello::Reader reader) {
           .base_sha256 = read_text(reader.getBaseSha256(), kMaxNameBytes, "base_sha256"),
           .device = read_text(reader.getDevice(), kMaxNameBytes, "device"),
           .num_examples = reader.getNumExamples(),
-          .base = read_text(reader.getBase(), kMaxNameBytes, "base")};
+          .base = read_text(reader.getBase(), kMaxNameBytes, "base"),
+          .instance = reader.getInstance()};
 }
 
 Progress read(schema::Progress::Reader reader) {
@@ -197,6 +209,20 @@ Progress read(schema::Progress::Reader reader) {
           .loss = read_finite(reader.getLoss(), "loss"),
           .num_tokens = reader.getNumTokens(),
           .peak_bytes = reader.getPeakBytes()};
+}
+
+Decline read(schema::Decline::Reader reader) {
+  return {.round = reader.getRound(),
+          .attempt = reader.getAttempt(),
+          .refusal = from_schema(reader.getRefusal()),
+          .detail = read_text(reader.getDetail(), kMaxTextBytes, "detail")};
+}
+
+Task read(schema::Task::Reader reader) {
+  const auto settings = reader.getSettings();
+  check_count(settings.size(), kMaxSettingsBytes, "settings");
+  return {.plan = read(reader.getPlan()),
+          .settings = std::string(settings.begin(), settings.end())};
 }
 
 Welcome read(schema::Welcome::Reader reader) {
@@ -257,7 +283,7 @@ Message read(Reader reader) {
     case schema::Envelope::REPORT: return read(reader.getReport());
     case schema::Envelope::PROGRESS: return read(reader.getProgress());
     case schema::Envelope::WELCOME: return read(reader.getWelcome());
-    case schema::Envelope::TASK: return Task{read(reader.getTask().getPlan())};
+    case schema::Envelope::TASK: return read(reader.getTask());
     case schema::Envelope::EVALUATE_TASK:
       return EvaluateTask{reader.getEvaluateTask().getVersion()};
     case schema::Envelope::CATALOG: return read(reader.getCatalog());
@@ -266,6 +292,7 @@ Message read(Reader reader) {
     case schema::Envelope::REFUSED: return read(reader.getRefused());
     case schema::Envelope::WANT: return read(reader.getWant());
     case schema::Envelope::CHUNK: return read(reader.getChunk());
+    case schema::Envelope::DECLINE: return read(reader.getDecline());
   }
   malformed("message kind " + std::to_string(static_cast<unsigned>(reader.which())) +
             " is unknown");

@@ -14,12 +14,17 @@ inline constexpr std::uint64_t kMaxHeaderBytes = 1 << 20;
 inline constexpr std::uint64_t kMaxChunkBytes = 1 << 20;
 /// Ranges that may be outstanding for one transfer: the credit window.
 inline constexpr std::uint64_t kMaxOutstandingChunks = 4;
+/// Bytes of one message of many frames, which the transport assembles before anybody can count them:
+/// more than the queue's 32 messages of one chunk each, so that honest peers never come near it.
+inline constexpr std::uint64_t kMaxUnfinishedBytes = 64 << 20;
 /// Names of clients, methods, metrics: stops log and database bloat.
 inline constexpr std::uint64_t kMaxNameBytes = 128;
 /// Free text (details of a refusal).
 inline constexpr std::uint64_t kMaxTextBytes = 1024;
 /// Clients in a cohort: a plan with that many 32-character names still fits kMaxSignedBytes.
 inline constexpr std::uint64_t kMaxCohort = 16'384;
+/// A client's training settings beside a plan: both fit one header frame.
+inline constexpr std::uint64_t kMaxSettingsBytes = 1 << 17;
 /// Manifests in one Catalog; a client that lacks more asks again.
 inline constexpr std::uint64_t kMaxCatalog = 1024;
 /// Metrics in one evaluation.

@@ -1,6 +1,7 @@
 // What travels signed: RoundPlan, UpdateManifest, VersionManifest, EvaluationManifest.
 
 #include <algorithm>
+#include <map>
 
 #include "crypto/hash.h"
 #include "wire/codec.h"
@@ -24,6 +25,36 @@ auto decode_signed(core::ByteView bytes, Read read)
   });
 }
 
+/// Of each of the cohort; the canonical form lists every digest once, in order of appearance.
+std::vector<core::Digest> read_settings(schema::RoundPlan::Reader reader, std::size_t cohort) {
+  const auto digests = reader.getSettings();
+  const auto indices = reader.getSettingsOf();
+  check_count(digests.size(), cohort, "settings");
+  if (indices.size() != 0 && indices.size() != cohort) malformed("settings: not the cohort's");
+  std::vector<core::Digest> settings;
+  settings.reserve(indices.size());
+  for (const unsigned index : indices) {
+    if (index > digests.size()) malformed("settings: an index beyond the list");
+    settings.push_back(index == 0 ? core::Digest{} : read_digest(digests[index - 1], "settings"));
+  }
+  return settings;
+}
+
+void write_settings(schema::RoundPlan::Builder builder, const std::vector<core::Digest>& settings) {
+  if (settings.empty()) return;
+  std::vector<core::Digest> digests;
+  std::map<core::Digest, std::uint16_t> positions = {{core::Digest{}, 0}};
+  auto indices = builder.initSettingsOf(as_list_size(settings.size()));
+  for (unsigned i = 0; i < indices.size(); ++i) {
+    const auto next = static_cast<std::uint16_t>(digests.size() + 1);
+    const auto [position, is_new] = positions.emplace(settings[i], next);
+    if (is_new) digests.push_back(settings[i]);
+    indices.set(i, position->second);
+  }
+  auto list = builder.initSettings(as_list_size(digests.size()));
+  for (unsigned i = 0; i < list.size(); ++i) list.set(i, as_data(digests[i]));
+}
+
 RoundPlan read_plan(schema::RoundPlan::Reader reader) {
   RoundPlan plan;
   plan.federation = read_text(reader.getFederation(), kMaxNameBytes, "federation");
@@ -42,6 +73,7 @@ RoundPlan read_plan(schema::RoundPlan::Reader reader) {
   }
   plan.start = read_text(reader.getStart(), kMaxNameBytes, "start");
   plan.deadline_ms = reader.getDeadlineMs();
+  plan.settings = read_settings(reader, plan.cohort.size());
   return plan;
 }
 
@@ -118,6 +150,7 @@ core::Bytes encode(const RoundPlan& plan) {
   for (unsigned i = 0; i < cohort.size(); ++i) cohort.set(i, plan.cohort[i]);
   builder.setStart(plan.start);
   builder.setDeadlineMs(plan.deadline_ms);
+  write_settings(builder, plan.settings);
   return canonical_bytes(builder.asReader(), kMaxSignedBytes, "RoundPlan");
 }
 

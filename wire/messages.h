@@ -16,7 +16,7 @@
 
 namespace drystone::wire {
 
-inline constexpr std::uint32_t kProtocolVersion = 3;
+inline constexpr std::uint32_t kProtocolVersion = 4;
 
 /// Bytes together with the signature over exactly these bytes.
 struct Signed {
@@ -40,6 +40,9 @@ struct RoundPlan {
   std::vector<std::string> cohort;  ///< client names, sorted
   std::string start;                ///< fresh | common (warm, nested follow)
   std::uint64_t deadline_ms = 0;    ///< from receipt
+  /// SHA-256 of core::settings_text of each of the cohort, in its order; zero: its own choice. Empty:
+  /// everybody's.
+  std::vector<core::Digest> settings = {};
 };
 
 /// T_r: SHA-256 over the plan's canonical bytes. Signatures of the round are bound to it.
@@ -105,7 +108,8 @@ struct Hello {
   std::string base_sha256;  ///< hex; must equal the plan's pinned base
   std::string device;       ///< "cpu", "cuda:0"
   std::uint64_t num_examples = 0;
-  std::string base = {};  ///< how the base model is held: "none" (full precision), "nf4"
+  std::string base = {};       ///< how the base model is held: "none" (full precision), "nf4"
+  std::uint64_t instance = 0;  ///< drawn by each process: tells a second one from a reconnect
 };
 /// Asks for the manifests of all versions after `since`, up to the newest.
 struct CatalogRequest {
@@ -129,6 +133,14 @@ struct Progress {
   std::uint64_t peak_bytes = 0;  ///< most memory that the process ever had resident; 0: unknown
 };
 
+/// Why a Task gets no Offer: the client will not, or could not. Nobody needs to wait for it.
+struct Decline {
+  std::uint64_t round = 0;
+  std::uint64_t attempt = 0;
+  core::Refusal refusal{};
+  std::string detail;
+};
+
 // ---- coordinator → client -------------------------------------------------------------------
 
 struct Welcome {
@@ -137,7 +149,8 @@ struct Welcome {
   std::uint64_t rounds = 0;
 };
 struct Task {
-  Signed plan;  ///< RoundPlan
+  Signed plan;                ///< RoundPlan
+  std::string settings = {};  ///< the text whose digest the plan names for this client, if it does
 };
 struct EvaluateTask {
   std::uint64_t version = 0;
@@ -175,7 +188,7 @@ struct Chunk {
   core::Bytes data;  ///< travels as its own frame
 };
 
-using Message = std::variant<Hello, CatalogRequest, Offer, Report, Progress, Welcome, Task,
+using Message = std::variant<Hello, CatalogRequest, Offer, Report, Progress, Decline, Welcome, Task,
                              EvaluateTask, Catalog, Verdict, Done, Refused, Want, Chunk>;
 
 /// A message as ZeroMQ frames: a Cap'n Proto header and, for Chunk, the data as second frame.
@@ -184,7 +197,7 @@ struct Frames {
   core::Bytes data;  ///< empty unless the message is a Chunk
 };
 
-/// A Chunk's data is moved, not copied. The `detail` of Verdict and Refused is made printable and
+/// A Chunk's data is moved, not copied. The `detail` of Verdict, Refused and Decline is made printable and
 /// cut to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a Chunk without
 /// data
 Frames encode(Message message);

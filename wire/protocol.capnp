@@ -1,5 +1,5 @@
 @0xd15b1e5a7c0ffee1;
-# Drystone's protocol, version 2 (docs/protocol.md). Plain C++ forms: wire/messages.h.
+# Drystone's protocol, version 4 (docs/protocol.md). Plain C++ forms: wire/messages.h.
 # Fields are only ever added at the end; a change of meaning needs a new protocol version.
 
 using Cxx = import "/capnp/c++.capnp";
@@ -17,6 +17,8 @@ struct RoundPlan {
   cohort @6 :List(Text);
   start @7 :Text;
   deadlineMs @8 :UInt64;
+  settings @9 :List(Data);        # digests of training settings, each once, as the cohort names them
+  settingsOf @10 :List(UInt16);   # of each of the cohort: 0 none, otherwise 1 + index into settings
 }
 
 struct UpdateManifest {
@@ -103,6 +105,7 @@ struct Hello {
   device @3 :Text;
   numExamples @4 :UInt64;
   base @5 :Text;
+  instance @6 :UInt64;
 }
 
 struct CatalogRequest {
@@ -128,6 +131,13 @@ struct Progress {
   peakBytes @5 :UInt64;
 }
 
+struct Decline {
+  round @0 :UInt64;
+  attempt @1 :UInt64;
+  refusal @2 :Refusal;
+  detail @3 :Text;
+}
+
 struct Welcome {
   federation @0 :Text;
   version @1 :UInt64;
@@ -136,6 +146,7 @@ struct Welcome {
 
 struct Task {
   plan @0 :Signed;
+  settings @1 :Data;
 }
 
 struct EvaluateTask {
@@ -191,5 +202,6 @@ struct Envelope {
     refused @12 :Refused;
     want @13 :Want;
     chunk @14 :Chunk;
+    decline @15 :Decline;
   }
 }

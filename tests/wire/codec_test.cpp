@@ -59,7 +59,7 @@ TEST_CASE("encode: the fields of a message survive") {
   CHECK(actual.base_sha256 == "b");
   CHECK(actual.device == "d");
   CHECK(actual.num_examples == 9);
-  for (int code = 0; code < 16; ++code) {
+  for (int code = 0; code < 23; ++code) {
     const auto verdict = decode(encode(wire::Verdict{.round = 3,
                                                      .accepted = code % 2 == 0,
                                                      .refusal = static_cast<Refusal>(code),
@@ -87,6 +87,7 @@ TEST_CASE("encode: signed structs come back equal, equal structs give equal byte
     CHECK(plan_again->cohort == plan.cohort);
     CHECK(plan_again->start == plan.start);
     CHECK(plan_again->deadline_ms == plan.deadline_ms);
+    CHECK(plan_again->settings == plan.settings);
     CHECK(encode(*plan_again) == encode(plan));
 
     const wire::UpdateManifest update = test::sample_update(random);
@@ -190,11 +191,19 @@ TEST_CASE("encode: the largest cohort and the largest catalogue fit their frames
   for (std::uint64_t i = 0; i < wire::kMaxCohort; ++i) {
     std::string digits = std::to_string(i);
     plan.cohort.push_back(std::string(31 - digits.size(), '0') + digits);
+    plan.settings.push_back(crypto::sha256(core::as_bytes(std::to_string(i % 1024))));
   }
   const core::Bytes bytes = encode(plan);
-  const auto decoded = decode(encode(wire::Task{{.bytes = bytes, .signature = {}}}));
+  const auto decoded = decode(encode(
+      wire::Task{{.bytes = bytes, .signature = {}}, std::string(wire::kMaxSettingsBytes, 's')}));
   REQUIRE(decoded.has_value());
-  CHECK(wire::decode_plan(std::get<wire::Task>(*decoded).plan.bytes)->cohort == plan.cohort);
+  const auto again = wire::decode_plan(std::get<wire::Task>(*decoded).plan.bytes);
+  REQUIRE(again.has_value());
+  CHECK(again->cohort == plan.cohort);
+  CHECK(again->settings == plan.settings);
+  plan.settings.pop_back();
+  CHECK(refusal_of(wire::decode_plan(encode(plan))) == Refusal::MalformedFrame);
+  plan.settings.clear();
   plan.cohort.push_back("z");
   CHECK(refusal_of(wire::decode_plan(encode(plan))) == Refusal::MalformedFrame);
 

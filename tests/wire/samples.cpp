@@ -39,6 +39,12 @@ wire::RoundPlan sample_plan(SplitMix64& random) {
   for (std::uint64_t i = random.below(12); i > 0; --i) plan.cohort.push_back(sample_name(random));
   std::ranges::sort(plan.cohort);
   plan.cohort.erase(std::ranges::unique(plan.cohort).begin(), plan.cohort.end());
+  const core::Digest common = sample_digest(random);
+  for (std::size_t i = 0; random.below(4) != 0 && i < plan.cohort.size(); ++i) {
+    plan.settings.push_back(random.below(2) == 0 ? common : sample_digest(random));
+    if (random.below(4) == 0) plan.settings.back() = {};
+  }
+  if (plan.settings.size() != plan.cohort.size()) plan.settings.clear();
   return plan;
 }
 
@@ -96,12 +102,13 @@ std::vector<wire::Message> sample_messages(std::uint64_t seed) {
   for (std::uint64_t i = random.below(5); i > 0; --i) {
     catalog.versions.push_back(sample_signed(random, encode(sample_version(random))));
   }
-  const auto refusal = static_cast<core::Refusal>(random.below(16));
+  const auto refusal = static_cast<core::Refusal>(random.below(23));
   return {wire::Hello{.software = "drystone 0.1.0",
                       .base_sha256 = core::to_hex(sample_digest(random)),
                       .device = "cuda:0",
                       .num_examples = random(),
-                      .base = "nf4"},
+                      .base = "nf4",
+                      .instance = random()},
           wire::CatalogRequest{random()},
           wire::Offer{sample_signed(random, encode(sample_update(random))), random.uniform()},
           wire::Report{sample_signed(random, encode(sample_evaluation(random))), random.uniform()},
@@ -111,9 +118,13 @@ std::vector<wire::Message> sample_messages(std::uint64_t seed) {
                          .loss = random.normal(),
                          .num_tokens = random(),
                          .peak_bytes = random()},
+          wire::Decline{.round = random(),
+                        .attempt = random(),
+                        .refusal = refusal,
+                        .detail = "training.alpha differs"},
           wire::Welcome{
               .federation = sample_name(random), .version = random(), .rounds = random.below(100)},
-          wire::Task{sample_signed(random, encode(sample_plan(random)))},
+          wire::Task{sample_signed(random, encode(sample_plan(random))), sample_name(random)},
           wire::EvaluateTask{random()},
           std::move(catalog),
           wire::Verdict{.round = random(),
