@@ -112,10 +112,13 @@ std::uint64_t BlobStore::size(const core::Digest& blob) const {
   return File::open_for_reading(path(blob)).size();
 }
 
-void BlobStore::remove_partials() {
+void BlobStore::remove_partials() { remove_partials_but({}); }
+
+void BlobStore::remove_partials_but(const core::Digest& kept) {
+  const fs::path kept_file = partial_path(kept);
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "partial", error)) {
-    if (!error) fs::remove(entry.path(), error);
+    if (!error && entry.path() != kept_file) fs::remove(entry.path(), error);
   }
   if (error) {
     throw core::IoError((dir_ / "partial").string() + ": cannot be emptied (" + error.message() +

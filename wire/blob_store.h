@@ -45,6 +45,8 @@ class BlobStore {
 
   /// Deletes every unfinished blob. No BlobReceiver may be at work. @throws core::IoError
   void remove_partials();
+  /// Every one but this blob's. @throws core::IoError
+  void remove_partials_but(const core::Digest& kept);
 
   /// Where an unfinished blob grows.
   std::filesystem::path partial_path(const core::Digest& blob) const;

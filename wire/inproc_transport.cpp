@@ -99,6 +99,8 @@ class InprocHub::Wires::Client final : public ClientTransport {
     wires_->to_server.send({.client = name_, .frames = std::move(frames)});
   }
 
+  bool can_send() override { return true; }
+
   std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) override {
     auto item = link_->inbox.receive_for(timeout);
     if (!item || item->is_wake_up) return std::nullopt;

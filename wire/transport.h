@@ -33,8 +33,11 @@ class ServerTransport {
 class ClientTransport {
  public:
   virtual ~ClientTransport() = default;
-  /// Queues a message; it is lost when there is no connection (Hello begins anew on the next one).
+  /// Queues a message without waiting; it is lost when there is no connection (Hello begins anew on
+  /// the next one) and when can_send() is false.
   virtual void send(Message message) = 0;
+  /// Whether send() has room for a message: what waits for a server that does not read is bounded.
+  virtual bool can_send() = 0;
   /// Waits at most `timeout`; std::nullopt on timeout, when wake() was called, and as soon as
   /// connections() changed.
   virtual std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) = 0;

@@ -43,7 +43,9 @@ class ZmqServer final : public ServerTransport {
   std::unique_ptr<State> state_;
 };
 
-/// Connects, and connects again whenever the connection is lost (after 0.1 to 5 s), for ever.
+/// Connects, and connects again whenever the connection is lost (after 0.1 to 5 s) or cannot be had
+/// (after 0.5 to 30 s), for ever: whatever a stranger on the way answers, it ends nothing. A server
+/// whose message does not end (more than kMaxUnfinishedBytes of it) is cut off.
 class ZmqClient final : public ClientTransport {
  public:
   /// @param server_key  the coordinator's CURVE key: another server than its owner cannot answer
@@ -53,14 +55,18 @@ class ZmqClient final : public ClientTransport {
   ~ZmqClient() override;
 
   void send(Message message) override;
+  bool can_send() override;
   std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) override;
   void wake() override;
   std::uint64_t connections() const override;
   std::uint64_t bytes_received() const override;
   std::uint64_t bytes_sent() const override;
 
-  /// How often the server refused our key.
+  bool is_connected() const;
+  /// How often something at the address refused our key. Nobody signs that: it may be a stranger.
   std::uint64_t num_refused() const;
+  /// Why the last attempt to connect ended; "" before one has.
+  const std::string& last_failure() const;
 
  private:
   struct State;

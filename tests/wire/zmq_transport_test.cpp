@@ -1,16 +1,23 @@
 #include "wire/zmq_transport.h"
 
+#include <array>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "core/error.h"
 #include "core/log.h"
 #include "crypto/z85.h"
 #include "tests/wire/samples.h"
+#include "wire/limits.h"
 
 using namespace drystone;
 using namespace std::chrono_literals;
@@ -209,6 +216,145 @@ TEST_CASE("ZmqServer: an authenticated client's bad frames are refusals with its
   CHECK_FALSE(server.receive(300ms).has_value());
   zmq_close(dealer);
   zmq_ctx_term(context);
+}
+
+namespace {
+
+/// Answers every connection as a CURVE server would begin, and then with the ERROR that a ZAP
+/// handler's refusal makes: all of it in the clear, and nothing of it signed.
+class PlainRefuser {
+ public:
+  PlainRefuser() : listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int yes = 1;
+    ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    ::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    socklen_t size = sizeof address;
+    ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    ::listen(listener_, 8);
+    thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+  }
+  ~PlainRefuser() {
+    thread_.request_stop();
+    thread_.join();
+    ::close(listener_);
+  }
+  std::string address() const { return "tcp://127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  void serve(const std::stop_token& stop) const {
+    while (!stop.stop_requested()) {
+      pollfd waiting = {.fd = listener_, .events = POLLIN, .revents = 0};
+      if (::poll(&waiting, 1, 20) <= 0) continue;
+      const int peer = ::accept(listener_, nullptr, nullptr);
+      std::string greeting(64, '\0');
+      greeting[0] = '\xff';
+      greeting[9] = '\x7f';
+      greeting[10] = 3;
+      greeting.replace(12, 5, "CURVE");
+      greeting[32] = 1;
+      exchange(peer, greeting);
+      exchange(peer, std::string("\x04\x0a\x05"
+                                 "ERROR\x03"
+                                 "400",
+                                 12));
+      ::close(peer);
+    }
+  }
+  static void exchange(int peer, const std::string& bytes) {
+    std::array<char, 512> ignored{};
+    static_cast<void>(::send(peer, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+    pollfd waiting = {.fd = peer, .events = POLLIN, .revents = 0};
+    if (::poll(&waiting, 1, 500) > 0) {
+      static_cast<void>(::recv(peer, ignored.data(), ignored.size(), 0));
+    }
+  }
+
+  int listener_;
+  int port_ = 0;
+  std::jthread thread_;
+};
+
+}  // namespace
+
+TEST_CASE(
+    "ZmqClient: a stranger's plaintext ERROR ends nothing, the server is met once it is there") {
+  core::init_log(core::LogLevel::Error);
+  std::string address;
+  std::optional<ZmqClient> client;
+  {
+    const PlainRefuser stranger;
+    address = stranger.address();
+    client.emplace(address, identity("a"), identity("coordinator").public_part.curve);
+    REQUIRE(wait_until([&] {
+      static_cast<void>(client->receive(10ms));
+      return client->num_refused() >= 2;
+    }));
+    CHECK(client->connections() == 0);
+    CHECK(client->last_failure().find("refuses this client's key") != std::string::npos);
+  }
+  const ZmqServer server(address, identity("coordinator"), roster_of({"a"}));
+  CHECK(wait_for_connection(*client));
+  CHECK(client->is_connected());
+}
+
+TEST_CASE("ZmqClient: a server whose message does not end is cut off, and met again") {
+  core::init_log(core::LogLevel::Error);
+  const crypto::Identity own = identity("coordinator");
+  void* context = zmq_ctx_new();
+  void* router = zmq_socket(context, ZMQ_ROUTER);
+  const int no_linger = 0;
+  const int is_server = 1;
+  zmq_setsockopt(router, ZMQ_LINGER, &no_linger, sizeof(no_linger));
+  zmq_setsockopt(router, ZMQ_CURVE_SERVER, &is_server, sizeof(is_server));
+  zmq_setsockopt(router, ZMQ_CURVE_PUBLICKEY, own.public_part.curve.data(), 32);
+  zmq_setsockopt(router, ZMQ_CURVE_SECRETKEY, own.curve_secret.view().data(), 32);
+  REQUIRE(zmq_bind(router, "tcp://127.0.0.1:*") == 0);
+  std::array<char, 64> address{};
+  std::size_t size = address.size();
+  zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, address.data(), &size);
+  ZmqClient client(address.data(), identity("a"), own.public_part.curve);
+  REQUIRE(wait_for_connection(client));
+  client.send(wire::Done{1});
+  std::array<char, 64> routing_id{};
+  const int id_size = zmq_recv(router, routing_id.data(), routing_id.size(), 0);
+  REQUIRE(id_size > 0);
+
+  const core::Bytes frame(wire::kMaxChunkBytes);
+  constexpr int kFrames = 192;
+  zmq_send(router, routing_id.data(), static_cast<std::size_t>(id_size), ZMQ_SNDMORE);
+  for (int i = 0; i < kFrames; ++i) {
+    zmq_send(router, frame.data(), frame.size(), i + 1 < kFrames ? ZMQ_SNDMORE : 0);
+  }
+  CHECK(wait_until([&] {
+    CHECK_FALSE(client.receive(1ms).has_value());
+    return client.last_failure() == "it sent a message that does not end";
+  }));
+  CHECK(wait_for_connection(client, 2));
+  zmq_close(router);
+  zmq_ctx_term(context);
+}
+
+TEST_CASE("ZmqClient: a server that does not read makes nobody wait") {
+  core::init_log(core::LogLevel::Error);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient client = client_of(server, "a");
+  REQUIRE(wait_for_connection(client));
+  const auto start = std::chrono::steady_clock::now();
+  std::uint64_t sent = 0;
+  for (; client.can_send() && sent < 2000; ++sent) {
+    client.send(wire::Chunk{.blob = {}, .offset = 0, .data = core::Bytes(wire::kMaxChunkBytes)});
+  }
+  CHECK(sent < 200);  // both queues and the kernel's buffers
+  for (int i = 0; i < 50; ++i) {
+    client.send(wire::Chunk{.blob = {}, .offset = 0, .data = core::Bytes(wire::kMaxChunkBytes)});
+  }
+  CHECK(std::chrono::steady_clock::now() - start < 10s);
+  while (server.receive(100ms)) continue;
+  CHECK(client.can_send());
 }
 
 TEST_CASE("ZmqClient: connects again after the server restarted, and says so") {
