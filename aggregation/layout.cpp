@@ -1,5 +1,7 @@
 #include "aggregation/layout.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -145,6 +147,20 @@ std::uint64_t max_payload_bytes(const AdapterLayout& layout, int64_t max_rank) {
   for (const auto& [name, module] : layout.modules) {
     bytes.add_floats({module.out, max_rank});
     bytes.add_floats({max_rank, module.in});
+  }
+  for (const auto& [name, shape] : layout.dense) bytes.add_floats(shape);
+  return bytes.total();
+}
+
+int64_t version_rank(const ModuleLayout& module, int64_t max_rank) {
+  return std::max(max_rank, std::min(module.out, module.in));
+}
+
+std::uint64_t max_version_bytes(const AdapterLayout& layout, int64_t max_rank) {
+  CheckedBytes bytes;
+  bytes.add(max_header_bytes(layout));
+  for (const auto& [name, module] : layout.modules) {
+    bytes.add_floats({module.out + module.in, version_rank(module, max_rank)});
   }
   for (const auto& [name, shape] : layout.dense) bytes.add_floats(shape);
   return bytes.total();

@@ -49,4 +49,12 @@ std::uint64_t max_header_bytes(const AdapterLayout& layout);
 /// @throws core::InvalidArgument  max_rank < 1, or the bound leaves 63 bits
 std::uint64_t max_payload_bytes(const AdapterLayout& layout, int64_t max_rank);
 
+/// Largest rank of a module in a published version: what the module can hold, and `max_rank` where
+/// that is more, since nobody compacts.
+int64_t version_rank(const ModuleLayout& module, int64_t max_rank);
+
+/// Most bytes that a published version of this layout may have.
+/// @throws core::InvalidArgument  the bound leaves 63 bits
+std::uint64_t max_version_bytes(const AdapterLayout& layout, int64_t max_rank);
+
 }  // namespace drystone::aggregation

@@ -5,10 +5,12 @@
 #include <unistd.h>
 
 #include "adapters/registry.h"
+#include "client/contract.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/model_classes.h"
 #include "client/workbench.h"
+#include "coordinator/coordinator.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -100,6 +102,7 @@ class Provisioner {
   fs::path out_;
   crypto::Roster known_;
   std::vector<core::ListedClient> listed_;
+  aggregation::AdapterLayout layout_;
   crypto::Roster roster_;
   std::vector<std::string> parties_;
 };
@@ -110,6 +113,9 @@ std::vector<std::string> Provisioner::run() {
   resolve_labels();
   const client::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();
+  std::vector<core::TrainingConfig> trainings;
+  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
+  layout_ = workbench.layout(trainings);
 
   parties_.emplace_back(kCoordinatorName);
   const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";
@@ -200,6 +206,11 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
                      .allow = {}};
   config.output.dir = "run";
   if (!options_.model_path.empty()) config.model.path = options_.model_path;
+  config.federation.layout = "layout.json";
+  client::pin({.federation = coordinator::federation_id(config_),
+               .max_rank = client::version_rank(config_)},
+              folder / "run" / client::kContractFile);
+  aggregation::write_layout(folder / "layout.json", layout_);
   if (options_.copy_model) {
     fs::copy(config_.model.path, folder / "model",
              fs::copy_options::recursive | fs::copy_options::overwrite_existing);
@@ -211,9 +222,7 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
 void Provisioner::write_coordinator(const client::Workbench& workbench) {
   const fs::path folder = out_ / kCoordinatorName;
   crypto::save_roster(roster_, folder / "roster.toml");
-  std::vector<core::TrainingConfig> trainings;
-  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
-  aggregation::write_layout(folder / "layout.json", workbench.layout(trainings));
+  aggregation::write_layout(folder / "layout.json", layout_);
   tensors::write_factor_set(folder / "initial.safetensors",
                             client::initial_version(config_, workbench));
   core::Config config = config_;

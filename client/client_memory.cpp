@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/files.h"
+#include "crypto/hash.h"
 #include "tensors/safetensors.h"
 #include "tensors/safetensors_writer.h"
 
@@ -34,8 +35,14 @@ bool is_of(const tensors::SafetensorsFile& file, const std::string& federation) 
 
 }  // namespace
 
+// A folder a federation: none can write over another's rounds.
 ClientMemory::ClientMemory(fs::path folder, std::string federation)
-    : folder_(std::move(folder)), federation_(std::move(federation)) {}
+    : folder_(std::move(folder)), federation_(std::move(federation)) {
+  constexpr std::size_t kNameBytes = 8;
+  if (folder_.empty()) return;
+  const core::Digest name = crypto::sha256(core::as_bytes(federation_));
+  folder_ /= core::to_hex(core::ByteView(name).first(kNameBytes));
+}
 
 fs::path ClientMemory::file(std::uint64_t round) const {
   return folder_ / (std::to_string(round) + kEnding);

@@ -1,9 +1,11 @@
 #include "client/global_model.h"
 
+#include <limits>
 #include <vector>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/isfinite.h>
 
 #include "aggregation/compaction.h"
 #include "aggregation/stacking.h"
@@ -33,6 +35,17 @@ tensors::Factors sum_of(const tensors::Factors& sum, const tensors::Factors& upd
   aggregation::StackBuffer buffer(at::kDouble);
   const std::vector<aggregation::ScaledFactors> terms = {{sum, 1.0}, {update, 1.0}};
   return aggregation::compact(buffer.fill(terms), {}).factors;
+}
+
+bool is_finite(const at::Tensor& tensor) {
+  return !tensor.defined() || at::isfinite(tensor).all().item<bool>();
+}
+
+/// ‖B·A‖ ≤ ‖B‖·‖A‖, which is within float32.
+bool is_finite(const tensors::Factors& factors) {
+  const double bound = factors.b.to(at::kDouble).norm().item<double>() *
+                       factors.a.to(at::kDouble).norm().item<double>();
+  return bound < std::numeric_limits<float>::max();
 }
 
 tensors::Factors on_device(const tensors::Factors& factors, at::Device device) {
@@ -143,6 +156,23 @@ void GlobalState::set_or_add_dense(const std::map<std::string, at::Tensor>& dens
 
 const at::Tensor& GlobalState::weight(const std::string& module) const {
   return find(weights_, module, "linear layer");
+}
+
+std::optional<std::string> GlobalState::not_finite() const {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, weight] : weights_) {
+    const bool is_pristine = weight.is_same(pristine_.at(name));
+    if (!is_pristine && !is_finite(weight)) return name;
+  }
+  for (const auto* factors : {&sides_, &start_}) {
+    for (const auto& [name, pair] : *factors) {
+      if (!is_finite(pair)) return name;
+    }
+  }
+  for (const auto& [name, tensor] : dense_) {
+    if (!is_finite(tensor)) return name;
+  }
+  return std::nullopt;
 }
 
 void GlobalState::install_for_training(models::Model& model) const { install(model, false); }

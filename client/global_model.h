@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <ATen/core/Tensor.h>
@@ -74,6 +75,10 @@ class GlobalState {
   /// W that training starts from: [out, in], not to be written to; undefined if quantised.
   /// @throws core::InvalidArgument
   const at::Tensor& weight(const std::string& module) const;
+
+  /// A published part that does not stay within float32, if there is one: folded weights, dense
+  /// parts, and products of factors by the bound that their norms give.
+  std::optional<std::string> not_finite() const;
 
   /// Sets the model's weights, masks and dense parts to what training starts from (start factors
   /// left out). The handles are shared: replace a dense handle before changing its numbers.

@@ -9,8 +9,8 @@ namespace drystone::client {
 
 namespace {
 
-JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob job,
-              const ProgressHook& on_progress) {
+JobResult train(const Workbench& workbench, const JobSettings& settings, TrainJob job,
+                const ProgressHook& on_progress) {
   TrainHooks hooks{.on_progress = {}, .stop = job.stop};
   if (on_progress) {
     hooks.on_progress = [&, round = job.plan.round](const TrainProgress& progress) {
@@ -39,6 +39,15 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob 
   return {.job = std::move(job), .trained = std::move(trained), .evaluated = {}};
 }
 
+JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob job,
+              const ProgressHook& on_progress) {
+  try {
+    return train(workbench, settings, job, on_progress);
+  } catch (const TrainingFailed& failure) {
+    return {.job = std::move(job), .trained = {}, .evaluated = {}, .failure = failure.what()};
+  }
+}
+
 JobResult run(const Workbench& workbench, const JobSettings& settings, EvaluateJob job,
               const ProgressHook& on_progress) {
   EvaluateHooks hooks{.on_progress = {}, .stop = job.stop};
@@ -64,6 +73,7 @@ JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job j
 }
 
 void deliver(Session& session, JobResult result) {
+  if (!result.failure.empty()) return session.on_failed(result.job, result.failure);
   if (auto* train = std::get_if<TrainJob>(&result.job)) {
     session.on_trained(*train, std::move(result.trained));
   } else {

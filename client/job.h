@@ -26,10 +26,11 @@ struct JobResult {
   Job job;
   std::optional<LocalResult> trained;  ///< empty: evaluated, or stopped
   std::optional<Evaluation> evaluated;
+  std::string failure = {};  ///< why the training ended without an update; empty: it did not
 };
 
-/// Computes on the calling thread with `training.threads` threads. @throws core::Error from
-/// training
+/// Computes on the calling thread with `training.threads` threads. A training that fails by its own
+/// numbers is a result: see JobResult::failure. @throws core::Error  anything else
 JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
                   const ProgressHook& on_progress);
 

@@ -48,14 +48,19 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   std::filesystem::path file;
   std::vector<std::string> overrides;
   std::string memory_limit;
+  std::string give_up_after;
   app.add_option("CONFIG", file, "client.toml of this client's folder")->required();
   app.add_option("--set", overrides,
                  "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
   app.add_option("--memory-limit", memory_limit,
                  "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
       ->type_name("SIZE");
+  app.add_option("--give-up-after", give_up_after,
+                 "How long to look for the coordinator before ending, e.g. 1h; never by default")
+      ->type_name("DURATION");
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
   if (!memory_limit.empty()) overrides.push_back("training.memory_limit=" + memory_limit);
+  if (!give_up_after.empty()) overrides.push_back("client.give_up_after=" + give_up_after);
   core::Config config = core::load_config(file, overrides);
   if (common.threads > 0) config.training.threads = common.threads;
   check(config);

@@ -1,10 +1,13 @@
 #include "client/runtime.h"
 
-#include <map>
 #include <memory>
+#include <random>
+#include <utility>
 
+#include "client/coordinator_watch.h"
 #include "client/federated_data.h"
 #include "client/job.h"
+#include "client/reveal.h"
 #include "client/session.h"
 #include "client/workbench.h"
 #include "core/check.h"
@@ -13,6 +16,7 @@
 #include "core/program.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
+#include "wire/reachability.h"
 #include "wire/zmq_transport.h"
 
 namespace drystone::client {
@@ -31,6 +35,11 @@ std::unique_ptr<Workbench> make_workbench(const core::Config& config, const std:
   return workbench;
 }
 
+std::uint64_t draw_instance() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
 class Runtime {
  public:
   Runtime(const core::Config& config, const std::string& device, core::ProgressBoard& board,
@@ -42,8 +51,13 @@ class Runtime {
 
  private:
   SessionSettings session_settings();
+  Contract contract();
+  std::string why_unreachable() const;
   void pump();
+  void receive();
+  void flush();
   void compute(Job job);
+  [[noreturn]] void end(const Job& job, const std::exception_ptr& error);
   void show(const wire::Progress& progress, bool evaluates);
   void show(const wire::Verdict& verdict);
 
@@ -53,6 +67,7 @@ class Runtime {
   crypto::Identity identity_;
   crypto::PublicIdentity coordinator_;
   std::string name_;
+  std::uint64_t instance_;
   std::unique_ptr<Workbench> workbench_;
   wire::BlobStore blobs_;
   OwnStateKeeper states_;
@@ -64,6 +79,8 @@ class Runtime {
   core::TrainingNote note_;
   core::SystemClock clock_;
   core::Instant last_progress_{};
+  std::optional<wire::Progress> progress_;  ///< the newest that was not told yet
+  CoordinatorWatch watch_;
   core::WorkerPool worker_;  ///< last: its thread uses everything above
 };
 
@@ -75,23 +92,48 @@ Runtime::Runtime(const core::Config& config, const std::string& device, core::Pr
       identity_(crypto::load_identity(config.security.identity)),
       coordinator_(crypto::load_public_identity(config.security.coordinator_key)),
       name_(identity_.public_part.name),
+      instance_(draw_instance()),
       workbench_(make_workbench(config, device, name_)),
       blobs_(config.output.dir / "blobs"),
-      session_(session_settings(), identity_, states_, blobs_, workbench_->pristine()),
+      session_(session_settings(), contract(), identity_, states_, blobs_, workbench_->pristine()),
       transport_(config.security.coordinator, identity_, coordinator_.curve),
+      watch_({.client = name_,
+              .address = config.security.coordinator,
+              .give_up_after = config.client.give_up_after},
+             clock_.now()),
       worker_(1, {.on_thread_start = {}, .on_finished = [this] { transport_.wake(); }}) {}
 
 SessionSettings Runtime::session_settings() {
   const bool trains = !config_.data.train.empty();
-  return {.client = name_,
-          .method = config_.training.method,
+  const bool tells_all = config_.client.reveal == "full";
+  const auto examples =
+      trains ? static_cast<std::uint64_t>(workbench_->num_examples(name_)) : std::uint64_t{0};
+  return {.method = config_.training.method,
           .coordinator_signing = coordinator_.signing,
           .hello = {.software = "drystone " + core::version(),
                     .base_sha256 = workbench_->base_sha256(),
                     .device = workbench_->device(),
-                    .num_examples =
-                        trains ? static_cast<std::uint64_t>(workbench_->num_examples(name_)) : 0,
-                    .base = config_.model.quantization}};
+                    .num_examples = tells_all ? examples : coarse_count(examples),
+                    .base = config_.model.quantization,
+                    .instance = instance_},
+          .keep_blobs = true,
+          .reveals_everything = tells_all};
+}
+
+Contract Runtime::contract() {
+  core::Config config = config_;
+  config.data.labels = workbench_config(config_, "cpu").labels;
+  ContractTerms terms = terms_of(config, {name_, config_.training, config_.model.quantization},
+                                 config_.federation.layout.empty()
+                                     ? workbench_->layout({config_.training})
+                                     : aggregation::read_layout(config_.federation.layout));
+  terms.trains = !config_.data.train.empty();
+  terms.evaluates = !config_.data.test.empty();
+  if (terms.trains) {
+    terms.num_examples = workbench_->num_examples(name_);
+    terms.num_steps = num_steps(config_.training, terms.num_examples);
+  }
+  return {std::move(terms), config_.output.dir / kContractFile};
 }
 
 RunEnd Runtime::run() {
@@ -102,29 +144,52 @@ RunEnd Runtime::run() {
   return session_.is_done() ? RunEnd::Done : RunEnd::Stopped;
 }
 
+std::string Runtime::why_unreachable() const {
+  const std::string problem = wire::connection_problem(config_.security.coordinator, 1s);
+  if (!problem.empty()) return problem;
+  const std::string& last = transport_.last_failure();
+  return last.empty() ? "no answer" : last;
+}
+
 void Runtime::pump() {
-  auto message = transport_.receive(100ms);
-  if (transport_.connections() != connections_) {
-    connections_ = transport_.connections();
-    core::log_info(connections_ == 1 ? "connected" : "connected again");
-    session_.on_connected();
-  }
-  if (transport_.num_refused() > 0) {
-    throw core::Error(name_ + ": the coordinator refuses this key; have " + name_ +
-                      ".pub put into its roster");
-  }
-  for (; message; message = transport_.receive(0ms)) {
-    if (!*message) {
-      throw core::Error("coordinator: unreadable message: " + message->error().detail +
-                        "; check that both sides run the same version");
-    }
-    session_.on_message(std::move(**message));
-  }
+  receive();
+  watch_.update(transport_.is_connected(), clock_.now(), [this] { return why_unreachable(); });
   worker_.run_finished();
   while (const auto notice = notices_.try_receive()) (*notice)();
   for (const wire::Verdict& verdict : session_.take_verdicts()) show(verdict);
   if (auto job = session_.take_job()) compute(std::move(*job));
-  for (wire::Message& outgoing : session_.take_messages()) transport_.send(std::move(outgoing));
+  flush();
+}
+
+// Not more than a handful at a time, and none while answers wait: a flood keeps itself waiting, not
+// the work, nor the signal to stop.
+void Runtime::receive() {
+  constexpr int kAtOnce = 64;
+  constexpr std::size_t kMaxBacklog = 64;
+  for (int i = 0; i < kAtOnce && session_.backlog() < kMaxBacklog; ++i) {
+    auto message = transport_.receive(i == 0 ? 100ms : 0ms);
+    if (transport_.connections() != connections_) {
+      connections_ = transport_.connections();
+      session_.on_connected();
+    }
+    if (!message) return;
+    if (*message) {
+      session_.on_message(std::move(**message));
+    } else {
+      core::log_warning("unreadable message from the coordinator; do both run the same version?",
+                        {{"detail", std::string_view(message->error().detail)}});
+    }
+  }
+  if (session_.backlog() >= kMaxBacklog) core::sleep_unless_stopped(stop_, 20ms);
+}
+
+void Runtime::flush() {
+  while (transport_.can_send()) {
+    auto message = session_.next_message();
+    if (!message) break;
+    transport_.send(std::move(*message));
+  }
+  if (progress_ && transport_.can_send()) transport_.send(*std::exchange(progress_, std::nullopt));
 }
 
 void Runtime::compute(Job job) {
@@ -139,13 +204,29 @@ void Runtime::compute(Job job) {
     const auto on_progress = [this, evaluates](const wire::Progress& progress) {
       notices_.send([this, evaluates, progress] { show(progress, evaluates); });
     };
-    auto result =
-        std::make_shared<JobResult>(run_job(*workbench_, settings, std::move(job), on_progress));
-    return [this, result] {
-      bar_.reset();
-      deliver(session_, std::move(*result));
-    };
+    try {
+      auto result = std::make_shared<JobResult>(run_job(*workbench_, settings, job, on_progress));
+      return [this, result] {
+        bar_.reset();
+        deliver(session_, std::move(*result));
+      };
+    } catch (...) {
+      return [this, job = std::move(job), error = std::current_exception()] { end(job, error); };
+    }
   });
+}
+
+// Out of memory, a disk that is full: the coordinator need not wait for the round's deadline.
+void Runtime::end(const Job& job, const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& reason) {
+    const std::string text = reason.what();
+    session_.on_failed(job, text.substr(0, text.find('\n')));
+    flush();
+    core::sleep_unless_stopped(stop_, 200ms);  // a socket that closes keeps nothing back
+    throw;
+  }
 }
 
 void Runtime::show(const wire::Progress& progress, bool evaluates) {
@@ -164,7 +245,7 @@ void Runtime::show(const wire::Progress& progress, bool evaluates) {
                                             .peak_bytes = progress.peak_bytes}));
   if (now - last_progress_ < kProgressInterval && progress.step != progress.num_steps) return;
   last_progress_ = now;
-  transport_.send(progress);
+  progress_ = config_.client.reveal == "full" ? progress : coarse(progress);
 }
 
 void Runtime::show(const wire::Verdict& verdict) {

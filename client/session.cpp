@@ -1,19 +1,28 @@
 #include "client/session.h"
 
 #include <algorithm>
+#include <cmath>
 
+#include "client/reveal.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/mapped_file.h"
+#include "core/text.h"
 #include "crypto/hash.h"
 #include "tensors/factor_set_io.h"
+#include "wire/limits.h"
 
 namespace drystone::client {
 
 namespace {
 
+using core::Refusal;
+
 constexpr core::Digest kNoContext{};
-constexpr int kMaxFailedDownloads = 3;
+constexpr int kMaxFailedDownloads = 3;  // of one version
+/// Pieces of the update that may be asked for at a time: some transfers' windows, around reconnects.
+constexpr std::size_t kMaxWants = 4 * wire::kMaxOutstandingChunks;
 
 // A coordinator whose signed words do not fit together is broken or hostile: stop, do not train.
 [[noreturn]] void distrust(const std::string& what) {
@@ -35,25 +44,45 @@ wire::VersionManifest verified(const wire::Signed& entry, const crypto::PublicKe
   return *manifest;
 }
 
+std::string name_of(const wire::VersionManifest& manifest) {
+  return "version " + std::to_string(manifest.version);
+}
+
+/// What the coordinator may answer to a Hello that no later one would change.
+bool turns_away(Refusal refusal) {
+  return refusal == Refusal::WrongBase || refusal == Refusal::MalformedFrame;
+}
+
 }  // namespace
 
 GlobalStatePtr OwnStateKeeper::apply(const GlobalStatePtr& state,
                                      const wire::VersionManifest& manifest,
                                      const std::filesystem::path& payload) {
-  return state->apply(manifest.version, manifest.mode, tensors::read_factor_set(payload));
+  GlobalStatePtr next =
+      state->apply(manifest.version, manifest.mode, tensors::read_factor_set(payload));
+  if (const auto part = next->not_finite()) {
+    distrust(name_of(manifest) + ", as it published it, makes " + core::quote(*part) +
+             " of the model overflow");
+  }
+  return next;
 }
 
-Session::Session(SessionSettings settings, const crypto::Identity& identity, StateKeeper& states,
-                 wire::BlobStore& blobs, GlobalStatePtr pristine)
+Session::Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
+                 StateKeeper& states, wire::BlobStore& blobs, GlobalStatePtr pristine)
     : settings_(std::move(settings)),
+      contract_(std::move(contract)),
       identity_(identity),
       states_(states),
       blobs_(blobs),
+      storage_(blobs, contract_.max_storage()),
       state_(std::move(pristine)) {}
 
 void Session::on_connected() {
-  send(settings_.hello);
+  outbox_.clear();  // of a connection that is gone
+  wants_.clear();
+  is_welcome_ = false;
   catalog_requested_ = false;
+  send(settings_.hello);
   if (download_) download_->reset_window();
   if (goal_) advance();
 }
@@ -63,12 +92,8 @@ void Session::on_message(wire::Message message) {
 }
 
 void Session::on(const wire::Welcome& message) {
-  if (!federation_.empty() && federation_ != message.federation) {
-    distrust("it now runs federation " + message.federation.substr(0, 12) + ", before it was " +
-             federation_.substr(0, 12));
-  }
-  federation_ = message.federation;
-  rounds_ = message.rounds;
+  if (const auto met = contract_.meet(message.federation); !met) distrust(met.error().detail);
+  is_welcome_ = true;
 }
 
 void Session::on(const wire::Task& message) {
@@ -78,19 +103,46 @@ void Session::on(const wire::Task& message) {
   }
   auto plan = wire::decode_plan(message.plan.bytes);
   if (!plan) distrust("unreadable plan: " + plan.error().detail);
-  if (plan->federation != federation_) distrust("a plan of another federation");
-  if (!std::ranges::binary_search(plan->cohort, settings_.client)) {
+  if (!std::ranges::binary_search(plan->cohort, contract_.terms().client)) {
     distrust("a plan that does not ask this client");
+  }
+  if (const auto allowed = contract_.check(*plan, message.settings); !allowed) {
+    return decline(*plan, allowed.error());
   }
   pursue({.version = plan->base_version, .plan = std::move(*plan), .finish = false});
 }
 
+void Session::decline(const wire::RoundPlan& plan, const core::Failure& why) {
+  core::log_warning("training declined", {{"client", std::string_view(contract_.terms().client)},
+                                          {"round", static_cast<std::int64_t>(plan.round)},
+                                          {"reason", std::string_view(core::name(why.code))},
+                                          {"detail", std::string_view(why.detail)}});
+  send(wire::Decline{plan.round, plan.attempt, why.code, why.detail});
+}
+
 void Session::on(const wire::EvaluateTask& message) {
+  const auto allowed = contract_.check_evaluation(message.version);
+  if (!allowed) {
+    core::log_warning("evaluation declined",
+                      {{"detail", std::string_view(allowed.error().detail)}});
+    return send(wire::Refused{allowed.error().code, allowed.error().detail});
+  }
+  if (evaluated_ && evaluated_->version == message.version) return send(evaluated_->report);
   pursue({.version = message.version, .plan = std::nullopt, .finish = false});
 }
 
 void Session::on(const wire::Done& message) {
-  pursue({.version = message.version, .plan = std::nullopt, .finish = true});
+  // Nobody signs it, so it can end this client's part, but lead it nowhere.
+  const std::uint64_t rounds = contract_.terms().rounds;
+  if (message.version < rounds) {
+    core::log_warning("the coordinator ends the federation early",
+                      {{"version", static_cast<std::int64_t>(message.version)},
+                       {"rounds", static_cast<std::int64_t>(rounds)}});
+  }
+  const auto own = static_cast<std::uint64_t>(std::max<std::int64_t>(state_->version(), 0));
+  pursue({.version = std::max(own, std::min(message.version, rounds)),
+          .plan = std::nullopt,
+          .finish = true});
 }
 
 void Session::pursue(Goal goal) {
@@ -118,8 +170,11 @@ void Session::advance() {
   }
   if (!goal_) return;
   if (state_->version() > static_cast<std::int64_t>(goal_->version)) {
-    distrust("it asks for version " + std::to_string(goal_->version) + " after version " +
-             std::to_string(state_->version()));
+    core::log_warning(
+        "the coordinator asks for a version that is past",
+        {{"version", static_cast<std::int64_t>(goal_->version)}, {"now", state_->version()}});
+    goal_.reset();
+    return;
   }
   start_job();
 }
@@ -132,13 +187,13 @@ void Session::start_job() {
   }
   if (goal_->plan && goal_->plan->base_head != head_) distrust("its history has forked");
   if (job_running_) return;  // on_trained / on_evaluated of the stopped job comes back here
-  if (goal_->plan && finished_ && finished_->manifest.round == goal_->plan->round) {
+  if (goal_->plan && has_answer(*goal_->plan)) {
     offer(*goal_->plan);
     return;
   }
   job_stop_ = std::stop_source();
   if (goal_->plan) {
-    job_ = TrainJob{*goal_->plan, rounds_, state_, job_stop_.get_token()};
+    job_ = TrainJob{*goal_->plan, contract_.terms().rounds, state_, job_stop_.get_token()};
   } else {
     job_ = EvaluateJob{goal_->version, state_, job_stop_.get_token()};
   }
@@ -151,6 +206,7 @@ void Session::request_catalog() {
 }
 
 void Session::on(const wire::Catalog& message) {
+  if (!catalog_requested_) return;
   catalog_requested_ = false;
   auto next = static_cast<std::uint64_t>(state_->version() + 1) + catalog_.size();
   core::Digest head = catalog_.empty() ? head_ : catalog_.back().head;
@@ -158,8 +214,11 @@ void Session::on(const wire::Catalog& message) {
     wire::VersionManifest manifest = verified(entry, settings_.coordinator_signing);
     if (manifest.version < next) continue;
     if (manifest.version != next || manifest.previous_head != head) {
-      distrust("version " + std::to_string(manifest.version) + " does not follow version " +
+      distrust(name_of(manifest) + " does not follow version " +
                std::to_string(static_cast<std::int64_t>(next) - 1) + ": its history has forked");
+    }
+    if (const auto allowed = contract_.check(manifest); !allowed) {
+      distrust(allowed.error().detail);
     }
     head = manifest.head;
     ++next;
@@ -169,12 +228,12 @@ void Session::on(const wire::Catalog& message) {
 }
 
 bool Session::fetch(const wire::VersionManifest& manifest) {
-  if (blobs_.contains(manifest.payload)) {
-    download_.reset();
-    return true;
+  if (!download_) {
+    if (storage_.holds(manifest.payload, manifest.payload_bytes)) return true;
+    storage_.make_room(manifest.payload, manifest.payload_bytes);
+    download_.emplace(blobs_, manifest.payload, manifest.payload_bytes);
   }
-  if (!download_) download_.emplace(blobs_, manifest.payload, manifest.payload_bytes);
-  if (download_->is_complete()) {  // all of it was there: a crash came before its last step
+  if (download_->is_complete()) {
     download_.reset();
     return true;
   }
@@ -187,8 +246,9 @@ void Session::on(const wire::Chunk& message) {
   if (message.offset < download_->num_received()) return;  // asked for twice, around a reconnect
   if (const auto accepted = download_->accept(message); !accepted) {
     const std::string& detail = accepted.error().detail;
-    if (++failed_downloads_ == kMaxFailedDownloads)
-      distrust("a payload arrives damaged: " + detail);
+    if (++failed_downloads_ == kMaxFailedDownloads) {
+      distrust("the payload of " + name_of(catalog_.front()) + " arrives damaged: " + detail);
+    }
     core::log_warning("download went wrong, starting it again",
                       {{"detail", std::string_view(detail)}});
     download_.reset();
@@ -197,62 +257,111 @@ void Session::on(const wire::Chunk& message) {
 }
 
 void Session::apply(const wire::VersionManifest& manifest) {
-  state_ = states_.apply(state_, manifest, blobs_.path(manifest.payload));
+  const std::filesystem::path payload = blobs_.path(manifest.payload);
+  {
+    const core::MappedFile file(payload);
+    if (const auto fits = contract_.check_payload(file.bytes()); !fits) {
+      distrust(name_of(manifest) + ", as it published it: " + fits.error().detail);
+    }
+  }
+  state_ = states_.apply(state_, manifest, payload);
   head_ = manifest.head;
+  failed_downloads_ = 0;
+  const auto& answer = contract_.answer();
+  if (answer && answer->manifest.base_version < manifest.version) release_answer();
+  contract_.follow(manifest);
+  storage_.release(manifest.payload);
   if (!settings_.keep_blobs) blobs_.remove(manifest.payload);
+  if (!is_swept_ && manifest.version + 1 == contract_.num_followed()) sweep();
+}
+
+/// Once this life is as far as the one before: what then belongs to nothing is nobody's.
+void Session::sweep() {
+  std::vector<core::Digest> needed;
+  for (const wire::VersionManifest& manifest : catalog_) needed.push_back(manifest.payload);
+  if (contract_.answer()) needed.push_back(contract_.answer()->manifest.payload);
+  storage_.sweep(needed);
+  is_swept_ = true;
+}
+
+void Session::release_answer() {
+  wants_.clear();
+  blobs_.remove(contract_.answer()->manifest.payload);
+}
+
+/// Whether the stored update answers this plan: same version, and its payload is whole.
+bool Session::has_answer(const wire::RoundPlan& plan) {
+  const auto& answer = contract_.answer();
+  if (!answer || answer->manifest.base_version != plan.base_version) return false;
+  if (storage_.holds(answer->manifest.payload, answer->manifest.payload_bytes)) return true;
+  contract_.forget_answer();
+  return false;
 }
 
 void Session::on_trained(const TrainJob& job, std::optional<LocalResult> result) {
   job_running_ = false;
-  const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round;
+  const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round &&
+                           goal_->plan->base_head == job.plan.base_head;
   if (result && still_asked) {
     const core::Bytes payload = tensors::update_to_bytes(result->update);
-    Finished finished{.manifest = {.round = job.plan.round,
-                                   .attempt = job.plan.attempt,
-                                   .client = settings_.client,
-                                   .base_version = job.plan.base_version,
-                                   .payload = blobs_.put(payload),
-                                   .payload_bytes = payload.size(),
-                                   .num_examples = static_cast<std::uint64_t>(result->num_examples),
-                                   .num_steps = static_cast<std::uint64_t>(result->num_steps),
-                                   .num_tokens = static_cast<std::uint64_t>(result->num_tokens),
-                                   .train_loss = result->train_loss,
-                                   .method = settings_.method,
-                                   .num_passes = static_cast<std::uint64_t>(result->num_passes)},
-                      .seconds = result->seconds};
-    if (finished_ && finished_->manifest.payload != finished.manifest.payload) {
-      blobs_.remove(finished_->manifest.payload);  // of a round that closed without it
-    }
-    finished_ = std::move(finished);
+    wire::UpdateManifest manifest{.round = job.plan.round,
+                                  .attempt = job.plan.attempt,
+                                  .client = contract_.terms().client,
+                                  .base_version = job.plan.base_version,
+                                  .payload = blobs_.put(payload),
+                                  .payload_bytes = payload.size(),
+                                  .num_examples = static_cast<std::uint64_t>(result->num_examples),
+                                  .num_steps = static_cast<std::uint64_t>(result->num_steps),
+                                  .num_tokens = static_cast<std::uint64_t>(result->num_tokens),
+                                  .train_loss = result->train_loss,
+                                  .method = settings_.method,
+                                  .num_passes = static_cast<std::uint64_t>(result->num_passes)};
+    if (!settings_.reveals_everything) manifest = coarse(std::move(manifest));
+    contract_.keep({.manifest = std::move(manifest),
+                    .base_head = job.plan.base_head,
+                    .seconds = result->seconds});
+  }
+  if (goal_) advance();
+}
+
+void Session::on_failed(const Job& job, const std::string& reason) {
+  job_running_ = false;
+  if (const auto* train = std::get_if<TrainJob>(&job)) {
+    decline(train->plan, {Refusal::TrainingFailed, reason});
+    if (goal_ && goal_->plan && goal_->plan->round == train->plan.round) goal_.reset();
   }
   if (goal_) advance();
 }
 
 void Session::offer(const wire::RoundPlan& plan) {
-  finished_->manifest.attempt = plan.attempt;
-  core::Bytes bytes = wire::encode(finished_->manifest);
+  const Answer& answer = *contract_.answer();
+  wire::UpdateManifest manifest = answer.manifest;
+  manifest.attempt = plan.attempt;
+  core::Bytes bytes = wire::encode(manifest);
   const core::Digest transcript = wire::transcript(wire::encode(plan));
   const crypto::Signature signature = crypto::sign(identity_, "update", transcript, bytes);
-  send(wire::Offer{{std::move(bytes), signature}, finished_->seconds});
+  const double seconds = settings_.reveals_everything ? answer.seconds : std::round(answer.seconds);
+  send(wire::Offer{{std::move(bytes), signature}, seconds});
 }
 
+// Only the update that was offered goes out, and not more of it at a time than a window.
 void Session::on(const wire::Want& message) {
-  auto chunk = wire::answer(blobs_, message);
-  if (chunk) {
-    send(std::move(*chunk));
-  } else {
-    send(wire::Refused{chunk.error().code, chunk.error().detail});
+  const auto& answer = contract_.answer();
+  if (!answer || answer->manifest.payload != message.blob) {
+    return send(wire::Refused{Refusal::PayloadMismatch,
+                              "no update " + core::to_hex(message.blob).substr(0, 12)});
   }
+  if (wants_.size() == kMaxWants) return;
+  wants_.push_back(message);
 }
 
 void Session::on(const wire::Verdict& message) {
   verdicts_.push_back(message);
-  if (!finished_ || finished_->manifest.round != message.round) return;
+  const auto& answer = contract_.answer();
+  if (!answer || answer->manifest.round != message.round) return;
   // Of an abandoned attempt; the next one, whose plan may be here already, wants the same result.
-  if (!message.accepted && message.refusal == core::Refusal::RoundClosed) return;
-  blobs_.remove(finished_->manifest.payload);
-  finished_.reset();
-  goal_.reset();
+  if (!message.accepted && message.refusal == Refusal::RoundClosed) return;
+  if (goal_ && goal_->plan && goal_->plan->round == message.round) goal_.reset();
 }
 
 void Session::on_evaluated(const EvaluateJob& job, std::optional<Evaluation> evaluation) {
@@ -265,14 +374,24 @@ void Session::on_evaluated(const EvaluateJob& job, std::optional<Evaluation> eva
   goal_.reset();
   core::Bytes bytes = wire::encode(
       wire::EvaluationManifest{.version = job.version,
-                               .client = settings_.client,
+                               .client = contract_.terms().client,
                                .num_examples = static_cast<std::uint64_t>(evaluation->num_examples),
                                .metrics = evaluation->metrics});
   const crypto::Signature signature = crypto::sign(identity_, "evaluation", head_, bytes);
-  send(wire::Report{{std::move(bytes), signature}, evaluation->seconds});
+  evaluated_ = {.version = job.version,
+                .report = {{std::move(bytes), signature}, evaluation->seconds}};
+  send(evaluated_->report);
 }
 
 void Session::on(const wire::Refused& message) {
+  const std::string& client = contract_.terms().client;
+  if (message.refusal == Refusal::Superseded) {
+    throw core::Error(client + ": another process with this key has taken its place (" +
+                      message.detail + "); run one, or give the other keys of its own");
+  }
+  if (!is_welcome_ && turns_away(message.refusal)) {
+    throw core::Error(client + ": the coordinator turns this client away: " + message.detail);
+  }
   core::log_warning("coordinator refused",
                     {{"reason", std::string_view(core::name(message.refusal))},
                      {"detail", std::string_view(message.detail)}});
@@ -283,7 +402,19 @@ void Session::on(const Unexpected&) {
   distrust("it sent a message that only clients send");
 }
 
-std::vector<wire::Message> Session::take_messages() { return std::exchange(outbox_, {}); }
+std::optional<wire::Message> Session::next_message() {
+  if (!outbox_.empty()) {
+    wire::Message message = std::move(outbox_.front());
+    outbox_.pop_front();
+    return message;
+  }
+  if (wants_.empty()) return std::nullopt;
+  const wire::Want want = wants_.front();
+  wants_.pop_front();
+  auto chunk = wire::answer(blobs_, want);
+  if (chunk) return std::move(*chunk);
+  return wire::Refused{chunk.error().code, chunk.error().detail};
+}
 
 std::optional<Job> Session::take_job() {
   if (!job_ || job_running_) return std::nullopt;

@@ -1,5 +1,5 @@
 #pragma once
-// The client's half of the protocol without I/O: messages in, messages and jobs out. The client
+// The client's half of the protocol without sockets: messages in, messages and jobs out. The client
 // program and the simulator drive the same object; computing happens elsewhere, on any thread.
 
 #include <cstdint>
@@ -12,8 +12,10 @@
 #include <variant>
 #include <vector>
 
+#include "client/contract.h"
 #include "client/evaluator.h"
 #include "client/global_model.h"
+#include "client/storage.h"
 #include "client/trainer.h"
 #include "crypto/identity.h"
 #include "wire/blob_store.h"
@@ -54,40 +56,46 @@ struct EvaluateJob {
 using Job = std::variant<TrainJob, EvaluateJob>;
 
 struct SessionSettings {
-  std::string client;
   std::string method;                       ///< told in the manifest; informative
   crypto::PublicKey coordinator_signing{};  ///< Ed25519: plans and versions must be signed by it
   wire::Hello hello;
-  bool keep_blobs = true;  ///< false: published payloads are deleted once applied
+  bool keep_blobs = true;          ///< false: published payloads are deleted once applied
+  bool reveals_everything = true;  ///< false: see reveal.h
 };
 
 /// One client's session; survives reconnects. Not thread-safe.
 class Session {
  public:
   /// @param identity, states, blobs  outlive the session
-  Session(SessionSettings settings, const crypto::Identity& identity, StateKeeper& states,
-          wire::BlobStore& blobs, GlobalStatePtr pristine);
+  Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
+          StateKeeper& states, wire::BlobStore& blobs, GlobalStatePtr pristine);
 
   /// The transport (re)connected: greets, and takes up unfinished transfers again.
   void on_connected();
-  /// @throws core::Error  the coordinator contradicts itself (forked history, bad signature): the
+  /// @throws core::Error  the coordinator contradicts itself (forked history, bad signature), turns
+  ///                      this client away, or its version does not fit the model or the disk: the
   ///                      client must not go on
   void on_message(wire::Message message);
   /// The result of a job; std::nullopt: it was stopped.
   void on_trained(const TrainJob& job, std::optional<LocalResult> result);
   void on_evaluated(const EvaluateJob& job, std::optional<Evaluation> evaluation);
+  /// The job ended without a result, for this reason; the coordinator is told.
+  void on_failed(const Job& job, const std::string& reason);
 
   /// Stops the job at hand: its result will be empty.
   void cancel_job() { job_stop_.request_stop(); }
 
-  /// Messages to send now, in order.
-  std::vector<wire::Message> take_messages();
+  /// The next message to send, in order; to be asked for when it can be sent: a payload's piece is
+  /// read from the disk here, so that none waits in memory.
+  std::optional<wire::Message> next_message();
+  /// Messages that wait for next_message; who sees many takes in no more.
+  std::size_t backlog() const { return outbox_.size(); }
   /// The next thing to compute, once.
   std::optional<Job> take_job();
 
   bool is_done() const { return done_; }
   const GlobalStatePtr& state() const { return state_; }
-  const std::string& federation() const { return federation_; }
+  const Contract& contract() const { return contract_; }
   /// Verdicts since the last call, for the program's log.
   std::vector<wire::Verdict> take_verdicts();
 
@@ -97,9 +105,9 @@ class Session {
     std::optional<wire::RoundPlan> plan;  ///< train; otherwise evaluate or finish
     bool finish = false;
   };
-  struct Finished {  ///< the newest local result, kept until its verdict
-    wire::UpdateManifest manifest;
-    double seconds = 0.0;
+  struct Evaluated {  ///< the newest evaluation, for when it is asked for again
+    std::uint64_t version = 0;
+    wire::Report report;
   };
 
   void on(const wire::Welcome& message);
@@ -120,27 +128,34 @@ class Session {
   void request_catalog();
   bool fetch(const wire::VersionManifest& manifest);
   void apply(const wire::VersionManifest& manifest);
+  void sweep();
   void offer(const wire::RoundPlan& plan);
+  bool has_answer(const wire::RoundPlan& plan);
+  void decline(const wire::RoundPlan& plan, const core::Failure& why);
+  void release_answer();
   void send(wire::Message message) { outbox_.push_back(std::move(message)); }
 
   SessionSettings settings_;
+  Contract contract_;
   const crypto::Identity& identity_;
   StateKeeper& states_;
   wire::BlobStore& blobs_;
+  Storage storage_;
   GlobalStatePtr state_;
   core::Digest head_{};  ///< of state_'s version
-  std::string federation_;
-  std::uint64_t rounds_ = 0;  ///< of it
+  bool is_welcome_ = false;
   std::optional<Goal> goal_;
   std::deque<wire::VersionManifest> catalog_;  ///< verified manifests still to apply, consecutive
   bool catalog_requested_ = false;
   std::optional<wire::BlobReceiver> download_;
-  int failed_downloads_ = 0;
-  std::optional<Job> job_;  ///< ready to be taken
+  bool is_swept_ = false;     ///< an earlier life's leavings are gone
+  int failed_downloads_ = 0;  ///< of the version at hand
+  std::optional<Job> job_;    ///< ready to be taken
   bool job_running_ = false;
   std::stop_source job_stop_;
-  std::optional<Finished> finished_;
-  std::vector<wire::Message> outbox_;
+  std::optional<Evaluated> evaluated_;
+  std::deque<wire::Message> outbox_;
+  std::deque<wire::Want> wants_;  ///< for pieces of the update, granted by the coordinator
   std::vector<wire::Verdict> verdicts_;
   bool done_ = false;
 };

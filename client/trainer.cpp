@@ -249,6 +249,7 @@ class LocalTraining {
         accumulate_gradients(micro_batches, step, {.extra = true, .dropout_seed = dropout_seed_});
     const double loss = losses.task.item<double>();  // the only one that a step waits for
     if (losses.extra.defined()) adapters::add_term(extra_sum_, losses.extra);
+    if (!std::isfinite(loss) && index == 0) refuse_start();
     if (!std::isfinite(loss)) refuse("the loss of step " + std::to_string(index + 1));
     adapter_->on_gradients(step);
     if (input_.training.max_grad_norm > 0.0) {
@@ -428,12 +429,22 @@ class LocalTraining {
     for (const auto& [name, tensor] : update.dense) check(name, tensor);
   }
 
+  /// Before the first step there is nothing of this client's in the model.
+  [[noreturn]] void refuse_start() const {
+    throw TrainingFailed(
+        "training of " + core::quote(input_.client) + " in round " + std::to_string(input_.round) +
+        ": the loss is not finite before the first step; the model as the coordinator published it "
+        "(version " +
+        std::to_string(input_.state.version()) +
+        "), the base model or this client's data are at fault, not its training settings");
+  }
+
   [[noreturn]] void refuse(const std::string& what) const {
-    throw core::Error("training of " + core::quote(input_.client) + " in round " +
-                      std::to_string(input_.round) + ": " + what +
-                      " is not finite; lower training.learning_rate (now " +
-                      core::format_double(input_.training.learning_rate) +
-                      ") or set training.max_grad_norm = 1.0");
+    throw TrainingFailed("training of " + core::quote(input_.client) + " in round " +
+                         std::to_string(input_.round) + ": " + what +
+                         " is not finite; lower training.learning_rate (now " +
+                         core::format_double(input_.training.learning_rate) +
+                         ") or set training.max_grad_norm = 1.0");
   }
 
   const TrainInput& input_;

@@ -14,10 +14,17 @@
 #include "client/examples.h"
 #include "client/global_model.h"
 #include "core/config.h"
+#include "core/error.h"
 #include "models/model.h"
 #include "tensors/factors.h"
 
 namespace drystone::client {
+
+/// A training that ended without an update, by its own numbers: the client's other rounds go on.
+class TrainingFailed final : public core::Error {
+ public:
+  using Error::Error;
+};
 
 struct TrainProgress {
   std::int64_t step = 0;       ///< optimiser steps done
@@ -78,7 +85,7 @@ std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_ex
 /// @throws core::ConfigError      the method or its settings do not fit, or not even one row fits
 ///                                memory_limit
 /// @throws core::InvalidArgument  no examples
-/// @throws core::Error            the loss or the result is not finite (with the remedy)
+/// @throws TrainingFailed         the loss or the result is not finite (with the remedy)
 std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHooks& hooks = {});
 
 }  // namespace drystone::client

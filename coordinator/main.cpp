@@ -97,9 +97,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
     coordinator.step(200ms);
     global.follow();
   }
-  coordinator::write_run_folder({.dir = config.output.dir,
-                                 .config = config,
-                                 .layout = layout},
+  coordinator::write_run_folder({.dir = config.output.dir, .config = config, .layout = layout},
                                 coordinator);
   global.finish([&] { coordinator.step(100ms); });  // clients still fetch the last version
   if (!coordinator.is_over()) return core::kDone;   // stopped: run_program turns it into 130 or 143

@@ -10,6 +10,7 @@
 #include "client/initial_version.h"
 #include "client/job.h"
 #include "client/model_classes.h"
+#include "client/reveal.h"
 #include "client/session.h"
 #include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
@@ -48,14 +49,15 @@ struct Bench {
 struct VirtualClient {
   VirtualClient(const client::Workbench& own_workbench, client::JobSettings job_settings,
                 crypto::Identity own_identity, client::SessionSettings session_settings,
-                client::StateKeeper& states, const std::filesystem::path& blob_dir,
-                client::GlobalStatePtr pristine,
+                client::Contract contract, client::StateKeeper& states,
+                const std::filesystem::path& blob_dir, client::GlobalStatePtr pristine,
                 std::unique_ptr<wire::ClientTransport> own_transport)
       : workbench(own_workbench),
         settings(std::move(job_settings)),
         identity(std::move(own_identity)),
         blobs(blob_dir),
-        session(std::move(session_settings), identity, states, blobs, std::move(pristine)),
+        session(std::move(session_settings), std::move(contract), identity, states, blobs,
+                std::move(pristine)),
         transport(std::move(own_transport)) {}
 
   const client::Workbench& workbench;
@@ -77,6 +79,8 @@ class Simulation {
 
  private:
   void load_model_and_data();
+  const aggregation::AdapterLayout& layout();
+  client::Contract contract_of(const core::ListedClient& listed, crypto::Role role);
   std::size_t num_workers();
   Bench& bench(const std::string& quantization);
   void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
@@ -92,8 +96,8 @@ class Simulation {
   std::vector<core::ListedClient> listed_;
   std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
+  std::optional<aggregation::AdapterLayout> layout_;
   crypto::Roster roster_;
-  aggregation::AdapterLayout layout_;
   wire::InprocHub hub_;
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
@@ -200,24 +204,47 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
   const std::uint64_t num_examples =
       role == crypto::Role::Train ? static_cast<std::uint64_t>(held.workbench.num_examples(name))
                                   : 0;
-  client::SessionSettings settings{.client = name,
-                                   .method = training.method,
+  client::SessionSettings settings{.method = training.method,
                                    .coordinator_signing = coordinator_identity_.public_part.signing,
                                    .hello = {.software = "drystone simulation",
                                              .base_sha256 = config_.model.sha256,
                                              .device = held.workbench.device(),
                                              .num_examples = num_examples,
                                              .base = quantization},
-                                   .keep_blobs = false};
+                                   .keep_blobs = false,
+                                   .reveals_everything = config_.client.reveal == "full"};
   members_.push_back(std::make_unique<VirtualClient>(
       held.workbench,
       client::JobSettings{.client = name,
                           .training = training,
                           .test = kTestExamples,
                           .memory = options_.run_dir / "state" / "memory" / name},
-      std::move(identity), std::move(settings), held.states,
-      options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
+      std::move(identity), std::move(settings), contract_of({name, training, quantization}, role),
+      held.states, options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
       hub_.connect(name)));
+}
+
+/// In memory only: a simulation that is resumed begins as its clients did.
+client::Contract Simulation::contract_of(const core::ListedClient& listed, crypto::Role role) {
+  client::ContractTerms terms = client::terms_of(config_, listed, layout());
+  terms.trains = role == crypto::Role::Train;
+  terms.evaluates = role == crypto::Role::Evaluate;
+  if (terms.trains) {
+    terms.num_examples = bench(listed.quantization).workbench.num_examples(listed.name);
+    terms.num_steps = client::num_steps(listed.training, terms.num_examples);
+  }
+  const client::Pinned pinned{.federation = coordinator::federation_id(config_),
+                              .max_rank = client::version_rank(config_)};
+  return {std::move(terms), pinned};
+}
+
+const aggregation::AdapterLayout& Simulation::layout() {
+  if (!layout_) {
+    std::vector<core::TrainingConfig> trainings;
+    for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
+    layout_ = bench(config_.model.quantization).workbench.layout(trainings);
+  }
+  return *layout_;
 }
 
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {
@@ -226,12 +253,9 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   std::filesystem::create_directories(state);
   const client::Workbench& workbench = bench(config_.model.quantization).workbench;
   tensors::write_factor_set(initial, client::initial_version(config_, workbench));
-  std::vector<core::TrainingConfig> trainings;
-  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
-  layout_ = workbench.layout(trainings);
   return {.config = config_,
           .roster = roster_,
-          .layout = layout_,
+          .layout = layout(),
           .initial = initial,
           .state_dir = state};
 }
@@ -246,9 +270,7 @@ SimulationOutcome Simulation::run() {
     workers_->run_finished(any ? 0ms : 2ms);
   }
   stop_jobs();
-  coordinator::write_run_folder({.dir = options_.run_dir,
-                                 .config = config_,
-                                 .layout = layout_},
+  coordinator::write_run_folder({.dir = options_.run_dir, .config = config_, .layout = layout()},
                                 *coordinator_);
   global_->finish();
   return {.report = coordinator_->report(),
@@ -264,8 +286,8 @@ bool Simulation::pump(VirtualClient& member) {
     member.session.on_message(std::move(**message));
     any = true;
   }
-  for (wire::Message& message : member.session.take_messages()) {
-    member.transport->send(std::move(message));
+  while (auto message = member.session.next_message()) {
+    member.transport->send(std::move(*message));
     any = true;
   }
   if (auto job = member.session.take_job()) compute(member, std::move(*job));
@@ -276,7 +298,9 @@ bool Simulation::pump(VirtualClient& member) {
 void Simulation::compute(VirtualClient& member, client::Job job) {
   const auto show = [this, &member](wire::Progress progress) {
     notices_.send([this, &member, progress] {
-      for (auto* observer : observers_) observer->on_progress(member.settings.client, progress);
+      const bool tells_all = config_.client.reveal == "full";
+      const wire::Progress told = tells_all ? progress : client::coarse(progress);
+      for (auto* observer : observers_) observer->on_progress(member.settings.client, told);
     });
   };
   workers_->post(

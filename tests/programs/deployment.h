@@ -50,10 +50,10 @@ class Deployment {
             {parties_ / "coordinator" / "coordinator.toml", "--device", "cpu"},
             tiny_.path() / "coordinator.log"};
   }
-  Process start_client(const std::string& name) const {
-    return {"drystone-client",
-            {parties_ / name / "client.toml", "--device", "cpu"},
-            tiny_.path() / (name + ".log")};
+  Process start_client(const std::string& name, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> arguments = {parties_ / name / "client.toml", "--device", "cpu"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return {"drystone-client", arguments, tiny_.path() / (name + ".log")};
   }
   std::filesystem::path run() const { return parties_ / "coordinator" / "run"; }
   const std::filesystem::path& parties() const { return parties_; }

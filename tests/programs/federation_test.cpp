@@ -168,9 +168,10 @@ TEST_CASE("programs: a client whose key is not in the roster is told so; the oth
                tiny.path() / "keys.log");
   REQUIRE_MESSAGE(keys.wait() == 0, keys.output());
   Process coordinator = deployment.start_coordinator();
-  Process refused = deployment.start_client("stranger");
+  Process refused = deployment.start_client("stranger", {"--give-up-after", "4s"});
   CHECK(refused.wait() == 1);
-  CHECK(refused.output().find("refuses this key") != std::string::npos);
+  CHECK(refused.output().find("it refuses this client's key") != std::string::npos);
+  CHECK(refused.output().find("gave up") != std::string::npos);
   std::vector<Process> clients;
   for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
   CHECK_MESSAGE(coordinator.wait() == 0, coordinator.output());
@@ -195,4 +196,49 @@ TEST_CASE("programs: SIGTERM saves the state, exits with 143, and --resume goes 
   Process resumed("drystone", resume, tiny.path() / "resumed.log");
   CHECK_MESSAGE(resumed.wait() == 0, resumed.output());
   CHECK(head_of(out) == expected);
+}
+
+TEST_CASE("programs: a client that reaches nobody says why, on the terminal and in its log") {
+  const TinyFederation tiny;
+  const Deployment deployment(tiny);
+  Process alone = deployment.start_client("client-1", {"--give-up-after", "1s"});
+  CHECK(alone.wait() == 1);
+  const std::string reason = "no coordinator at tcp://127.0.0.1:";
+  CHECK_MESSAGE(alone.output().find(reason) != std::string::npos, alone.output());
+  CHECK(alone.output().find("(Connection refused)") != std::string::npos);
+  std::ostringstream log;
+  log << std::ifstream(deployment.parties() / "client-1" / "run" / "log.txt").rdbuf();
+  CHECK(log.str().find("exit reason=") != std::string::npos);
+  CHECK(log.str().find(reason) != std::string::npos);
+}
+
+TEST_CASE(
+    "programs: a client whose settings differ declines, and says which; its own are allowed") {
+  for (const bool is_allowed : {false, true}) {
+    CAPTURE(is_allowed);
+    const TinyFederation tiny;
+    const Deployment deployment(tiny);
+    if (is_allowed) {
+      const fs::path roster = deployment.parties() / "coordinator" / "roster.toml";
+      std::ostringstream text;
+      text << std::ifstream(roster).rdbuf();
+      std::string allowed = text.str();
+      const std::string name = "name = \"client-1\"\n";
+      allowed.insert(allowed.find(name) + name.size(), "settings = \"own\"\n");
+      std::ofstream(roster) << allowed;
+    }
+    Process coordinator = deployment.start_coordinator();
+    std::vector<Process> clients;
+    clients.push_back(deployment.start_client("client-1", {"--set", "training.alpha=7"}));
+    for (const std::string& name : kParties) {
+      if (name != "client-1") clients.push_back(deployment.start_client(name));
+    }
+    if (is_allowed) {
+      CHECK_MESSAGE(coordinator.wait() == 0, coordinator.output());
+    } else {
+      CHECK_MESSAGE(clients.front().says("training declined"), clients.front().output());
+      CHECK(clients.front().says("here \\\"training.alpha = 7.0\\\""));
+      CHECK(coordinator.says("settings-differ"));
+    }
+  }
 }

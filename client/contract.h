@@ -1,0 +1,126 @@
+#pragma once
+// What a client lets a coordinator ask of it, whoever signs: one federation, its rounds in order,
+// one update a version, in the terms of its own configuration. What was followed and answered
+// survives restarts, so that a restart is no second chance for either side.
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aggregation/layout.h"
+#include "core/bytes.h"
+#include "core/client_list.h"
+#include "core/config.h"
+#include "core/expected.h"
+#include "wire/messages.h"
+
+namespace drystone::client {
+
+/// The terms, from the client's own configuration and data.
+struct ContractTerms {
+  std::string client;
+  std::uint64_t rounds = 0;
+  std::uint64_t seed = 0;
+  std::string start;                                ///< RoundPlan::start of its rule
+  wire::PublishMode mode = wire::PublishMode::Add;  ///< of the versions after 0
+  std::string settings;                             ///< core::settings_text of its own
+  bool trains = false;
+  bool evaluates = false;
+  std::int64_t num_examples = 0;
+  std::int64_t num_steps = 0;  ///< of one training
+  std::int64_t min_examples = 1;
+  std::int64_t min_steps = 1;
+  aggregation::AdapterLayout layout;  ///< what a version may hold
+  std::int64_t max_storage = 0;       ///< bytes; 0: what the layout lets an honest federation need
+};
+
+/// With client.reveal = "minimal" a client does not train on fewer examples or in fewer steps: an
+/// update of a few texts can be read.
+inline constexpr std::int64_t kMinExamples = 16;
+inline constexpr std::int64_t kMinSteps = 2;
+
+/// The terms that a configuration gives one of its clients.
+/// @param config  with data.labels filled in
+ContractTerms terms_of(const core::Config& config, const core::ListedClient& listed,
+                       aggregation::AdapterLayout layout);
+
+/// What is agreed on before the first version: kept in the contract's file.
+struct Pinned {
+  std::string federation;     ///< hex id; empty: the first one whose version is followed
+  std::int64_t max_rank = 0;  ///< of a module in a version; see aggregation::version_rank
+};
+
+/// Pinned::max_rank of a federation: the sum of all ranks where nobody compacts, otherwise 0.
+/// @param config  of the federation, with its [[clients]]
+std::int64_t version_rank(const core::Config& config);
+
+inline constexpr const char* kContractFile = "contract.json";  ///< in the client's output folder
+
+/// Writes the file of a contract under which nothing was done yet, unless one of this federation is
+/// there. @throws core::Error
+void pin(const Pinned& pinned, const std::filesystem::path& file);
+
+/// An update that was made, as it was signed but for the attempt.
+struct Answer {
+  wire::UpdateManifest manifest;
+  core::Digest base_head{};  ///< of the version that it was trained from
+  double seconds = 0.0;
+};
+
+/// One thread at a time.
+class Contract {
+ public:
+  /// In memory only.
+  Contract(ContractTerms terms, Pinned pinned);
+  /// @param file  where it is kept; may be missing
+  /// @throws core::Error  unreadable or damaged
+  Contract(ContractTerms terms, std::filesystem::path file);
+
+  const ContractTerms& terms() const { return terms_; }
+  /// Empty: not known yet.
+  const std::string& federation() const { return pinned_.federation; }
+
+  /// What the coordinator says it runs: the federation that is meant from now on, if none is pinned.
+  /// Refuses with PlanMismatch another one than the pinned one.
+  core::Expected<void> meet(const std::string& federation);
+  /// Whether this training may be done. Refuses with PlanRefused or SettingsDiffer.
+  /// @param plan      as signed by the coordinator
+  /// @param settings  Task::settings
+  core::Expected<void> check(const wire::RoundPlan& plan, const std::string& settings) const;
+  /// Whether version `version` may be evaluated. Refuses with PlanRefused.
+  core::Expected<void> check_evaluation(std::uint64_t version) const;
+  /// Whether a signed version fits: before a byte of its payload is fetched. Refuses with
+  /// PlanMismatch, TooLarge or WrongBase (a rewritten history).
+  core::Expected<void> check(const wire::VersionManifest& manifest) const;
+  /// Whether the payload fits. As aggregation::check_version.
+  core::Expected<void> check_payload(core::ByteView payload) const;
+
+  /// The version is applied. Survives a power cut after return. @throws core::IoError
+  void follow(const wire::VersionManifest& manifest);
+  /// The update is made, and the only one of its base version. As durable.
+  void keep(Answer answer);
+  /// The stored update was lost (its payload is damaged or gone): it may be made again, which gives
+  /// the same bits.
+  void forget_answer();
+  const std::optional<Answer>& answer() const { return answer_; }
+  /// Versions followed in this life or an earlier one.
+  std::uint64_t num_followed() const { return heads_.size(); }
+
+  /// Bytes that versions, partials and the update may take together.
+  std::uint64_t max_storage() const;
+
+ private:
+  void load();
+  void save() const;
+
+  ContractTerms terms_;
+  std::filesystem::path file_;
+  Pinned pinned_;
+  std::uint64_t max_version_bytes_ = 0;
+  std::vector<core::Digest> heads_;  ///< of the versions followed, in this life or an earlier one
+  std::optional<Answer> answer_;
+};
+
+}  // namespace drystone::client

@@ -1,0 +1,96 @@
+#include "client/contract.h"
+
+#include <fstream>
+
+#include <doctest/doctest.h>
+
+#include "core/error.h"
+#include "crypto/hash.h"
+#include "tests/client/scripted_coordinator.h"
+
+namespace drystone::client {
+namespace {
+
+wire::VersionManifest version(std::uint64_t number) {
+  return {.version = number,
+          .round = number,
+          .payload = crypto::sha256(core::as_bytes(std::to_string(number))),
+          .payload_bytes = 100,
+          .config = core::digest_from_hex(std::string(64, 'f')),
+          .head = crypto::sha256(core::as_bytes("head " + std::to_string(number)))};
+}
+
+TEST_CASE("contract: what was followed and answered is there after a restart") {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "contract.json";
+  {
+    Contract contract(test::toy_terms(), file);
+    CHECK(contract.meet(std::string(64, 'f')).has_value());
+    for (std::uint64_t number = 0; number < 3; ++number) contract.follow(version(number));
+    contract.keep({.manifest = {.round = 3,
+                                .client = test::kClient,
+                                .base_version = 2,
+                                .payload = crypto::sha256(core::as_bytes("update")),
+                                .payload_bytes = 9,
+                                .method = "lora"},
+                   .base_head = version(2).head,
+                   .seconds = 1.5});
+  }
+  Contract contract(test::toy_terms(), file);
+  CHECK(contract.federation() == std::string(64, 'f'));
+  CHECK(contract.num_followed() == 3);
+  REQUIRE(contract.answer());
+  CHECK(contract.answer()->manifest.round == 3);
+  CHECK(contract.answer()->base_head == version(2).head);
+  CHECK(contract.answer()->seconds == 1.5);
+  for (std::uint64_t number = 0; number < 4; ++number) CHECK(contract.check(version(number)));
+  wire::VersionManifest rewritten = version(1);
+  rewritten.head[0] ^= 1;
+  CHECK(contract.check(rewritten).error().code == core::Refusal::WrongBase);
+  CHECK(contract.meet(std::string(64, 'a')).error().code == core::Refusal::PlanMismatch);
+  CHECK((std::filesystem::status(file).permissions() & std::filesystem::perms::others_read) ==
+        std::filesystem::perms::none);
+  contract.follow(version(3));
+  CHECK_FALSE(contract.answer());
+}
+
+TEST_CASE("contract: a federation that is pinned is the only one") {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "run/contract.json";
+  pin({.federation = std::string(64, 'a'), .max_rank = 40}, file);
+  Contract pinned(test::toy_terms(), file);
+  CHECK_FALSE(pinned.meet(std::string(64, 'f')));
+  CHECK(pinned.meet(std::string(64, 'a')));
+  CHECK(pinned.max_storage() ==
+        5 * aggregation::max_version_bytes(test::toy_terms().layout, /*max_rank=*/40));
+  CHECK_FALSE(Contract(test::toy_terms(), Pinned{}).meet("no id"));
+}
+
+TEST_CASE("contract: a damaged file is an error that names it, whatever it holds") {
+  const test::TemporaryFolder folder;
+  for (
+      const char* text :
+      {"", "{", "[]", "{}", R"({"format":1})",
+       R"({"format":2,"federation":"f","max_rank":0,"heads":[]})",
+       R"({"format":1,"federation":"f","max_rank":0,"heads":["zz"]})",
+       R"({"format":1,"federation":"f","max_rank":0,"heads":7})",
+       R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00"}})",
+       R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00","base_head":"","seconds":1}})"}) {
+    CAPTURE(text);
+    const auto file = folder.write("contract.json", text);
+    CHECK_THROWS_AS(Contract(test::toy_terms(), file), core::Error);
+  }
+}
+
+TEST_CASE("contract: storage is bounded by default, without overflow") {
+  ContractTerms terms = test::toy_terms();
+  const std::uint64_t each = aggregation::max_version_bytes(terms.layout, 0);
+  CHECK(Contract(terms, Pinned{}).max_storage() == 5 * each);
+  terms.rounds = 1'000'000'000'000'000'000;
+  CHECK(Contract(terms, Pinned{}).max_storage() == ~std::uint64_t{0});
+  terms.max_storage = 77;
+  CHECK(Contract(terms, Pinned{}).max_storage() == 77);
+}
+
+}  // namespace
+}  // namespace drystone::client
