@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/scratch_folder.h"
+#include "cli/verify_global.h"
 #include "cli/verify_report.h"
 #include "cli/verify_state.h"
 #include "coordinator/run_index.h"
@@ -48,6 +49,7 @@ class RunCheck {
   void part(const std::string& name, const std::string& how, Check check);
   void check_versions();
   void check_index();
+  void check_global_folder();
   void check_state();
   void check_report_file();
   void compare_with_state(const StateFacts& state);
@@ -60,6 +62,7 @@ class RunCheck {
   std::optional<aggregation::AdapterLayout> layout_;
   ScratchFolder scratch_;
   std::vector<VersionFacts> facts_;
+  std::vector<fs::path> payloads_;  ///< of facts_
   Verification result_;
   std::set<fs::path> covered_;
 };
@@ -68,6 +71,7 @@ Verification RunCheck::run() {
   check_index();
   check_versions();
   check_report_file();
+  check_global_folder();
   check_state();
   list_not_covered();
   return std::move(result_);
@@ -130,6 +134,7 @@ void RunCheck::check_versions() {
     covered_.insert(facts.files.begin(), facts.files.end());
     result_.versions.push_back(facts.check);
     facts_.push_back(std::move(facts));
+    payloads_.push_back(dir / "factors.safetensors");
   }
   result_.head = chain.head();
 }
@@ -140,6 +145,19 @@ void RunCheck::check_report_file() {
     hold(std::ranges::none_of(result_.versions, is_wrong<VersionCheck>),
          "the versions that it tells of do not hold");
     check_report(core::read_text_file(run_ / "report.json", kMaxTextBytes), config_, facts_);
+  });
+}
+
+void RunCheck::check_global_folder() {
+  if (!fs::exists(run_ / "global")) return;
+  part("global", "written again from the versions, byte for byte", [&] {
+    hold(std::ranges::none_of(result_.versions, is_wrong<VersionCheck>),
+         "the versions that it adds up do not hold");
+    covered_.merge(check_global({.folder = run_ / "global",
+                                 .config = config_,
+                                 .versions = facts_,
+                                 .payloads = payloads_,
+                                 .scratch = scratch_.path()}));
   });
 }
 
