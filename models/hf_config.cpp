@@ -81,8 +81,8 @@ std::vector<std::int64_t> HfConfig::ids(std::string_view key) const {
   const Json* const value = find(key);
   if (value == nullptr) return {};
   const auto is_id = [](const Json& v) {
-    return v.is_number_integer() &&
-           (!v.is_number_unsigned() || v.get<std::uint64_t>() <= std::uint64_t{INT64_MAX});
+    return v == -1 ||
+           (v.is_number_unsigned() && v.get<std::uint64_t>() <= std::uint64_t{INT64_MAX});
   };
   std::vector<std::int64_t> ids;
   if (is_id(*value)) {
@@ -93,7 +93,7 @@ std::vector<std::int64_t> HfConfig::ids(std::string_view key) const {
     }
     ids = value->get<std::vector<std::int64_t>>();
   }
-  std::erase_if(ids, [](std::int64_t id) { return id < 0; });  // −1 names no token
+  std::erase(ids, -1);  // names no token
   return ids;
 }
 

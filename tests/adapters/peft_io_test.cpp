@@ -81,7 +81,7 @@ TEST_CASE("PEFT folder: what was written is read back bit by bit, whatever the r
   CHECK(equal(read_peft(folder.path), mixed_ranks()));
   const tensors::SafetensorsFile head(folder.path / "head.safetensors");
   CHECK(at::equal(head.tensor("classifier.bias"), mixed_ranks().dense.at("classifier.bias")));
-  CHECK_THROWS_AS(write_peft(folder.path, {}), core::InvalidArgument);
+  CHECK_THROWS_AS(write_peft(folder.path, tensors::FactorSet{}), core::InvalidArgument);
 }
 
 TEST_CASE("PEFT folder: scale of LoRA, rsLoRA and patterns goes into B") {

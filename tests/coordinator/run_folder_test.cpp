@@ -25,11 +25,9 @@ class OneRound {
     federation_.settle();
   }
   void write() {
-    coordinator::write_run_folder({.dir = run(),
-                                   .config = federation_.config(),
-                                   .base_model = "base",
-                                   .layout = small_layout()},
-                                  federation_.coordinator());
+    coordinator::write_run_folder(
+        {.dir = run(), .config = federation_.config(), .layout = small_layout()},
+        federation_.coordinator());
   }
   fs::path run() const { return dir_.path() / "run"; }
   fs::path state() const { return dir_.path() / "state"; }

@@ -40,12 +40,13 @@ std::string sample(std::uint64_t seed) {
   core::SplitMix64 random(seed);
   switch (seed % kReaders.size()) {
     case 0:
-      return to_json(aggregation::AdapterLayout{.modules = {{"m", {.out = 3, .in = 2}}},
-                                                .dense = {{"h", {2, 2}}}});
+      return aggregation::to_json(aggregation::AdapterLayout{
+          .modules = {{"m", {.out = 3, .in = 2}}}, .dense = {{"h", {2, 2}}}});
     case 1: {
       const wire::Signed version = {wire::encode(test::sample_version(random)), {}};
       const wire::Signed update = {wire::encode(test::sample_update(random)), {}};
-      return to_json({.manifest = version, .updates = {{.client = "c", .manifest = update}}});
+      return coordinator::to_json(
+          {.manifest = version, .updates = {{.client = "c", .manifest = update}}});
     }
     case 2:
       tensors::write_mask(folder() / "mask.json", {{"b", at::zeros({3}, at::kBool)}});

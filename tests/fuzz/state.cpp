@@ -50,7 +50,8 @@ std::vector<core::Bytes> seed_inputs(std::uint64_t seed) {
   core::SplitMix64 random(seed);
   remove_state();
   {
-    coordinator::Store store(folder().path(), "federation");
+    coordinator::Store store(folder().path(),
+                             {.federation = std::string(64, '0'), .coordinator = {}});
     const wire::VersionManifest version = sample_version(random);
     store.publish(version, {wire::encode(version), {}}, {});
     const wire::RoundPlan plan = sample_plan(random);

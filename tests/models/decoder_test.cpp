@@ -17,6 +17,7 @@
 #include <ATen/ops/randint.h>
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "models/load.h"
@@ -212,11 +213,12 @@ TEST_CASE("Decoder: what the configuration says and we cannot do is refused by k
     const auto fixture = test::kDecoderFixtures / "llama/model.safetensors";
     std::filesystem::copy_file(fixture, folder.path() / "model.safetensors",
                                std::filesystem::copy_options::overwrite_existing);
-    folder.write("config.json", R"({"model_type": ")" + type +
-                                    R"(", "vocab_size": 32, "hidden_size": 8,
+    const std::string text = R"({"model_type": ")" + type +
+                             R"(", "vocab_size": 32, "hidden_size": 8,
         "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-        "intermediate_size": 12)" + more +
-                                    "}");
+        "intermediate_size": 12)" +
+                             more + "}";
+    folder.write("config.json", nlohmann::json::parse(text).dump());  // `more` wins
     const std::string message = refusal({.folder = folder.path(), .task = Task::CausalLm});
     CAPTURE(message);
     CHECK(contains(message, part));

@@ -105,8 +105,9 @@ TEST_CASE("build: absurd numbers end in one line before anything is made by them
         "vocab_size": 20, "num_attention_heads": 2, "intermediate_size": 16,
         "max_position_embeddings": 10})",
                                      "m/config.json");
-    CHECK(contains(refusal_of(changed, drawn),
-                   "num_hidden_layers: must be an integer from 1 to 65536, is 1000000"));
+    const std::string message = refusal_of(changed, drawn);
+    CAPTURE(message);
+    CHECK(contains(message, "num_hidden_layers: must be an integer from 1 to 65536, is 1000000"));
   }
   Base llama = base;
   llama.config = HfConfig::parse(R"({"model_type": "llama", "num_hidden_layers": 60000,

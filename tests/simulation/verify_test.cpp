@@ -109,11 +109,9 @@ class Scripted {
     federation.settle();
   }
   void write_run() {
-    coordinator::write_run_folder({.dir = run(),
-                                   .config = federation.config(),
-                                   .base_model = "base",
-                                   .layout = small_layout()},
-                                  federation.coordinator());
+    coordinator::write_run_folder(
+        {.dir = run(), .config = federation.config(), .layout = small_layout()},
+        federation.coordinator());
   }
   fs::path run() const { return dir_.path() / "run"; }
   fs::path state() const { return dir_.path() / "state"; }

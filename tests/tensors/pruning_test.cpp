@@ -106,11 +106,13 @@ TEST_CASE("pruning: masks are written and read; nonsense is refused") {
   REQUIRE(again.size() == 2);
   for (const auto& [block, groups] : kept) CHECK(at::equal(again.at(block), groups));
   for (const char* text :
-       {R"({"a": {"groups": 2, "pruned": [2]}})", R"({"a": {"groups": 0}})", R"({"a": 1})", "{"}) {
+       {R"({"a": {"groups": 2, "pruned": [2]}})", R"({"a": {"groups": 0}})", R"({"a": 1})"}) {
     CAPTURE(text);
     std::ofstream(folder.path() / "bad.json") << text;
     CHECK_THROWS_AS(read_mask(folder.path() / "bad.json"), core::IoError);
   }
+  std::ofstream(folder.path() / "bad.json") << "{";
+  CHECK_THROWS_AS(read_mask(folder.path() / "bad.json"), core::ConfigError);
 }
 
 }  // namespace
