@@ -348,7 +348,7 @@ std::vector<MethodOption> lora_rite_options() {
         .default_value = false,
         .help = "gives the factors of a module one norm before each step"},
        {.name = "damping",
-        .default_value = 0.0,
+        .default_value = 1e-5,
         .help = "of the inverse of BᵀB in A's step, relative to A's size, falling to 0 over the "
                 "round; 0: none, as in the paper",
         .least = 0.0,

@@ -59,6 +59,9 @@ std::vector<std::string> lines_of(const fs::path& file) {
 std::vector<std::string> read_prompts(const Options& options) {
   std::vector<std::string> prompts = options.prompts;
   if (!options.prompt_file.empty()) {
+    if (!fs::exists(options.prompt_file)) {
+      throw core::ConfigError("--prompt-file " + options.prompt_file.string() + ": no such file");
+    }
     for (std::string& line : lines_of(options.prompt_file)) prompts.push_back(std::move(line));
     if (prompts.empty()) throw core::ConfigError(options.prompt_file.string() + ": no prompts");
   }
