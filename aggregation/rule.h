@@ -44,8 +44,8 @@ struct AggregationReport {
   int64_t compact_rank = 0;     ///< of what is published, largest over modules
   double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
   bool carries = false;         ///< carry_out was written
-  /// "exact", "truncated, tol=0.001, 0.08 % carried over", "truncated, rank=64, 12 % carried over", or
-  /// "inexact, factors averaged"
+  /// "exact", "truncated, tol=0.001, 0.08 % carried over", "truncated, rank=64, 12 % carried over",
+  /// or "inexact, factors averaged"
   std::string exactness;
   /// What the weight of a client was multiplied by because of its update's size (update_norms.h).
   std::map<std::string, double> lowered;

@@ -18,8 +18,8 @@ struct ExportFamily {
 /// nullptr: not known.
 const ExportFamily* find_family(std::string_view model_type);
 
-/// llama.cpp's name of a linear layer, the embeddings or the head: "model.layers.3.self_attn.q_proj"
-/// → "blk.3.attn_q"; empty if it has none.
+/// llama.cpp's name of a linear layer, the embeddings or the head:
+/// "model.layers.3.self_attn.q_proj" → "blk.3.attn_q"; empty if it has none.
 std::string gguf_name(std::string_view module);
 
 }  // namespace drystone::cli

@@ -82,8 +82,8 @@ class Contract {
   /// Empty: not known yet.
   const std::string& federation() const { return pinned_.federation; }
 
-  /// What the coordinator says it runs: the federation that is meant from now on, if none is pinned.
-  /// Refuses with PlanMismatch another one than the pinned one.
+  /// What the coordinator says it runs: the federation that is meant from now on, if none is
+  /// pinned. Refuses with PlanMismatch another one than the pinned one.
   core::Expected<void> meet(const std::string& federation);
   /// Whether this training may be done. Refuses with PlanRefused or SettingsDiffer.
   /// @param plan      as signed by the coordinator

@@ -1,6 +1,6 @@
 #pragma once
-// Says that a client reaches nobody: address, time and reason, at once when a connection is lost and
-// then every minute; and when to give up.
+// Says that a client reaches nobody: address, time and reason, at once when a connection is lost
+// and then every minute; and when to give up.
 
 #include <chrono>
 #include <functional>

@@ -80,8 +80,8 @@ ChosenAnswers choose(std::span<const Choice> choices);
 Metrics multiple_choice_metrics(std::span<const ChosenAnswers> chosen,
                                 std::span<const std::size_t> truth);
 
-/// What a worked solution ends in, in one spelling: the number after the first "####" (GSM8K; what a
-/// model writes behind its answer does not count), else the last number of the text; the trimmed
+/// What a worked solution ends in, in one spelling: the number after the first "####" (GSM8K; what
+/// a model writes behind its answer does not count), else the last number of the text; the trimmed
 /// text after "####", or all of it, where there is no number. "$1,234.50" → "1234.5", "−5" (U+2212)
 /// → "-5", "-0" → "0", "6/8" → "3/4", ".5" → "0.5", "1e3" → "1000", "1.000.000" → "1000000".
 std::string final_answer(std::string_view text);

@@ -21,7 +21,8 @@ using core::Refusal;
 
 constexpr core::Digest kNoContext{};
 constexpr int kMaxFailedDownloads = 3;  // of one version
-/// Pieces of the update that may be asked for at a time: some transfers' windows, around reconnects.
+/// Pieces of the update that may be asked for at a time: some transfers' windows, around
+/// reconnects.
 constexpr std::size_t kMaxWants = 4 * wire::kMaxOutstandingChunks;
 
 // A coordinator whose signed words do not fit together is broken or hostile: stop, do not train.

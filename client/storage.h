@@ -21,7 +21,8 @@ class Storage {
   /// fetched again. @throws core::IoError
   bool holds(const core::Digest& payload, std::uint64_t bytes);
   /// Makes room for a payload: other partials go, then versions that are applied already, oldest
-  /// first; a restart fetches them again. @throws core::Error  it does not fit the quota or the disk
+  /// first; a restart fetches them again. @throws core::Error  it does not fit the quota or the
+  /// disk
   void make_room(const core::Digest& payload, std::uint64_t bytes);
   /// The version is applied: its payload may go when room is needed.
   void release(const core::Digest& payload) { applied_.push_back(payload); }

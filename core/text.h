@@ -22,8 +22,8 @@ std::size_t visible_character(std::string_view text);
 /// byte that is no UTF-8 as \uFFFD. Inside a JSON string the escapes are JSON's.
 std::string visible(std::string_view text);
 
-/// The text in double quotes and visible, with quotes, backslashes and line breaks escaped: one line
-/// whatever a peer or a file put into it.
+/// The text in double quotes and visible, with quotes, backslashes and line breaks escaped: one
+/// line whatever a peer or a file put into it.
 std::string quote(std::string_view text);
 
 /// Levenshtein distance in bytes: insertions, deletions and substitutions cost 1.

@@ -25,7 +25,8 @@ namespace drystone::data {
 ///
 /// Causal LM (fields.sequence): the first of these forms that a record has and the template wants
 ///   input_ids               JSON; with or without `labels`, as many integers, −100 = no loss
-///   messages                JSON; [{role, content}], or as ShareGPT: conversations [{from, value}],
+///   messages                JSON; [{role, content}], or as ShareGPT: conversations
+///                           [{from, value}],
 ///                           or as TRL: prompt [{role, content}] and completion [{role, content}]
 ///   instruction and answer  instruction | question | prompt; input | context (may be missing);
 ///                           output | response | answer | completion

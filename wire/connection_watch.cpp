@@ -102,8 +102,8 @@ void ConnectionWatch::take_event(const Parts& parts) {
   close_excess_silent();
 }
 
-// Those that sent least go first, of equals the oldest: a handshake that gets on outlives a flood of
-// connections that say nothing. Several at a time, so that a flood costs little.
+// Those that sent least go first, of equals the oldest: a handshake that gets on outlives a flood
+// of connections that say nothing. Several at a time, so that a flood costs little.
 void ConnectionWatch::close_excess_silent() {
   struct Silent {
     std::uint64_t bytes;

@@ -14,8 +14,9 @@ inline constexpr std::uint64_t kMaxHeaderBytes = 1 << 20;
 inline constexpr std::uint64_t kMaxChunkBytes = 1 << 20;
 /// Ranges that may be outstanding for one transfer: the credit window.
 inline constexpr std::uint64_t kMaxOutstandingChunks = 4;
-/// Bytes of one message of many frames, which the transport assembles before anybody can count them:
-/// more than the queue's 32 messages of one chunk each, so that honest peers never come near it.
+/// Bytes of one message of many frames, which the transport assembles before anybody can count
+/// them: more than the queue's 32 messages of one chunk each, so that honest peers never come near
+/// it.
 inline constexpr std::uint64_t kMaxUnfinishedBytes = 64 << 20;
 /// Names of clients, methods, metrics: stops log and database bloat.
 inline constexpr std::uint64_t kMaxNameBytes = 128;

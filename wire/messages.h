@@ -40,8 +40,8 @@ struct RoundPlan {
   std::vector<std::string> cohort;  ///< client names, sorted
   std::string start;                ///< fresh | common (warm, nested follow)
   std::uint64_t deadline_ms = 0;    ///< from receipt
-  /// SHA-256 of core::settings_text of each of the cohort, in its order; zero: its own choice. Empty:
-  /// everybody's.
+  /// SHA-256 of core::settings_text of each of the cohort, in its order; zero: its own choice.
+  /// Empty: everybody's.
   std::vector<core::Digest> settings = {};
 };
 
@@ -197,9 +197,9 @@ struct Frames {
   core::Bytes data;  ///< empty unless the message is a Chunk
 };
 
-/// A Chunk's data is moved, not copied. The `detail` of Verdict, Refused and Decline is made printable and
-/// cut to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a Chunk without
-/// data
+/// A Chunk's data is moved, not copied. The `detail` of Verdict, Refused and Decline is made
+/// printable and cut to kMaxTextBytes. @throws core::InvalidArgument  a frame above its limit, or a
+/// Chunk without data
 Frames encode(Message message);
 /// Refuses (MalformedFrame, TooLarge, NotFinite) whatever is not a well-formed message within
 /// wire/limits.h. Allocates no more than a small multiple of the frames' own size.

@@ -17,7 +17,8 @@ namespace drystone::wire {
 
 /// Answers the handshakes of one context on a thread of its own, until it dies: a CURVE key of the
 /// roster gets its client's name as user id, any other is refused (UnknownClient), counted and, not
-/// too often, logged. A key that connects over and over is put off for a while. It must exist before the server binds and die before its context.
+/// too often, logged. A key that connects over and over is put off for a while. It must exist
+/// before the server binds and die before its context.
 class ZapHandler {
  public:
   ZapHandler(zmq::context_t& context, const crypto::Roster& roster);

@@ -72,8 +72,9 @@ bool is_automatic(std::string_view routing_id) {
   return routing_id.size() == 5 && routing_id.front() == '\0';
 }
 
-/// ZeroMQ starts the counter of automatic routing ids with rand(), which nobody has seeded: a client
-/// that chose the id of the next connection would make that one fail an assertion of ZeroMQ's.
+/// ZeroMQ starts the counter of automatic routing ids with rand(), which nobody has seeded: a
+/// client that chose the id of the next connection would make that one fail an assertion of
+/// ZeroMQ's.
 void seed_routing_ids() {
   unsigned seed = 0;
   if (::getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {

@@ -18,8 +18,8 @@ namespace drystone::wire {
 /// bounded whether its key is known or not (wire/limits.h).
 class ZmqServer final : public ServerTransport {
  public:
-  /// @param address  "tcp://HOST:PORT" with a number, a name or "*"; "tcp://127.0.0.1:*" takes a free
-  /// port, see address()
+  /// @param address  "tcp://HOST:PORT" with a number, a name or "*"; "tcp://127.0.0.1:*" takes a
+  /// free port, see address()
   /// @throws core::IoError  the address cannot be bound; core::ConfigError  it is none
   ZmqServer(const std::string& address, const crypto::Identity& identity,
             const crypto::Roster& roster);

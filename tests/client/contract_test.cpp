@@ -68,14 +68,14 @@ TEST_CASE("contract: a federation that is pinned is the only one") {
 
 TEST_CASE("contract: a damaged file is an error that names it, whatever it holds") {
   const test::TemporaryFolder folder;
-  for (
-      const char* text :
-      {"", "{", "[]", "{}", R"({"format":1})",
-       R"({"format":2,"federation":"f","max_rank":0,"heads":[]})",
-       R"({"format":1,"federation":"f","max_rank":0,"heads":["zz"]})",
-       R"({"format":1,"federation":"f","max_rank":0,"heads":7})",
-       R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00"}})",
-       R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00","base_head":"","seconds":1}})"}) {
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"format":1})",
+        R"({"format":2,"federation":"f","max_rank":0,"heads":[]})",
+        R"({"format":1,"federation":"f","max_rank":0,"heads":["zz"]})",
+        R"({"format":1,"federation":"f","max_rank":0,"heads":7})",
+        R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00"}})",
+        R"({"format":1,"federation":"f","max_rank":0,"heads":[],)"
+        R"("answer":{"manifest":"00","base_head":"","seconds":1}})"}) {
     CAPTURE(text);
     const auto file = folder.write("contract.json", text);
     CHECK_THROWS_AS(Contract(test::toy_terms(), file), core::Error);

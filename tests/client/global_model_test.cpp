@@ -11,8 +11,8 @@
 namespace drystone::client {
 namespace {
 
-using test::keyed_normal;
 using core::PublishMode;
+using test::keyed_normal;
 
 const std::string kFirst = "encoder.layer.0.attention.query";
 const std::string kSecond = "encoder.layer.1.output.dense";

@@ -1,4 +1,5 @@
-// What a member of the roster may try: each ends in a refusal for it, and in nothing for the others.
+// What a member of the roster may try: each ends in a refusal for it, and in nothing for the
+// others.
 
 #include <limits>
 

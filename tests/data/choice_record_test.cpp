@@ -34,7 +34,8 @@ std::string refusal(const std::string& content, const ChoiceFields& fields = {})
 
 /// A question with the choices "a ball", "a dog", "a tree", "a cat".
 std::string question(const std::string& answer) {
-  return R"({"question": "Lily has", "choices": ["a ball", "a dog", "a tree", "a cat"], "answer": )" +
+  return R"({"question": "Lily has", "choices": ["a ball", "a dog", "a tree", "a cat"], )"
+         R"("answer": )" +
          answer + "}\n";
 }
 

@@ -1,4 +1,5 @@
-// Beside libFuzzer: with DRYSTONE_FUZZ_SEEDS=FOLDER the target writes its own inputs there and ends.
+// Beside libFuzzer: with DRYSTONE_FUZZ_SEEDS=FOLDER the target writes its own inputs there and
+// ends.
 
 #include <cstdlib>
 #include <string>

@@ -102,8 +102,8 @@ TEST_CASE("build: absurd numbers end in one line before anything is made by them
     Base changed = base;
     changed.config = HfConfig::parse(R"({"model_type": ")" + std::string(type) +
                                          R"(", "num_hidden_layers": 1000000, "hidden_size": 12,
-        "vocab_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 16,
-        "max_position_embeddings": 10})",
+        "vocab_size": 20, "num_attention_heads": 2, "num_key_value_heads": 1,
+        "intermediate_size": 16, "max_position_embeddings": 10})",
                                      "m/config.json");
     const std::string message = refusal_of(changed, drawn);
     CAPTURE(message);

@@ -1,5 +1,5 @@
-// Checkpoints and adapters in the forms that people have them: drystone evaluate and merge give what
-// transformers and PEFT compute, or refuse in one sentence. The forms are in the oracle.
+// Checkpoints and adapters in the forms that people have them: drystone evaluate and merge give
+// what transformers and PEFT compute, or refuse in one sentence. The forms are in the oracle.
 
 #include <cmath>
 #include <filesystem>

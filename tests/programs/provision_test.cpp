@@ -1,5 +1,5 @@
-// drystone provision: keys that outlive a configuration, data that stays where it is, models that lie
-// elsewhere.
+// drystone provision: keys that outlive a configuration, data that stays where it is, models that
+// lie elsewhere.
 
 #include <map>
 
