@@ -2,8 +2,6 @@
 
 #include <map>
 
-#include <unistd.h>
-
 #include "adapters/registry.h"
 #include "client/contract.h"
 #include "client/federated_data.h"
@@ -14,6 +12,7 @@
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/temporary_files.h"
 #include "crypto/roster.h"
 #include "data/jsonl_writer.h"
 #include "tensors/factor_set_io.h"
@@ -50,10 +49,8 @@ std::string bind_address(const ProvisionOptions& options) {
 /// A folder that takes its final name at the end, and is gone if that is never reached.
 class Staging {
  public:
-  explicit Staging(fs::path target) : target_(std::move(target)), folder_(target_) {
-    folder_ += ".part-" + std::to_string(::getpid());
-    fs::remove_all(folder_);
-  }
+  explicit Staging(fs::path target)
+      : target_(std::move(target)), folder_(core::temporary_beside(target_)) {}
   ~Staging() {
     std::error_code ignored;
     fs::remove_all(folder_, ignored);
@@ -255,7 +252,9 @@ std::vector<fs::path> provision(core::Config config, const ProvisionOptions& opt
     parties =
         Provisioner(std::move(config), options, options.out, crypto::load_roster(roster)).run();
   } else {
-    Staging staging(options.out.lexically_normal());
+    fs::path out = options.out.lexically_normal();
+    if (!out.has_filename()) out = out.parent_path();  // "parties/"
+    Staging staging(out);
     parties = Provisioner(std::move(config), options, staging.folder(), {}).run();
     staging.commit();
   }

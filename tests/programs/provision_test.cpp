@@ -112,6 +112,15 @@ TEST_CASE("provision: the model lies where the clients' machines have it") {
   CHECK(fs::exists(provisioning.out() / "client-1/model/model.safetensors"));
 }
 
+TEST_CASE("provision: a folder with a slash at its end is the same folder") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "parties";
+  Process process("drystone", {"provision", tiny.config_file(), "--out", out.string() + "/"},
+                  tiny.path() / "log");
+  CHECK_MESSAGE(process.wait() == 0, process.output());
+  CHECK(fs::exists(out / "client-1/client.toml"));
+}
+
 TEST_CASE("provision: what fails leaves nothing behind") {
   const test::TinyFederation tiny;
   Provisioning provisioning(tiny);
