@@ -59,7 +59,8 @@ class Questions final : public PredictiveSource {
  private:
   models::Batch batch_of(const ChoiceQuestion& question) const {
     data::Dataset dataset;
-    add_answers(model_.tokenizer(), question, options_.max_length, dataset);
+    data::CutTexts told_before;
+    add_answers(model_.tokenizer(), question, options_.max_length, dataset, told_before);
     std::vector<std::size_t> rows(dataset.size());
     std::iota(rows.begin(), rows.end(), std::size_t{0});
     data::EncodedBatch encoded;

@@ -52,8 +52,9 @@ std::vector<data::TokenId> open_ids(const data::Tokenizer& tokenizer, const std:
 
 /// Adds prompt and answer as one sequence whose labels are the answer's tokens: those from the
 /// first one on that the prompt alone does not give. Too long a prompt loses its beginning.
-void add_choice(const data::Tokenizer& tokenizer, const std::string& prompt,
-                const std::string& answer, std::size_t max_length, data::Dataset& dataset) {
+/// @return  how many tokens it lost
+std::size_t add_choice(const data::Tokenizer& tokenizer, const std::string& prompt,
+                       const std::string& answer, std::size_t max_length, data::Dataset& dataset) {
   const auto prompt_ids = open_ids(tokenizer, prompt);
   std::vector<data::TokenId> ids = open_ids(tokenizer, prompt + answer);
   const auto border = std::mismatch(prompt_ids.begin(), prompt_ids.end(), ids.begin(), ids.end());
@@ -65,14 +66,16 @@ void add_choice(const data::Tokenizer& tokenizer, const std::string& prompt,
   std::vector<data::TokenId> labels(begin, data::kNoLabel);
   labels.insert(labels.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin), ids.end());
   dataset.add_sequence(ids, labels);
+  return cut;
 }
 
 }  // namespace
 
 void add_answers(const data::Tokenizer& tokenizer, const ChoiceQuestion& question,
-                 std::int64_t max_length, data::Dataset& dataset) {
+                 std::int64_t max_length, data::Dataset& dataset, data::CutTexts& cut) {
   for (const std::string& answer : question.answers) {
-    add_choice(tokenizer, question.prompt, answer, static_cast<std::size_t>(max_length), dataset);
+    cut.add(add_choice(tokenizer, question.prompt, answer, static_cast<std::size_t>(max_length),
+                       dataset));
   }
 }
 

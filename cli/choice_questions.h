@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/evaluate.h"
+#include "data/cut_texts.h"
 #include "data/dataset.h"
 #include "data/tokenizer.h"
 
@@ -23,6 +24,6 @@ std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options);
 
 /// Adds a sequence for each answer, in their order; its labels are the answer's tokens.
 void add_answers(const data::Tokenizer& tokenizer, const ChoiceQuestion& question,
-                 std::int64_t max_length, data::Dataset& dataset);
+                 std::int64_t max_length, data::Dataset& dataset, data::CutTexts& cut);
 
 }  // namespace drystone::cli

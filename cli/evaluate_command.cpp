@@ -142,9 +142,10 @@ Command add_evaluate(CLI::App& app) {
   add_data_options(app, evaluated);
   add_uncertainty_options(app, evaluated);
   app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")->capture_default_str();
-  app.add_option("--max-length", evaluated.max_length,
-                 "Tokens, special ones included; 0: 128, for language models what they have, at "
-                 "most 1024")
+  app.add_option(
+         "--max-length", evaluated.max_length,
+         "Tokens, special ones included; 0: as the run that made the adapter, else 128, for "
+         "language models what they have, at most 1024")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
   app.add_option("--batch-size", evaluated.batch_size, "Rows that run together")

@@ -8,6 +8,7 @@
 #include "cli/evaluated_model.h"
 #include "client/metrics.h"
 #include "core/error.h"
+#include "data/cut_texts.h"
 #include "data/template.h"
 #include "models/generation.h"
 
@@ -42,11 +43,14 @@ std::vector<std::vector<std::int64_t>> prompts_of(const std::vector<Question>& q
                             std::to_string(options.max_length));
   }
   std::vector<std::vector<std::int64_t>> prompts;
+  data::CutTexts cut;
   for (const Question& question : questions) {
-    const auto excess = static_cast<std::ptrdiff_t>(question.ids.size()) - room;
-    prompts.emplace_back(question.ids.begin() + std::max<std::ptrdiff_t>(excess, 0),
-                         question.ids.end());
+    const auto excess =
+        std::max<std::ptrdiff_t>(static_cast<std::ptrdiff_t>(question.ids.size()) - room, 0);
+    prompts.emplace_back(question.ids.begin() + excess, question.ids.end());
+    cut.add(static_cast<std::size_t>(excess));
   }
+  cut.warn(options.data.string(), questions.size(), room);
   return prompts;
 }
 

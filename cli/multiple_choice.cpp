@@ -50,9 +50,11 @@ Measurement evaluate_multiple_choice(const EvaluateOptions& options, const Measu
   const EvaluatedModel model(options, models::Task::CausalLm, 1);
   const std::unique_ptr<PosteriorModel> posterior = load_posterior(options, model.model());
   data::Dataset dataset;
+  data::CutTexts cut;
   for (const ChoiceQuestion& question : questions) {
-    add_answers(model.tokenizer(), question, options.max_length, dataset);
+    add_answers(model.tokenizer(), question, options.max_length, dataset, cut);
   }
+  cut.warn(options.data.string(), dataset.size(), options.max_length);
   const auto likelihoods = model.likelihoods(dataset, hooks);
   if (likelihoods.empty()) return {};
   Measurement measurement{.num_examples = static_cast<std::int64_t>(questions.size())};

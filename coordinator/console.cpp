@@ -115,6 +115,14 @@ void Console::on_published(const RoundReport& round) {
     core::log_warning("its update is far larger than the round's median: weight lowered",
                       {{"client", std::string_view(client)}, {"to_share", factor}});
   }
+  if (round.zero_updates.empty()) return;
+  const std::string zeros = few(round.zero_updates);
+  core::log_warning("updates of nothing but zeros: they count and dilute the others",
+                    {{"round", static_cast<std::int64_t>(round.round)},
+                     {"clients", std::string_view(zeros)},
+                     {"cause",
+                      "in these clients' logs: a learning rate too small, no gradient, or "
+                      "closed components"}});
 }
 
 void Console::on_summed(std::uint64_t version, std::int64_t done, std::int64_t total) {
@@ -162,6 +170,15 @@ std::string ranks(const RoundReport& round) {
   return std::to_string(round.stack_rank) + " → " + std::to_string(round.compact_rank);
 }
 
+/// A column that an ordinary run does not have.
+void add_zero_updates(const RunReport& report, std::vector<Row>& rows) {
+  rows[0].emplace_back("zero updates");
+  rows[1].emplace_back();
+  for (std::size_t i = 0; i < report.rounds.size(); ++i) {
+    rows[i + 2].push_back(std::to_string(report.rounds[i].zero_updates.size()));
+  }
+}
+
 std::size_t columns(const std::string& utf8) {
   std::size_t count = 0;
   for (const char c : utf8) count += (static_cast<unsigned char>(c) & 0xc0) != 0x80 ? 1 : 0;
@@ -199,6 +216,9 @@ std::string results_table(const RunReport& report) {
                     core::format_bytes(round.bytes_down), ranks(round), round.exactness,
                     core::format_duration(round.seconds)});
   }
+  const bool any_zero = std::ranges::any_of(
+      report.rounds, [](const RoundReport& round) { return !round.zero_updates.empty(); });
+  if (any_zero) add_zero_updates(report, rows);
   return aligned(rows) + "\nhead " + core::to_hex(report.head) + "\n";
 }
 

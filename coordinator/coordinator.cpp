@@ -63,16 +63,6 @@ bool is_metric_name(const std::string& name) {
          name != "event" && name != "version" && name != "client";
 }
 
-void warn_of_zeros(std::uint64_t round, const std::vector<std::string>& clients) {
-  const std::string names = core::join(clients);
-  core::log_warning(
-      "updates of nothing but zeros: they count and dilute the others",
-      {{"round", static_cast<std::int64_t>(round)},
-       {"clients", std::string_view(names)},
-       {"cause", std::string_view("in these clients' logs: a learning rate too small, "
-                                  "no gradient, or closed components")}});
-}
-
 }  // namespace
 
 std::string federation_id(const core::Config& config) {
@@ -172,6 +162,7 @@ struct Coordinator::Impl {
   Gate gate;
   RoundAggregator aggregator;
   std::map<std::string, Upload> uploads;
+  std::map<std::string, core::Digest> last_asked;    ///< payload by client
   std::map<core::Digest, std::size_t> judging;       ///< checks under way, by payload
   std::map<std::string, std::uint64_t> rejected;     ///< in the open round, by reason
   std::map<std::string, std::uint64_t> num_refused;  ///< in the open round, by client
@@ -525,6 +516,7 @@ void Coordinator::Impl::fetch(const std::string& client) {
   });
   if (is_on_its_way) return;
   upload.receiver.emplace(store.blobs(), payload, claimed);
+  last_asked[client] = payload;
   ask_for_more(client);
 }
 
@@ -550,6 +542,9 @@ void Coordinator::Impl::ask_for_more(const std::string& client) {
 void Coordinator::Impl::on(const std::string& client, const wire::Chunk& chunk) {
   const auto found = uploads.find(client);
   if (found == uploads.end()) {
+    // On its way when the upload ended, or an earlier life of this coordinator: no fault of anyone.
+    const auto asked = last_asked.find(client);
+    if (asked == last_asked.end() || asked->second == chunk.blob) return;
     return refuse(client, {Refusal::MalformedFrame, "a chunk that was not asked for"});
   }
   const Upload& upload = found->second;
@@ -853,6 +848,7 @@ RoundReport Coordinator::Impl::describe(const OpenRound& round, const Aggregated
                      .seconds = std::chrono::duration<double>(clock.now() - round_started).count(),
                      .eval = {}};
   report.lowered = result.report.lowered;
+  report.zero_updates = result.zeros;
   double examples = 0.0;
   for (const auto& [client, update] : round.accepted) {
     const auto manifest = wire::decode_update(update.manifest);
@@ -868,10 +864,6 @@ RoundReport Coordinator::Impl::describe(const OpenRound& round, const Aggregated
   }
   report.train_loss /= examples;
   if (report.bases.size() > 1) report.exactness += kEachItsOwnBase;
-  if (!result.zeros.empty()) {
-    report.exactness += ", " + std::to_string(result.zeros.size()) + " of zeros";
-    warn_of_zeros(round.plan.round, result.zeros);
-  }
   round_started = clock.now();
   round_bytes_received = transport.bytes_received();
   round_bytes_sent = transport.bytes_sent();

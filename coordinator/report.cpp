@@ -41,7 +41,8 @@ Json to_object(const RoundReport& round) {
                  {"tokens", round.tokens},
                  {"passes", round.passes},
                  {"bases", Json::object()},
-                 {"lowered", round.lowered}};
+                 {"lowered", round.lowered},
+                 {"zero_updates", round.zero_updates}};
   for (const auto& [base, count] : round.bases) object["bases"][base] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
   return object;
@@ -72,6 +73,7 @@ RoundReport round_from_json(const std::string& text) {
     if (object.contains("passes")) object.at("passes").get_to(round.passes);
     if (object.contains("bases")) object.at("bases").get_to(round.bases);
     if (object.contains("lowered")) object.at("lowered").get_to(round.lowered);
+    if (object.contains("zero_updates")) object.at("zero_updates").get_to(round.zero_updates);
     round.relative_error = object.value("relative_error", 0.0);
     return round;
   } catch (const core::ConfigError& error) {

@@ -36,7 +36,8 @@ struct RoundReport {
   std::map<std::string, std::uint64_t> bases = {};
   /// Clients whose weight was lowered for the size of their update, and to what share of it.
   std::map<std::string, double> lowered = {};
-  std::optional<Metrics> eval;  ///< of the version that this round published
+  std::vector<std::string> zero_updates = {};  ///< accepted clients whose update changes nothing
+  std::optional<Metrics> eval;                 ///< of the version that this round published
 };
 
 struct RunReport {

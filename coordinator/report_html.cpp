@@ -76,7 +76,8 @@ std::string row(const RoundReport& round, const std::string& name) {
          (name == "loss" ? "" : cell(shown(score(round.eval, name)))) +
          cell(core::format_bytes(round.bytes_up)) + cell(core::format_bytes(round.bytes_down)) +
          cell(std::to_string(round.stack_rank) + " → " + std::to_string(round.compact_rank)) +
-         cell(round.exactness) + cell(core::format_duration(round.seconds)) + "</tr>";
+         cell(round.exactness) + cell(std::to_string(round.zero_updates.size())) +
+         cell(core::format_duration(round.seconds)) + "</tr>";
 }
 
 }  // namespace
@@ -93,11 +94,12 @@ std::string to_html(const RunReport& report) {
                      "<h2>Rounds</h2><table><tr><th>round</th><th>clients</th><th>train loss</th>"
                      "<th>test loss</th>" +
                      extra +
-                     "<th>up</th><th>down</th><th>rank</th><th>exactness</th><th>time</th></tr>"
+                     "<th>up</th><th>down</th><th>rank</th><th>exactness</th>"
+                     "<th>zero updates</th><th>time</th></tr>"
                      "<tr><td>before</td><td></td><td></td>" +
                      cell(shown(score(report.before, "loss"))) +
                      (name == "loss" ? "" : cell(shown(score(report.before, name)))) +
-                     "<td></td><td></td><td></td><td></td><td></td></tr>";
+                     "<td></td><td></td><td></td><td></td><td></td><td></td></tr>";
   for (const RoundReport& round : report.rounds) page += row(round, name);
   return page + "</table></html>\n";
 }

@@ -14,6 +14,9 @@ namespace drystone::data {
 /// Counts over the examples of one data set.
 class CutTexts {
  public:
+  CutTexts() = default;
+  CutTexts(std::size_t examples, std::size_t tokens) : examples_(examples), tokens_(tokens) {}
+
   void add(std::size_t num_lost) {
     examples_ += num_lost > 0 ? 1 : 0;
     tokens_ += num_lost;

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "data/cut_texts.h"
 #include "data/record_reader.h"
 #include "data/sequence_file.h"
 
@@ -13,7 +14,7 @@ namespace drystone::data {
 
 namespace {
 
-constexpr std::string_view kFormat = "drystone sequences 1";
+constexpr std::string_view kFormat = "drystone sequences 2";
 
 /// Everything that the encoded examples depend on.
 Fingerprint fingerprint(const SequenceSource& source, const SequenceEncoder& encoder) {
@@ -70,10 +71,14 @@ void warn_of_skipped(const std::filesystem::path& file, std::size_t skipped, std
 void write_file(const SequenceSource& source, const SequenceEncoder& encoder,
                 SequenceFileWriter& writer) {
   RecordReader reader(source.file, source.fields);
+  const SequenceEncoder whole(encoder.tokenizer(), ChatTemplate::load(source.model_folder),
+                              unbound(encoder.options()));
+  const std::int64_t max_length = encoder.options().max_length;
   std::size_t skipped = 0;
   for (Record record; reader.next(record);) {
     if (const auto example = encoder.encode(record, reader.where())) {
       writer.add(example->ids, example->labels);
+      writer.add_lost(num_lost(whole, record, example->ids.size(), max_length));
       if (!source.fields.key.empty()) writer.add_key(record.key);
     } else {
       writer.skip();
@@ -126,6 +131,7 @@ LoadedSequences stream_sequences(const SequenceSource& source, const SequenceEnc
     examples = std::make_shared<const SequenceFile>(file, made_from, vocab_size);
   }
   LoadedSequences loaded{Dataset(examples), {}, examples->num_skipped()};
+  examples->cut().warn(source.file.string(), examples->size(), encoder.options().max_length);
   if (!source.fields.key.empty()) loaded.keys = examples->keys();
   warn_of_skipped(source.file, loaded.num_skipped, loaded.examples.size(),
                   encoder.options().max_length);

@@ -20,7 +20,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "files are mapped as they are");
 
-constexpr std::array<char, 8> kMagic = {'D', 'R', 'Y', 'S', 'E', 'Q', '1', '\n'};
+constexpr std::array<char, 8> kMagic = {'D', 'R', 'Y', 'S', 'E', 'Q', '2', '\n'};
 
 struct Header {
   std::array<char, 8> magic = kMagic;
@@ -29,10 +29,11 @@ struct Header {
   std::uint64_t num_tokens = 0;
   std::uint64_t key_bytes = 0;
   std::uint64_t num_skipped = 0;
-  Fingerprint checksum;  ///< of table and keys
-  std::uint64_t reserved = 0;
+  std::uint64_t num_cut = 0;   ///< examples that max_length shortened
+  std::uint64_t num_lost = 0;  ///< tokens that it took from them
+  Fingerprint checksum;        ///< of table and keys
 };
-static_assert(sizeof(Header) == 80 && std::is_trivially_copyable_v<Header>);
+static_assert(sizeof(Header) == 88 && std::is_trivially_copyable_v<Header>);
 
 Fingerprint checksum_of(std::string_view table, std::string_view keys) {
   FingerprintMaker maker;
@@ -118,6 +119,7 @@ void SequenceFile::read_layout(const Fingerprint& made_from) {
   starts_ = {reinterpret_cast<const std::uint64_t*>(starts), header.num_examples + 1};
   keys_ = bytes.last(header.key_bytes);
   num_skipped_ = header.num_skipped;
+  cut_ = {header.num_cut, header.num_lost};
   if (checksum_of(bytes_of(starts_), core::as_text(keys_)) != header.checksum) fail("damaged");
 }
 
@@ -208,8 +210,9 @@ void SequenceFileWriter::finish() {
                       .num_tokens = starts_.back(),
                       .key_bytes = keys_.size(),
                       .num_skipped = num_skipped_,
-                      .checksum = checksum_of(table, keys_),
-                      .reserved = 0};
+                      .num_cut = cut_.examples(),
+                      .num_lost = cut_.tokens(),
+                      .checksum = checksum_of(table, keys_)};
   stream_.seekp(0);
   stream_.write(reinterpret_cast<const char*>(&header), sizeof(header));
   stream_.close();

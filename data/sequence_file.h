@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/mapped_file.h"
+#include "data/cut_texts.h"
 #include "data/tokenizer.h"
 
 namespace drystone::data {
@@ -38,7 +39,7 @@ class FingerprintMaker {
   Fingerprint state_ = {{0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F}};
 };
 
-/// Layout, little endian: a header of 80 bytes; for each example its ids and then its labels (int32
+/// Layout, little endian: a header of 88 bytes; for each example its ids and then its labels (int32
 /// each); the table of where they begin, in tokens (uint64, one more than examples); for each
 /// example the length (uint32) and bytes of its key, or nothing at all.
 /// Any number of threads may read at once. The file must not be changed while it is open.
@@ -63,6 +64,8 @@ class SequenceFile {
   std::vector<std::string> keys() const;
   /// Records that had nothing to learn and are not here.
   std::size_t num_skipped() const { return num_skipped_; }
+  /// What max_length took from those that are here.
+  const CutTexts& cut() const { return cut_; }
 
  private:
   [[noreturn]] void fail(const std::string& problem) const;
@@ -76,6 +79,7 @@ class SequenceFile {
   std::span<const std::uint64_t> starts_;
   core::ByteView keys_;
   std::size_t num_skipped_ = 0;
+  CutTexts cut_;
 };
 
 /// Writes such a file beside its name and moves it there in the end: readers see all or nothing.
@@ -93,6 +97,8 @@ class SequenceFileWriter {
   /// The last example's key: for all examples or for none.
   void add_key(const std::string& key);
   void skip() { ++num_skipped_; }
+  /// The last example has lost so many tokens to max_length.
+  void add_lost(std::size_t num_tokens) { cut_.add(num_tokens); }
   std::size_t size() const { return starts_.size() - 1; }
   /// @throws core::IoError  the disk is full or failed
   void finish();
@@ -105,6 +111,7 @@ class SequenceFileWriter {
   std::vector<std::uint64_t> starts_ = {0};
   std::string keys_;
   std::size_t num_skipped_ = 0;
+  CutTexts cut_;
   bool is_finished_ = false;
 };
 

@@ -198,6 +198,49 @@ TEST_CASE("coordinator: an offer that can only be refused answers for its client
   CHECK(federation.coordinator().report().rounds.front().rejected.at("too-large") == 1);
 }
 
+TEST_CASE("coordinator: what an honest client sends again around a restart is no offence") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1);
+  federation.start();
+  federation.hello("client-1");
+  const auto task = federation.next<wire::Task>("client-1");
+  REQUIRE(task.has_value());
+  const auto plan = wire::decode_plan(task->plan.bytes);
+  const core::Bytes payload = tensors::to_bytes(small_update(1, 0.5));
+  const auto offer =
+      federation.offer("client-1", federation.manifest("client-1", payload, *plan), *task);
+  federation.client("client-1").send(offer);
+  federation.settle();
+  const auto want = federation.next<wire::Want>("client-1");
+  REQUIRE(want.has_value());
+  federation.crash();
+  federation.start();
+  // The chunk was on its way to the life that asked for it; offer and chunks come again, twice.
+  federation.client("client-1").send(Federation::chunk(*want, payload));
+  federation.hello("client-1");
+  CHECK_FALSE(federation.next<wire::Refused>("client-1").has_value());
+  federation.client("client-1").send(offer);
+  federation.client("client-1").send(offer);
+  federation.settle();
+  federation.client("client-1").send(Federation::chunk(*want, payload));
+  federation.client("client-1").send(Federation::chunk(*want, payload));
+  federation.settle();
+  federation.client("client-1").send(Federation::chunk(*want, payload));
+  federation.settle();
+  CHECK_FALSE(federation.next<wire::Refused>("client-1").has_value());
+  const auto rounds = federation.coordinator().report().rounds;
+  REQUIRE(rounds.size() == 1);
+  CHECK(rounds[0].accepted == 1);
+  CHECK(rounds[0].rejected.empty());
+  wire::Chunk foreign = Federation::chunk(*want, payload);
+  foreign.blob = crypto::sha256(core::as_bytes("another"));
+  federation.client("client-1").send(foreign);
+  federation.settle();
+  const auto refused = federation.next<wire::Refused>("client-1");
+  REQUIRE(refused.has_value());
+  CHECK(refused->refusal == core::Refusal::MalformedFrame);
+}
+
 TEST_CASE("coordinator: a client that floods is counted, not answered for ever") {
   struct Refusals final : coordinator::Observer {
     void on_refused(const std::string&, const core::Failure&) override { ++count; }

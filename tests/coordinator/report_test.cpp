@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "coordinator/console.h"
 #include "coordinator/report_html.h"
 #include "core/error.h"
 
@@ -25,10 +26,12 @@ TEST_CASE("report: a round survives its way through the database") {
                           .client_steps = 96,
                           .tokens = 12345,
                           .passes = 200,
-                          .bases = {{"nf4", 3}, {"none", 5}}};
+                          .bases = {{"nf4", 3}, {"none", 5}},
+                          .zero_updates = {"client-1", "client-8"}};
   CHECK(to_json(round_from_json(to_json(round))) == to_json(round));
   CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
   CHECK(round_from_json(to_json(round)).bases.at("nf4") == 3);
+  CHECK(round_from_json(to_json(round)).zero_updates == round.zero_updates);
 }
 
 TEST_CASE("report: the contract's fields, NaN as null") {
@@ -64,6 +67,15 @@ TEST_CASE("report: the page stands alone, escapes names and draws the score") {
   CHECK(page.find("0.4000") != std::string::npos);
   CHECK(page.find("http") == std::string::npos);
   CHECK(page.find("<script") == std::string::npos);
+}
+
+TEST_CASE("report: updates of zeros have a column where there are any") {
+  RunReport report{.name = "news", .rounds = {{.round = 1, .version = 1}}};
+  CHECK(results_table(report).find("zero updates") == std::string::npos);
+  CHECK(to_json(report).find("\"zero_updates\": []") != std::string::npos);
+  report.rounds.push_back({.round = 2, .version = 2, .zero_updates = {"a", "b", "c"}});
+  CHECK(results_table(report).find("zero updates") != std::string::npos);
+  CHECK(to_html(report).find("<td>3</td>") != std::string::npos);
 }
 
 TEST_CASE("report: an unreadable row is an error of its own") {

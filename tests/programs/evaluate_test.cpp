@@ -147,6 +147,36 @@ TEST_CASE("drystone evaluate: takes the run's own max_length, and everybody tell
   CHECK(measured_loss({"--max-length", "8"}) != doctest::Approx(as_run).epsilon(1e-4));
 }
 
+TEST_CASE("drystone evaluate: what is cut from a language model's questions is told as well") {
+  const test::TemporaryFolder folder;
+  const fs::path fixture = fs::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/decoders/llama";
+  for (const char* const file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(fixture / file, folder.path() / file);
+  }
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+  for (char word = 'a'; word <= 'z'; ++word) vocabulary += std::string(1, word) + "\n";
+  folder.write("vocab.txt", vocabulary);
+  const fs::path questions = folder.path() / "questions.jsonl";
+  std::ofstream(questions) << R"({"question": "a c e g i k", "choices": ["g", "h"], "answer": "0"})"
+                           << '\n'
+                           << R"({"question": "b", "choices": ["k", "x"], "answer": "0"})" << '\n';
+  const auto said = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "evaluate", "--model", folder.path(), "--data", questions, "--max-length", "5"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const fs::path log = folder.path() / "evaluate.log";
+    fs::remove(log);
+    test::Process process("drystone", arguments, log);
+    REQUIRE_MESSAGE(process.wait() == 0, process.output());
+    return process.output();
+  };
+  const std::string choices = said({"--task", "multiple-choice"});
+  CHECK_MESSAGE(choices.find("cut=2 examples=4") != std::string::npos, choices);
+  const std::string answers = said({"--task", "exact-match", "--template", "{question}",
+                                    "--answer-field", "answer", "--max-new-tokens", "2"});
+  CHECK_MESSAGE(answers.find("cut=1 examples=2") != std::string::npos, answers);
+}
+
 TEST_CASE("drystone evaluate: perplexity, multiple choice and exact match of a language model") {
   const fs::path model = kShared / "models/stories260K";
   const fs::path sets = kShared / "datasets";

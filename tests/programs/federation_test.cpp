@@ -99,15 +99,30 @@ TEST_CASE("programs: and clients on a base in 4 and in 8 bits, which the report 
         std::string::npos);
 }
 
-TEST_CASE("programs: an update of zeros is warned of by its client and by the coordinator") {
+TEST_CASE("programs: a client that diverges tells why, zeros are warned of, the round goes on") {
   const TinyFederation tiny(
-      "[[clients]]\nrank = 4\ncount = 3\n[[clients]]\nlearning_rate = 1e-30\n");
+      "[[clients]]\nrank = 4\ncount = 2\n[[clients]]\nlearning_rate = 1e-30\n"
+      "[[clients]]\nlearning_rate = 1e30\n");
+  std::string config = text_of(tiny.config_file());
+  config.insert(config.find("rounds ="), "quorum = 3\n");
+  std::ofstream(tiny.config_file()) << config;
   check_deployed_as_simulated(tiny);
-  CHECK(text_of(tiny.path() / "client-4.log").find("nothing learnt") != std::string::npos);
+  for (const char* log : {"coordinator.log", "client-4.log", "simulate.log"}) {
+    CAPTURE(log);
+    CHECK(text_of(tiny.path() / log).find("lower training.learning_rate") != std::string::npos);
+  }
+  CHECK(text_of(tiny.path() / "client-3.log").find("nothing learnt") != std::string::npos);
   CHECK(text_of(tiny.path() / "client-1.log").find("nothing learnt") == std::string::npos);
   const std::string coordinator = text_of(tiny.path() / "coordinator.log");
   CHECK(coordinator.find("nothing but zeros") != std::string::npos);
-  CHECK(coordinator.find("exact, 1 of zeros") != std::string::npos);
+  CHECK(coordinator.find("zero updates") != std::string::npos);
+  const auto report = nlohmann::json::parse(
+      std::ifstream(tiny.path() / "parties" / "coordinator" / "run" / "report.json"));
+  for (const nlohmann::json& round : report.at("rounds")) {
+    CHECK(round.at("accepted") == 3);
+    CHECK(round.at("rejected") == nlohmann::json{{"training-failed", 1}});
+    CHECK(round.at("zero_updates") == nlohmann::json{"client-3"});
+  }
 }
 
 TEST_CASE("programs: a coordinator and a client killed with -9 in the middle change nothing") {

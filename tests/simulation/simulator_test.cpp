@@ -128,16 +128,30 @@ TEST_CASE("simulate: clients whose round is one step learn with the default sche
   REQUIRE(outcome.report.rounds.size() == 3);
   for (const auto& round : outcome.report.rounds) {
     CHECK(round.client_steps == 4);
-    CHECK(round.exactness == "exact");
+    CHECK(round.zero_updates.empty());
   }
   CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss") - 0.02);
 }
 
-TEST_CASE("simulate: updates of zeros are counted") {
+TEST_CASE("simulate: updates of zeros are counted and named") {
   const TinyFederation tiny;
   const auto outcome = run(tiny, "run", {"clients.1.learning_rate=1e-30"});
   CHECK(outcome.report.rounds[0].accepted == 4);
-  CHECK(outcome.report.rounds[0].exactness == "exact, 2 of zeros");
+  CHECK(outcome.report.rounds[0].zero_updates == std::vector<std::string>{"client-2", "client-3"});
+  CHECK(outcome.report.rounds[0].exactness == "exact");
+}
+
+TEST_CASE("simulate: a client that diverges says so, and the round goes on without it") {
+  const TinyFederation tiny;
+  const auto outcome = run(tiny, "run", {"clients.2.learning_rate=1e30", "federation.quorum=3"});
+  REQUIRE_FALSE(outcome.failure.has_value());
+  REQUIRE(outcome.report.rounds.size() == 2);
+  for (const auto& round : outcome.report.rounds) {
+    CHECK(round.asked == 4);
+    CHECK(round.accepted == 3);
+    CHECK(round.rejected == std::map<std::string, std::uint64_t>{{"training-failed", 1}});
+  }
+  CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss"));
 }
 
 TEST_CASE("simulate: a published version is the weighted sum of the clients' own updates") {
