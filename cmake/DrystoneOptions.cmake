@@ -60,7 +60,6 @@ endif()
 if(DRYSTONE_SANITIZE)
   target_compile_options(
     drystone_options INTERFACE -fsanitize=${DRYSTONE_SANITIZE} -fno-omit-frame-pointer
-                               -fno-sanitize-recover=all
-                               -Wno-maybe-uninitialized)  # false in instrumented std::regex
+                               -fno-sanitize-recover=all)
   target_link_options(drystone_options INTERFACE -fsanitize=${DRYSTONE_SANITIZE})
 endif()

@@ -1,0 +1,12 @@
+#pragma once
+// Included before Cap'n Proto 0.9's headers where Clang compiles: they compare a `const char*` with a
+// kj::StringPtr, which since P2468 (Clang 16) no operator of its own fits.
+
+#include <kj/string.h>
+
+namespace kj {
+
+inline bool operator==(const char* a, const StringPtr& b) { return b == a; }
+inline bool operator!=(const char* a, const StringPtr& b) { return !(b == a); }
+
+}  // namespace kj
