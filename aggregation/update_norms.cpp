@@ -42,7 +42,7 @@ core::Expected<void> check(const std::string& name, double norm, double referenc
   std::ostringstream text;
   text << name << ": the update's norm " << norm << " is more than " << max_norm << " times the "
        << reference << " of what it changes (aggregation.max_norm)";
-  return core::refuse(core::Refusal::BadGauge, text.str());
+  return core::refuse(core::Refusal::NormAboveBound, text.str());
 }
 
 /// Weighted lower median of the values above zero; 0 without any.

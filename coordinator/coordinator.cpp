@@ -35,6 +35,7 @@ constexpr core::Digest kNoContext{};
 constexpr std::uint64_t kToldRefusals = 20;  // a client and round
 constexpr core::Instant kFirstRetry = std::chrono::seconds(1);
 constexpr core::Instant kDeferral = std::chrono::milliseconds(100);
+constexpr core::Instant kRepeatsTrouble = std::chrono::minutes(1);
 constexpr core::Instant kLastRetry = std::chrono::seconds(60);
 constexpr const char* kOurTrouble = "the coordinator could not handle this; its log says why";
 /// What the mean is relative to when clients hold the base model in different ways.
@@ -130,6 +131,7 @@ struct Coordinator::Impl {
   void keep(const std::string& client);
   void reject(const std::string& client, const core::Failure& failure);
   void defer(const std::string& client, const wire::Want& want);
+  void tell_unreadable(const core::IoError& error);
   void answer_deferred();
   void drop_uploads();
   void release(const core::Digest& payload);
@@ -179,6 +181,7 @@ struct Coordinator::Impl {
   core::Instant retry_delay = kFirstRetry;
   std::deque<std::pair<std::string, wire::Want>> deferred;  ///< that could not be read
   std::optional<core::Instant> deferred_until;
+  std::optional<core::Instant> told_unreadable;
   bool recording_fails = false;
   std::map<std::string, wire::TokenBucket> message_rates;
   std::map<std::string, wire::TokenBucket> want_rates;
@@ -740,13 +743,25 @@ void Coordinator::Impl::on(const std::string& client, const wire::Want& want) {
     return defer(client, want);
   }
   try {
+    if (!store.blobs().contains(want.blob)) {
+      throw core::IoError(store.blobs().path(want.blob).string() +
+                          ": a published version is missing or damaged");
+    }
     auto chunk = wire::answer(store.blobs(), want);
     if (!chunk) return refuse(client, chunk.error());
     transport.send(client, std::move(*chunk));
   } catch (const core::IoError& error) {
-    local_failure(client, error);
+    tell_unreadable(error);
     defer(client, want);
   }
+}
+
+// Whoever waits for it is served as soon as it can be read again.
+void Coordinator::Impl::tell_unreadable(const core::IoError& error) {
+  if (told_unreadable && clock.now() - *told_unreadable < kRepeatsTrouble) return;
+  told_unreadable = clock.now();
+  core::log_error("clients wait for a file that cannot be read: restore it from a copy",
+                  {{"reason", error.what()}});
 }
 
 // A receiver has only so many ranges outstanding; whoever keeps to that loses none.

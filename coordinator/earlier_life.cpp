@@ -1,13 +1,21 @@
 #include "coordinator/earlier_life.h"
 
+#include <algorithm>
 #include <iterator>
+#include <map>
 #include <optional>
+#include <span>
+#include <sstream>
 #include <string>
 #include <vector>
 
+#include "coordinator/console.h"
+#include "coordinator/coordinator.h"
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"
+#include "core/shorten.h"
+#include "core/text.h"
 
 namespace drystone::coordinator {
 
@@ -37,6 +45,93 @@ std::size_t num_versions(const fs::path& run) {
   std::error_code ignored;
   const fs::directory_iterator versions(run / "versions", ignored);
   return static_cast<std::size_t>(std::distance(begin(versions), end(versions)));
+}
+
+using Keys = std::map<std::string, std::string>;  // of the semantic text, with their values
+
+Keys semantic_keys(const core::Config& config) {
+  std::istringstream lines(core::semantic_text(config));
+  Keys keys;
+  std::string line;
+  std::getline(lines, line);  // its title
+  while (std::getline(lines, line)) {
+    const std::size_t at = line.find(" = ");
+    keys[line.substr(0, at)] = line.substr(at + 3);
+  }
+  return keys;
+}
+
+/// Two configurations, key by key.
+class Comparison {
+ public:
+  Comparison(const core::Config& before, const core::Config& now)
+      : before_(semantic_keys(before)), now_(semantic_keys(now)) {}
+
+  /// "KEY: BEFORE -> NOW", groups of clients last, and of them only what is their own.
+  std::vector<std::string> differences() const {
+    Keys all = before_;
+    all.insert(now_.begin(), now_.end());
+    std::vector<std::string> shared;
+    std::vector<std::string> own;
+    for (const auto& [key, value] : all) {
+      if (is_same(key) || is_told_by_another(key)) continue;
+      const std::string text = key + ": " + shown(before_, key) + " -> " + shown(now_, key);
+      (is_of_group(key) ? own : shared).push_back(text);
+    }
+    shared.insert(shared.end(), own.begin(), own.end());
+    return shared;
+  }
+
+ private:
+  static bool is_of_group(const std::string& key) { return key.starts_with("clients."); }
+  static std::string value(const Keys& keys, const std::string& key) {
+    const auto found = keys.find(key);
+    return found == keys.end() ? "" : found->second;
+  }
+  static std::string shown(const Keys& keys, const std::string& key) {
+    constexpr std::size_t kMostBytes = 80;
+    return keys.contains(key) ? core::shorten(value(keys, key), kMostBytes) : "not set";
+  }
+  bool is_same(const std::string& key) const { return value(before_, key) == value(now_, key); }
+
+  /// By its group's count where that came or went, or by the default that it follows.
+  bool is_told_by_another(const std::string& key) const {
+    if (!is_of_group(key)) return false;
+    const std::size_t dot = key.find('.', std::string("clients.").size());
+    const std::string count = key.substr(0, dot) + ".count";
+    if (before_.contains(count) != now_.contains(count)) return key != count;
+    const std::string common = "training" + key.substr(dot);
+    return value(before_, common) == value(before_, key) && value(now_, common) == value(now_, key);
+  }
+
+  Keys before_;
+  Keys now_;
+};
+
+/// The one that `federation` is the id of, if it is still there.
+std::optional<core::Config> former_configuration(const fs::path& run,
+                                                 const std::string& federation) {
+  try {
+    core::Config former = core::load_config(run / "config.toml");
+    if (federation_id(former) == federation) return former;
+  } catch (const core::Error&) {  // missing, damaged, or of another version
+  }
+  return std::nullopt;
+}
+
+/// With the former's values for what a simulation finds out when it has the model and the texts.
+core::Config filled(core::Config config, const core::Config& former) {
+  if (config.model.sha256.empty()) config.model.sha256 = former.model.sha256;
+  if (config.data.labels.empty()) config.data.labels = former.data.labels;
+  return config;
+}
+
+std::string first_of(const std::vector<std::string>& differences) {
+  constexpr std::size_t kMost = 5;
+  const std::size_t shown = std::min(differences.size(), kMost);
+  const std::size_t left = differences.size() - shown;
+  const std::string text = core::join(std::span(differences).first(shown));
+  return left == 0 ? text : text + " and " + std::to_string(left) + " more";
 }
 
 void remove_whole(const fs::path& path) {
@@ -69,6 +164,33 @@ void refuse_earlier_run(const fs::path& run, const fs::path& state) {
   throw core::ConfigError(run.string() + ": holds version " + std::to_string(published - 1) +
                           ", but the newest that " + state.string() + " knows is " +
                           std::to_string(newest) + kRemedy);
+}
+
+void refuse_other_configuration(const fs::path& run, const fs::path& state,
+                                const core::Config& config) {
+  if (!fs::is_regular_file(state / "state.sqlite")) return;
+  const auto former = former_configuration(run, Store(state).federation());
+  if (!former) return;
+  const auto differences = Comparison(*former, filled(config, *former)).differences();
+  if (differences.empty()) return;
+  throw core::ConfigError(state.string() + ": holds the state of another configuration (" +
+                          first_of(differences) + ")" + other_configuration_remedy(run));
+}
+
+std::string other_configuration_remedy(const fs::path& run) {
+  const fs::path file = run / "config.toml";
+  const std::string it = fs::exists(file) ? ", or give " + file.string() + " instead" : "";
+  return "; to go on, restore that configuration: repeat its --set's" + it +
+         "; or begin anew with --start-over, which deletes what is there, or in another folder";
+}
+
+std::string stopped_text(const RunReport& report, const fs::path& folder,
+                         const std::string& next_life) {
+  const bool has_rounds = !report.rounds.empty();
+  const std::string when =
+      has_rounds ? "after round " + std::to_string(report.rounds.back().round) : "before round 1";
+  return (has_rounds ? "\n" + results_table(report) + "\n" : "") + "stopped " + when + "; " +
+         folder.string() + " keeps all that was done, and " + next_life + " goes on from there";
 }
 
 void start_over(const fs::path& run, const fs::path& state) {

@@ -1,8 +1,12 @@
 #pragma once
 // What another federation, or an earlier life of this one, left in the folders that a coordinator
-// is about to use. Only --start-over deletes it.
+// is about to use, and what this life says when it is stopped. Only --start-over deletes it.
 
 #include <filesystem>
+#include <string>
+
+#include "coordinator/report.h"
+#include "core/config.h"
 
 namespace drystone::coordinator {
 
@@ -13,6 +17,22 @@ void refuse_earlier_life(const std::filesystem::path& state);
 /// @throws core::ConfigError  `run` holds published versions that `state` does not know (it was
 ///         lost, or an older copy was restored): going on would write over another history
 void refuse_earlier_run(const std::filesystem::path& run, const std::filesystem::path& state);
+
+/// @throws core::ConfigError  `state` is of another configuration, whose RUN/config.toml is there:
+///         names the keys that differ. Without that file, or where only what `config` leaves to the
+///         model and the texts may differ (model.sha256, data.labels), Store refuses.
+void refuse_other_configuration(const std::filesystem::path& run,
+                                const std::filesystem::path& state, const core::Config& config);
+
+/// "; …": what to do about another configuration's state.
+std::string other_configuration_remedy(const std::filesystem::path& run);
+
+/// For the end of a program that was asked to stop: the finished rounds' table, what is kept, and
+/// how it goes on.
+/// @param folder     that holds the state
+/// @param next_life  "starting it again"
+std::string stopped_text(const RunReport& report, const std::filesystem::path& folder,
+                         const std::string& next_life);
 
 /// Deletes the state and the record in both folders, by the names that coordinators give; logs and
 /// whatever else lies there stay. @throws core::IoError  in use, or it cannot be deleted

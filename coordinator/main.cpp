@@ -100,7 +100,10 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::write_run_folder({.dir = config.output.dir, .config = config, .layout = layout},
                                 coordinator);
   global.finish([&] { coordinator.step(100ms); });  // clients still fetch the last version
-  if (!coordinator.is_over()) return core::kDone;   // stopped: run_program turns it into 130 or 143
+  if (!coordinator.is_over()) {
+    std::puts(coordinator::stopped_text(coordinator.report(), state, "starting it again").c_str());
+    return core::kDone;  // run_program turns it into 130 or 143
+  }
   if (const auto failure = coordinator.failure()) throw core::Error(*failure);
   std::puts(coordinator::results_table(coordinator.report()).c_str());
   auto until = clock.now() + kFarewell;
@@ -129,6 +132,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
     coordinator::start_over(run_dir, state);
   } else {
     coordinator::refuse_earlier_run(run_dir, state);
+    coordinator::refuse_other_configuration(run_dir, state, config);
   }
   if (!std::filesystem::exists(state / "state.sqlite")) {  // version 0 will be made of it
     wire::File::open_for_reading(config.federation.initial);

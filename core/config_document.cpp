@@ -16,7 +16,9 @@ std::string read_source(const std::filesystem::path& file) {
   try {
     return read_text_file(file, kMaxConfigBytes);
   } catch (const IoError& error) {
-    throw ConfigError(std::string(error.what()) + "; give the path of a TOML configuration");
+    const std::string problem = error.what();
+    const bool has_remedy = problem.find("; ") != std::string::npos;
+    throw ConfigError(problem + (has_remedy ? "" : "; give the path of a TOML configuration"));
   }
 }
 

@@ -14,7 +14,7 @@ using detail::IntRange;
 using detail::RealRange;
 using detail::TableReader;
 
-constexpr double kMax = std::numeric_limits<double>::max();
+constexpr double kMax = std::numeric_limits<float>::max();  // what trains holds float32
 constexpr RealRange kPositive = {.low = 0.0, .high = kMax, .open_low = true};
 constexpr IntRange kRanks = {1, 65536};
 constexpr IntRange kFromOne = {1, 1'000'000'000};
@@ -154,7 +154,7 @@ void read_training(TableReader& section, TrainingConfig& training) {
   section.read_choice("schedule_over", training.schedule_over, {"round", "federation"});
   section.read_choice("rank_scaling", training.rank_scaling, {"none", "rate", "rslora"});
   section.read("warmup", training.warmup, {.low = 0.0, .high = 1.0});
-  section.read("weight_decay", training.weight_decay, RealRange{});
+  section.read("weight_decay", training.weight_decay, {.low = 0.0, .high = kMax});
   section.read("dropout", training.dropout, {.low = 0.0, .high = 1.0, .open_high = true});
   section.read("threads", training.threads, {1, 1024});
 }

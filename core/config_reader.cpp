@@ -25,7 +25,7 @@ std::string type_name(const toml::node& node) {
 }
 
 std::string interval_text(const RealRange& range) {
-  const bool bounded = range.high < std::numeric_limits<double>::max();
+  const bool bounded = range.high < std::numeric_limits<float>::max();
   std::string text = (range.open_low ? "> " : ">= ") + format_double(range.low);
   if (bounded) text += (range.open_high ? " and < " : " and <= ") + format_double(range.high);
   return text;
@@ -110,7 +110,7 @@ void TableReader::read(const std::string& key, bool& value) {
 void TableReader::read(const std::string& key, std::int64_t& value, IntRange range) {
   const auto* node = find(key);
   if (node == nullptr) return;
-  const std::string example = std::to_string(value);
+  const std::string example = std::to_string(std::clamp(value, range.low, range.high));
   if (!node->is_integer()) wrong_type(key, *node, "a whole number", example);
   const std::int64_t given = **node->as_integer();
   if (given < range.low || given > range.high) {
@@ -127,8 +127,10 @@ void TableReader::read(const std::string& key, double& value, RealRange range) {
   if (!node->is_number()) wrong_type(key, *node, "a number", example);
   const double given = *node->value<double>();
   if (!contains(range, given)) {
-    fail(key, "must be " + interval_text(range) + ", not " + format_double(given) +
-                  "; write e.g. " + key + " = " + example);
+    const bool overflows =
+        std::isfinite(given) && std::abs(given) > std::numeric_limits<float>::max();
+    fail(key, "must be " + interval_text(range) + (overflows ? " and fit float32" : "") + ", not " +
+                  format_double(given) + "; write e.g. " + key + " = " + example);
   }
   value = given;
 }

@@ -43,6 +43,16 @@ void write_all(int file, ByteView bytes, const std::filesystem::path& path) {
   }
 }
 
+/// A link's target, so that it stays a link. Devices and FIFOs are nobody's to replace.
+std::filesystem::path target_of(const std::filesystem::path& given) {
+  std::error_code absent;
+  const bool is_link = std::filesystem::is_symlink(given, absent);
+  const std::filesystem::path path = is_link ? std::filesystem::weakly_canonical(given) : given;
+  const auto status = std::filesystem::status(path, absent);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status)) return path;
+  throw IoError(given.string() + ": is not a regular file; give the path of one, or a new one");
+}
+
 template <typename Buffer>
 Buffer read_whole(const std::filesystem::path& path, std::uint64_t max_bytes) {
   RegularFile file(path, max_bytes);
@@ -63,7 +73,9 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
   return read_whole<std::string>(path, max_bytes);
 }
 
-void write_file_atomic(const std::filesystem::path& path, ByteView bytes, unsigned permissions) {
+void write_file_atomic(const std::filesystem::path& name_given, ByteView bytes,
+                       unsigned permissions) {
+  const std::filesystem::path path = target_of(name_given);
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   std::error_code error;
   std::filesystem::create_directories(folder, error);

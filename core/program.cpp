@@ -4,6 +4,8 @@
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
+#include <cstdio>
+#include <iostream>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -30,6 +32,12 @@ const char* name_of(int signal) {
 bool is_ignored(int signal) {
   struct sigaction action{};
   return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+/// What was printed must have arrived: a full disk at the other end of a pipe is a failure.
+bool is_output_written() {
+  std::cout.flush();
+  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout.good();
 }
 
 /// Turns SIGINT, SIGTERM and SIGHUP into a stop request for as long as it lives.
@@ -189,8 +197,13 @@ std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const
 }
 
 int run_program(const ProgramBody& body) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
   const SignalWatch watch;
-  const int status = run_guarded(body, watch.token());
+  int status = run_guarded(body, watch.token());
+  if (status == kDone && !is_output_written()) {
+    status =
+        report("the output cannot be written; check the disk or pipe that it goes to", kFailed);
+  }
   return status == kDone && watch.signal() != 0 ? 128 + watch.signal() : status;
 }
 

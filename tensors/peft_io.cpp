@@ -127,11 +127,24 @@ void write_peft(const std::filesystem::path& folder, const FactorSet& adapter,
 
 namespace {
 
+/// The file again. @throws core::ConfigError  it is not there
+const std::filesystem::path& present(const std::filesystem::path& file) {
+  if (std::filesystem::exists(file)) return file;
+  const std::filesystem::path folder = file.parent_path();
+  const std::filesystem::path global = folder / "global";
+  throw core::ConfigError(std::filesystem::exists(global / file.filename())
+                              ? folder.string() + ": is a run, whose adapter is " +
+                                    global.string() + "; name that folder"
+                              : file.string() +
+                                    ": is missing; name the folder of a PEFT adapter, "
+                                    "e.g. RUN/global");
+}
+
 /// adapter_config.json, checked to be a LoRA whose meaning is ΔW = B·A.
 class PeftConfig {
  public:
   explicit PeftConfig(const std::filesystem::path& file)
-      : file_(file),
+      : file_(present(file)),
         root_(core::JsonObject::read(file)),
         ranks_(patterns("rank_pattern")),
         alphas_(patterns("alpha_pattern")) {

@@ -16,7 +16,11 @@
 
 namespace drystone::wire {
 
-File File::open_for_reading(const std::filesystem::path& path) { return {path, O_RDONLY}; }
+File File::open_for_reading(const std::filesystem::path& path) {
+  File file(path, O_RDONLY | O_NONBLOCK);  // a FIFO would wait for its other end
+  file.check_regular();
+  return file;
+}
 
 File File::open_for_writing(const std::filesystem::path& path) { return {path, O_RDWR | O_CREAT}; }
 
@@ -30,6 +34,13 @@ File::File(File&& other) noexcept
 
 File::~File() {
   if (fd_ >= 0) ::close(fd_);
+}
+
+void File::check_regular() const {
+  struct stat status{};
+  if (::fstat(fd_, &status) != 0) fail("has no kind");
+  if (S_ISREG(status.st_mode)) return;
+  throw core::IoError(path_.string() + ": is not a regular file; put the file back from a copy");
 }
 
 std::uint64_t File::size() const {

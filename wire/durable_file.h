@@ -13,6 +13,7 @@ namespace drystone::wire {
 /// An open file. Every failure is a core::IoError that names the file and the reason.
 class File {
  public:
+  /// Regular files only: never a FIFO, which waits, nor a device, which has no end.
   static File open_for_reading(const std::filesystem::path& path);
   /// Creates the file when missing; keeps what is there.
   static File open_for_writing(const std::filesystem::path& path);
@@ -30,6 +31,7 @@ class File {
 
  private:
   File(std::filesystem::path path, int flags);
+  void check_regular() const;
   [[noreturn]] void fail(const char* what) const;
 
   std::filesystem::path path_;

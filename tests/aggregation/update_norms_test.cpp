@@ -50,7 +50,7 @@ TEST_CASE("check_norms: relative to the base's weight, with a floor where that i
   CHECK(check(update_of(49.0), 10.0).has_value());
   const auto refused = check(update_of(51.0), 10.0);
   REQUIRE_FALSE(refused.has_value());
-  CHECK(refused.error().code == core::Refusal::BadGauge);
+  CHECK(refused.error().code == core::Refusal::NormAboveBound);
   CHECK(refused.error().detail.find("m: the update's norm 51 is more than 10 times the 5") == 0);
   CHECK(check(update_of(51.0), 0.0).has_value());  // no bound
   AdapterLayout small = layout();

@@ -254,7 +254,7 @@ TEST_CASE("coordinator: a client that floods is counted, not answered for ever")
   federation.hello("client-2");
   const auto task = federation.next<wire::Task>("client-1").value();
   for (int i = 0; i < 50; ++i) {
-    federation.client("client-2").send(wire::Chunk{.data = core::Bytes(1)});
+    federation.client("client-2").send(wire::Done{1});
     federation.settle();
   }
   CHECK(refusals.count == 20);

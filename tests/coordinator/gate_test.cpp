@@ -82,12 +82,12 @@ TEST_CASE("gate: dense parts that would drown the model, and factors of four tho
     Attack attack;
     tensors::FactorSet update = small_update(2, 0.25);
     update.dense["classifier.weight"] = at::full({3, 8}, value);
-    attack.check_payload(tensors::to_bytes(update), Refusal::BadGauge);
+    attack.check_payload(tensors::to_bytes(update), Refusal::NormAboveBound);
   }
   Attack attack;
   tensors::FactorSet update = small_update(2, 0.25);
   update.modules["layer.0.query"] = {at::full({12, 2}, 18000.0), at::full({2, 8}, 22000.0)};
-  attack.check_payload(tensors::to_bytes(update), Refusal::BadGauge);
+  attack.check_payload(tensors::to_bytes(update), Refusal::NormAboveBound);
 }
 
 TEST_CASE("gate: without a bound on norms the same dense part is accepted") {

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/files.h"
 #include "core/log.h"
 #include "tests/coordinator/faulty_files.h"
 #include "tests/coordinator/harness.h"
@@ -111,6 +112,37 @@ TEST_CASE("coordinator: a version that cannot be read for a while is sent when i
   federation.clock().advance(1s);
   federation.settle();
   CHECK(federation.next<wire::Chunk>("client-1").has_value());
+}
+
+TEST_CASE("coordinator: a version that is damaged on the disk is sent once it is restored") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  auto& store = federation.coordinator().store();
+  const auto version = wire::decode_version(store.versions(0, 1).front().bytes).value();
+  const fs::path file = store.blobs().path(version.payload);
+  const core::Bytes whole = core::read_file(file, 1 << 20);
+  const auto fetched = [&] {
+    federation.clock().advance(1s);
+    federation.settle();
+    while (const auto message = federation.client("client-1").receive(0ms)) {
+      CHECK_FALSE(std::holds_alternative<wire::Refused>(**message));
+      if (std::holds_alternative<wire::Chunk>(**message)) return true;
+    }
+    return false;
+  };
+  for (const bool is_missing : {false, true}) {
+    core::Bytes damaged = whole;
+    damaged.back() ^= 1;
+    core::write_file_atomic(file, damaged);
+    if (is_missing) fs::remove(file);
+    federation.client("client-1")
+        .send(wire::Want{.blob = version.payload, .offset = 0, .length = version.payload_bytes});
+    CHECK_FALSE(fetched());
+    core::write_file_atomic(file, whole);
+    CHECK(fetched());
+  }
 }
 
 TEST_CASE("coordinator: events that cannot be recorded are no reason to stop") {

@@ -41,6 +41,54 @@ void check(const std::vector<Mistake>& mistakes) {
 
 }  // namespace
 
+TEST_CASE("configuration: every number is taken at its ends and refused beyond them") {
+  struct Ends {
+    std::string key;
+    std::vector<std::string> taken;
+    std::vector<std::string> refused;
+  };
+  const std::vector<std::string> beyond = {"-1", "1000000001", "0.5", "\"1\"", "true"};
+  const std::vector<Ends> numbers = {
+      {"seed", {"0", "9223372036854775807"}, {"-1"}},
+      {"model.max_length", {"3", "1000000"}, {"2", "1000001"}},
+      {"data.concentration", {"5e-324", "3e38"}, {"0", "-1", "1e300", "nan", "inf"}},
+      {"data.shards_per_client", {"1", "1000000000"}, {"0", "-1"}},
+      {"data.max_test_examples", {"0", "1000000000"}, beyond},
+      {"federation.rounds", {"1", "1000000000"}, {"0", "-1"}},
+      {"federation.cohort", {"0", "1000000000"}, beyond},
+      {"federation.quorum", {"0", "\"half\""}, {"-1", "1000000001", "\"most\""}},
+      {"federation.attempts", {"1", "1000000000"}, {"0", "-1"}},
+      {"training.rank", {"1", "65536"}, {"0", "65537"}},
+      {"training.alpha", {"5e-324", "3e38"}, {"0", "-1", "1e300", "nan", "inf"}},
+      {"training.epochs", {"1", "1000000000"}, {"0", "-1"}},
+      {"training.max_steps", {"0", "1000000000"}, beyond},
+      {"training.batch_size", {"1", "1000000"}, {"0", "1000001"}},
+      {"training.gradient_accumulation", {"1", "1000000"}, {"0", "1000001"}},
+      {"training.max_grad_norm", {"0", "1e300"}, {"-1", "nan"}},
+      {"training.learning_rate", {"5e-324", "3e38"}, {"0", "-1e-3", "1e300", "nan", "inf"}},
+      {"training.warmup", {"0", "1"}, {"-0.1", "1.1", "nan"}},
+      {"training.weight_decay", {"0", "3e38"}, {"-1", "1e300", "inf"}},
+      {"training.dropout", {"0", "0.999"}, {"1", "-0.1"}},
+      {"training.threads", {"1", "1024"}, {"0", "1025"}},
+      {"clients.0.count", {"1", "1000000"}, {"0", "1000001"}},
+      {"aggregation.max_norm", {"0", "1e300"}, {"-1", "nan", "inf"}},
+      {"simulation.workers", {"0", "4096"}, {"-1", "4097"}},
+  };
+  const std::string clients = "[[clients]]\nrank = 4\n";
+  for (const auto& [key, taken, refused] : numbers) {
+    for (const std::string& value : taken) {
+      CAPTURE(key + " = " + value);
+      const std::string message = message_of(clients, {key + "=" + value});
+      // What other keys say of it (a quorum above the cohort) is their business.
+      CHECK((message == "accepted" || message.find("must be") == std::string::npos));
+    }
+    for (const std::string& value : refused) {
+      CAPTURE(key + " = " + value);
+      CHECK(message_of(clients, {key + "=" + value}).find(key) != std::string::npos);
+    }
+  }
+}
+
 TEST_CASE("configuration: unknown keys name the nearest known key, at any level") {
   check({
       {"nmae = \"x\"", R"(bad.toml:1: nmae: unknown key; did you mean "name"?)"},

@@ -58,11 +58,27 @@ TEST_CASE("files: a failed write leaves nothing behind and the old content in pl
   const test::TemporaryFolder folder;
   std::filesystem::create_directories(folder / "taken/by-a-folder");
   CHECK_THROWS_WITH_AS(core::write_file_atomic(folder / "taken", as_bytes("x")),
-                       doctest::Contains("taken: cannot be replaced"), IoError);
+                       doctest::Contains("taken: is not a regular file"), IoError);
   CHECK(entries_in(folder.path()) == 1);
   folder.write("file", "old");
   CHECK_THROWS_AS(core::write_file_atomic(folder / "file/inside", as_bytes("x")), IoError);
   CHECK(folder.read("file") == "old");
+}
+
+TEST_CASE("files: a link stays one, and what is no regular file is not replaced") {
+  const test::TemporaryFolder folder;
+  core::write_file_atomic(folder.path() / "real", as_bytes("old"));
+  std::filesystem::create_symlink("real", folder.path() / "link");
+  core::write_file_atomic(folder.path() / "link", as_bytes("new"));
+  CHECK(std::filesystem::is_symlink(folder.path() / "link"));
+  CHECK(core::read_text_file(folder.path() / "real", 10) == "new");
+  const std::filesystem::path pipe = folder.path() / "pipe";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH_AS(core::write_file_atomic(pipe, as_bytes("x")),
+                       doctest::Contains("is not a regular file"), IoError);
+  CHECK(std::filesystem::is_fifo(pipe));
+  CHECK_THROWS_AS(core::write_file_atomic("/dev/null", as_bytes("x")), IoError);
+  CHECK(std::filesystem::is_character_file("/dev/null"));
 }
 
 TEST_CASE("files: reading is bounded, and only regular files are read") {

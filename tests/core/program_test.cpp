@@ -2,12 +2,15 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <iostream>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -119,6 +122,22 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
   const auto memory = run([](auto) -> int { throw std::bad_alloc(); });
   CHECK(memory.status == 1);
   CHECK(memory.error.starts_with("drystone: error: out of memory; "));
+}
+
+TEST_CASE("run_program: what cannot be printed is a failure") {
+  const int saved = ::dup(STDOUT_FILENO);
+  const int full = ::open("/dev/full", O_WRONLY);
+  REQUIRE(full >= 0);
+  std::fflush(stdout);
+  ::dup2(full, STDOUT_FILENO);
+  const auto lost = run([](auto) { return std::puts("x") < 0 ? 2 : 0; });
+  std::clearerr(stdout);
+  std::cout.clear();
+  ::dup2(saved, STDOUT_FILENO);
+  ::close(full);
+  ::close(saved);
+  CHECK(lost.status == 1);
+  CHECK(lost.error.find("the output cannot be written") != std::string::npos);
 }
 
 TEST_CASE("run_program: a signal requests a stop and decides the status") {
