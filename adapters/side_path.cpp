@@ -5,7 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 
 namespace drystone::adapters {
 

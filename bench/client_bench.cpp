@@ -10,8 +10,8 @@
 
 #include <benchmark/benchmark.h>
 
-#include "client/workbench.h"
 #include "core/metrics.h"
+#include "training/workbench.h"
 
 namespace drystone::client {
 namespace {

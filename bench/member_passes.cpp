@@ -18,16 +18,17 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 
-#include "client/member_predictor.h"
 #include "models/load.h"
 #include "tensors/random.h"
+#include "training/member_predictor.h"
 
 namespace {
 
 using namespace drystone;
 
-client::PredictedMember random_member(models::Model& model, std::uint64_t seed, std::int64_t rank) {
-  client::PredictedMember member;
+training::PredictedMember random_member(models::Model& model, std::uint64_t seed,
+                                        std::int64_t rank) {
+  training::PredictedMember member;
   for (const models::Linear* linear : model.linears()) {
     const std::string b = "b/" + linear->name;
     const std::string a = "a/" + linear->name;
@@ -41,10 +42,10 @@ client::PredictedMember random_member(models::Model& model, std::uint64_t seed, 
 }
 
 /// One after the other on folded copies of all weights.
-at::Tensor folded(models::Model& model, const std::vector<client::PredictedMember>& members,
+at::Tensor folded(models::Model& model, const std::vector<training::PredictedMember>& members,
                   const models::Batch& batch, double& folding_ms) {
   std::vector<at::Tensor> all;
-  for (const client::PredictedMember& member : members) {
+  for (const training::PredictedMember& member : members) {
     std::map<std::string, at::Tensor> kept;
     const auto start = std::chrono::steady_clock::now();
     for (models::Linear* linear : model.linears()) {
@@ -89,7 +90,7 @@ int main(int argc, char** argv) {
   at::set_num_threads(1);
   const at::NoGradGuard no_grad;
   const auto model = models::load_model({.folder = argv[1], .num_labels = 3});
-  std::vector<client::PredictedMember> all;
+  std::vector<training::PredictedMember> all;
   for (int m = 0; m < members; ++m) {
     all.push_back(random_member(*model, static_cast<std::uint64_t>(m) + 1, rank));
   }
@@ -105,7 +106,7 @@ int main(int argc, char** argv) {
   });
   std::printf("folded, one by one   %8.1f ms, %.1f ms of it folding\n", own, folding);
   for (const bool batched : {false, true}) {
-    client::MemberPredictor predictor(*model, all, {.batched = batched});
+    training::MemberPredictor predictor(*model, all, {.batched = batched});
     at::Tensor logits;
     const double time = best_ms(repetitions, [&] { logits = predictor.logits(batch); });
     std::printf("%-20s %8.1f ms, %.2f of folded, largest difference %.1e\n",

@@ -38,7 +38,7 @@ def product(line):
 
 
 def block_of_head(vocab):
-    """Columns of models/lm_loss.cpp's products: equal parts of at most 1024."""
+    """Columns of models/decoder/lm_loss.cpp's products: equal parts of at most 1024."""
     parts = -(-vocab // 1024)
     return -(-vocab // parts)
 

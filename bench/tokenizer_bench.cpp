@@ -16,12 +16,12 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/tokenizer.h"
+#include "text/tokenizer.h"
 
 namespace {
 
-using drystone::data::TokenId;
-using drystone::data::Tokenizer;
+using drystone::text::TokenId;
+using drystone::text::Tokenizer;
 
 double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    const auto tokenizer = drystone::data::load_tokenizer(argv[1]);
+    const auto tokenizer = drystone::text::load_tokenizer(argv[1]);
     const auto texts = read_texts(argv[2]);
     const std::int64_t max_length = std::stoll(argv[3]);
     const bool wants_ids = argc > 4 && std::string_view(argv[4]) == "--ids";

@@ -10,9 +10,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
-#include "cli/evaluate.h"
 #include "core/files.h"
 #include "core/progress.h"
+#include "evaluation/evaluate.h"
 #include "tensors/threads.h"
 
 namespace drystone::cli {
@@ -22,12 +22,12 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Options {
-  EvaluateOptions evaluate;
+  evaluation::EvaluateOptions evaluate;
   fs::path predictions;
   bool json = false;
 };
 
-void print_predictives(const Measurement& measurement) {
+void print_predictives(const evaluation::Measurement& measurement) {
   std::printf("\n%-20s %9s %9s %9s %9s\n", "predictive", "accuracy", "nll", "ece", "brier");
   for (const auto& [name, metrics] : measurement.predictives) {
     std::printf("%-20s %9.4f %9.4f %9.4f %9.4f\n", name.c_str(), metrics.at("accuracy"),
@@ -35,7 +35,7 @@ void print_predictives(const Measurement& measurement) {
   }
 }
 
-void print(const Measurement& measurement, double seconds, bool as_json) {
+void print(const evaluation::Measurement& measurement, double seconds, bool as_json) {
   if (as_json) {
     nlohmann::ordered_json object = {{"examples", measurement.num_examples}};
     for (const auto& [name, value] : measurement.metrics) object[name] = value;
@@ -52,7 +52,7 @@ void print(const Measurement& measurement, double seconds, bool as_json) {
   if (!measurement.predictives.empty()) print_predictives(measurement);
 }
 
-void write_predictions(const Measurement& measurement, const fs::path& file) {
+void write_predictions(const evaluation::Measurement& measurement, const fs::path& file) {
   std::string lines;
   for (const auto& prediction : measurement.predictions) {
     lines += prediction.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -62,18 +62,18 @@ void write_predictions(const Measurement& measurement, const fs::path& file) {
 
 int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
   if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
-  EvaluateOptions chosen = with_defaults(options.evaluate);
+  evaluation::EvaluateOptions chosen = evaluation::with_defaults(options.evaluate);
   chosen.device = common.device;
   const auto start = std::chrono::steady_clock::now();
   core::ProgressBoard board;
   std::optional<decltype(board.add("", 1))> bar;
-  const Measurement measurement =
-      evaluate(chosen, {.on_progress =
-                            [&](std::int64_t done, std::int64_t total) {
-                              if (!bar) bar.emplace(board.add("evaluate", total));
-                              bar->update(done);
-                            },
-                        .stop = stop});
+  const evaluation::Measurement measurement =
+      evaluation::evaluate(chosen, {.on_progress =
+                                        [&](std::int64_t done, std::int64_t total) {
+                                          if (!bar) bar.emplace(board.add("evaluate", total));
+                                          bar->update(done);
+                                        },
+                                    .stop = stop});
   if (measurement.num_examples == 0) return core::kDone;  // stopped
   bar.reset();
   const double seconds =
@@ -83,7 +83,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   return core::kDone;
 }
 
-void add_data_options(CLI::App& app, EvaluateOptions& options) {
+void add_data_options(CLI::App& app, evaluation::EvaluateOptions& options) {
   app.add_option("--data", options.data, "JSON lines, CSV or TSV; also .gz")->required();
   app.add_option("--task", options.task,
                  "classification, regression, causal-lm, multiple-choice or exact-match")
@@ -109,7 +109,7 @@ void add_data_options(CLI::App& app, EvaluateOptions& options) {
       ->capture_default_str();
 }
 
-void add_uncertainty_options(CLI::App& app, EvaluateOptions& options) {
+void add_uncertainty_options(CLI::App& app, evaluation::EvaluateOptions& options) {
   app.add_option("--posterior", options.posterior,
                  "classification, causal-lm, multiple-choice: RUN/global of a run with method "
                  "laplace-lora; compares MAP, Laplace and last-layer predictions");
@@ -132,7 +132,7 @@ void add_uncertainty_options(CLI::App& app, EvaluateOptions& options) {
 
 Command add_evaluate(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  EvaluateOptions& evaluated = options->evaluate;
+  evaluation::EvaluateOptions& evaluated = options->evaluate;
   app.add_option("--model", evaluated.model, "Base model: a Hugging Face folder")->required();
   app.add_option("--adapter", evaluated.adapter, "PEFT folder, e.g. RUN/global");
   app.add_option(

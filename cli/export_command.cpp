@@ -9,6 +9,7 @@
 
 #include "cli/commands.h"
 #include "cli/export.h"
+#include "core/text.h"
 
 namespace drystone::cli {
 
@@ -20,7 +21,13 @@ Command add_export(CLI::App& app) {
   app.add_option("--format", options->format,
                  "peft: a folder for PEFT; gguf: a file for llama.cpp's --lora")
       ->required()
-      ->transform(CLI::CheckedTransformer(formats))
+      ->transform(CLI::Transformer(formats))
+      ->check(CLI::Validator(
+          [](const std::string& given) {
+            return given == "0" || given == "1" ? ""
+                                                : core::quote(given) + " is neither peft nor gguf";
+          },
+          "", "format"))
       ->option_text("peft|gguf REQUIRED");
   app.add_option("--out", options->out, "What to write; must not exist")->required();
   app.add_option("--model", options->model, "Base model's folder, where the adapter names none");

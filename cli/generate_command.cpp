@@ -12,19 +12,19 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include "cli/adapted_model.h"
 #include "cli/commands.h"
-#include "client/input_checks.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
-#include "data/chat_template.h"
-#include "data/token_stream.h"
-#include "data/tokenizer.h"
+#include "evaluation/adapted_model.h"
+#include "models/decoder/generation.h"
 #include "models/device.h"
-#include "models/generation.h"
 #include "models/load.h"
 #include "tensors/threads.h"
+#include "text/chat_template.h"
+#include "text/token_stream.h"
+#include "text/tokenizer.h"
+#include "training/input_checks.h"
 
 namespace drystone::cli {
 
@@ -75,10 +75,10 @@ std::vector<std::string> read_prompts(const Options& options) {
 /// Text → ids as the model was trained to continue them.
 class PromptEncoder {
  public:
-  PromptEncoder(const Options& options, const data::Tokenizer& tokenizer)
+  PromptEncoder(const Options& options, const text::Tokenizer& tokenizer)
       : options_(options), tokenizer_(tokenizer) {
     if (!options.is_chat) return;
-    chat_ = data::ChatTemplate::load(options.model);
+    chat_ = text::ChatTemplate::load(options.model);
     if (chat_ == nullptr) {
       throw core::ConfigError(options.model.string() +
                               ": has no chat template; leave --chat out and write the prompt as "
@@ -87,9 +87,9 @@ class PromptEncoder {
   }
 
   std::vector<std::int64_t> encode(const std::string& prompt) const {
-    std::vector<data::TokenId> ids;
+    std::vector<text::TokenId> ids;
     if (chat_ != nullptr) {
-      std::vector<data::Message> messages;
+      std::vector<text::Message> messages;
       if (!options_.system.empty())
         messages.push_back({.role = "system", .content = options_.system});
       messages.push_back({.role = "user", .content = prompt});
@@ -110,16 +110,16 @@ class PromptEncoder {
 
  private:
   const Options& options_;
-  const data::Tokenizer& tokenizer_;
-  std::shared_ptr<const data::ChatTemplate> chat_;
+  const text::Tokenizer& tokenizer_;
+  std::shared_ptr<const text::ChatTemplate> chat_;
 };
 
-AdaptedModel load(const Options& options, const core::CommonOptions& common) {
-  return load_adapted({.folder = options.model,
-                       .task = models::Task::CausalLm,
-                       .dtype = models::parse_dtype(options.dtype),
-                       .device = models::parse_device(common.device)},
-                      options.adapter, options.adapter);
+evaluation::AdaptedModel load(const Options& options, const core::CommonOptions& common) {
+  return evaluation::load_adapted({.folder = options.model,
+                                   .task = models::Task::CausalLm,
+                                   .dtype = models::parse_dtype(options.dtype),
+                                   .device = models::parse_device(common.device)},
+                                  options.adapter, options.adapter);
 }
 
 void print_json(const std::string& prompt, const std::vector<std::int64_t>& prompt_ids,
@@ -134,16 +134,16 @@ void print_json(const std::string& prompt, const std::vector<std::int64_t>& prom
 }
 
 /// Ready for what follows the prompt: a text's first token may lose its space, a later one not.
-data::StreamDecoder decoder_after(const data::Tokenizer& tokenizer,
+text::StreamDecoder decoder_after(const text::Tokenizer& tokenizer,
                                   const std::vector<std::int64_t>& prompt) {
-  data::StreamDecoder decoder(tokenizer);
-  for (const std::int64_t id : prompt) decoder.push(static_cast<data::TokenId>(id));
+  text::StreamDecoder decoder(tokenizer);
+  for (const std::int64_t id : prompt) decoder.push(static_cast<text::TokenId>(id));
   return decoder;
 }
 
-std::string text_of(data::StreamDecoder decoder, const std::vector<std::int64_t>& ids) {
+std::string text_of(text::StreamDecoder decoder, const std::vector<std::int64_t>& ids) {
   std::string text;
-  for (const std::int64_t id : ids) text += decoder.push(static_cast<data::TokenId>(id));
+  for (const std::int64_t id : ids) text += decoder.push(static_cast<text::TokenId>(id));
   return text + decoder.finish();
 }
 
@@ -158,20 +158,23 @@ void report_speed(const std::vector<models::Generated>& results, double seconds)
 }
 
 int run(Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+  if (!options.system.empty() && !options.is_chat) {
+    throw core::ConfigError("--system: is a turn of a conversation; add --chat, or leave it out");
+  }
   if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
   const std::vector<std::string> prompts = read_prompts(options);
-  const AdaptedModel adapted = load(options, common);
-  const auto tokenizer = data::load_tokenizer(adapted.tokenizer);
+  const evaluation::AdaptedModel adapted = load(options, common);
+  const auto tokenizer = text::load_tokenizer(adapted.tokenizer);
   const PromptEncoder encoder(options, *tokenizer);
   std::vector<std::vector<std::int64_t>> ids;
   for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    client::check_ids(adapted.limits, std::vector<data::TokenId>(ids[i].begin(), ids[i].end()),
-                      *tokenizer, "prompt " + std::to_string(i + 1));
+    training::check_ids(adapted.limits, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
+                        *tokenizer, "prompt " + std::to_string(i + 1));
   }
 
   const bool streams = prompts.size() == 1 && !options.json;
-  data::StreamDecoder decoder = decoder_after(*tokenizer, ids.front());
+  text::StreamDecoder decoder = decoder_after(*tokenizer, ids.front());
   const auto show = [](const std::string& piece) {
     std::fputs(piece.c_str(), stdout);
     std::fflush(stdout);
@@ -180,7 +183,7 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
   options.generation.stop = stop;
   if (streams) {
     options.generation.on_token = [&](std::size_t, std::int64_t token) {
-      show(decoder.push(static_cast<data::TokenId>(token)));
+      show(decoder.push(static_cast<text::TokenId>(token)));
     };
   }
   const auto begin = std::chrono::steady_clock::now();

@@ -17,23 +17,27 @@ namespace {
 struct Options {
   std::filesystem::path path;
   bool verify = false;
+  bool has_head = false;
   std::string head;
   bool json = false;
 };
 
-int run(const Options& options) {
-  if (options.verify) {
-    const Verification verification = std::filesystem::exists(options.path / "state.sqlite")
-                                          ? verify_state_folder(options.path)
-                                          : verify_run(options.path);
-    std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
-    const bool is_known = options.head.empty() || options.head == core::to_hex(verification.head);
-    if (!is_known) {
-      throw core::Error("--head: the run ends in " + core::to_hex(verification.head) +
-                        ", not in the head that was given: it is not that run");
-    }
-    return verification.is_sound() ? core::kDone : core::kFailed;
+int verify(const Options& options) {
+  const Verification verification = std::filesystem::exists(options.path / "state.sqlite")
+                                        ? verify_state_folder(options.path)
+                                        : verify_run(options.path);
+  std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
+  if (options.has_head && options.head != core::to_hex(verification.head)) {
+    throw core::Error("--head: the run ends in " + core::to_hex(verification.head) +
+                      ", not in the head that was given: it is not that run");
   }
+  return verification.is_sound() ? core::kDone : core::kFailed;
+}
+
+int run(const Options& options) {
+  require_existing(options.path);
+  if (options.verify) return verify(options);
+  if (options.has_head) throw core::ConfigError("--head: needs --verify; add it");
   const Inspection inspection = inspect(options.path);
   std::fputs((options.json ? to_json(inspection) : to_text(inspection)).c_str(), stdout);
   return core::kDone;
@@ -52,11 +56,15 @@ Command add_inspect(CLI::App& app) {
       "--verify", options->verify,
       "Run or state folder: check every signature, the chain of heads and every file that can be "
       "checked, recompute each version from the clients' updates, and list what is not covered");
-  app.add_option("--head", options->head,
-                 "With --verify: the head that the run must end in, as somebody you trust told it; "
-                 "the record's own keys alone cannot prove who made it");
+  const CLI::Option* head = app.add_option(
+      "--head", options->head,
+      "With --verify: the head that the run must end in, as somebody you trust told it; the "
+      "record's own keys alone cannot prove who made it");
   app.add_flag("--json", options->json, "For programs");
-  return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
+  return [options, head](const core::CommonOptions&, const std::stop_token&) {
+    options->has_head = head->count() > 0;
+    return run(*options);
+  };
 }
 
 }  // namespace drystone::cli

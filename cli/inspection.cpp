@@ -1,17 +1,19 @@
 #include "cli/inspection.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
 #include "aggregation/compaction.h"
-#include "cli/evaluate_ensemble.h"
 #include "coordinator/store.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json_object.h"
 #include "core/text.h"
+#include "evaluation/evaluate_ensemble.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
 
@@ -106,9 +108,27 @@ std::string read_report(const fs::path& file) {
   return text;
 }
 
+/// One file of an adapter says nothing by itself: its scaling and names are in the folder.
+void refuse_adapter_file(const fs::path& path) {
+  if (path.filename() != "adapter_model.safetensors") return;
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  throw core::ConfigError(path.string() + ": is one file of an adapter; name its folder " +
+                          folder.string());
+}
+
 }  // namespace
 
+void require_existing(const fs::path& path) {
+  std::error_code unreadable;  // whoever reads it says why
+  if (fs::exists(path, unreadable) || unreadable) return;
+  throw core::ConfigError(path.string() +
+                          ": does not exist; name a run folder, a state folder, an adapter folder "
+                          "or a .safetensors file");
+}
+
 Inspection inspect(const fs::path& path) {
+  require_existing(path);
+  refuse_adapter_file(path);
   Inspection inspection{.what = {}, .modules = {}, .dense = {}, .report = {}, .state = {}};
   if (fs::exists(path / "report.json")) {
     inspection.what = "run " + path.string();
@@ -116,7 +136,7 @@ Inspection inspect(const fs::path& path) {
     if (fs::exists(path / "global" / "adapter_config.json")) {
       add_factors(inspection, tensors::read_peft(path / "global"));
     }
-    for (const fs::path& member : member_folders(path / "global")) {
+    for (const fs::path& member : evaluation::member_folders(path / "global")) {
       add_factors(inspection, tensors::read_peft(member), member.filename().string() + "/");
     }
   } else if (fs::exists(path / "state.sqlite")) {
@@ -181,6 +201,39 @@ std::string to_json(const Inspection& inspection) {
   return object.dump(2) + "\n";
 }
 
+namespace {
+
+/// The folder whose files are told together: "state/clients" of whatever lies below it.
+std::string folder_of(const std::string& entry) {
+  const std::size_t first = entry.find('/');
+  if (first == std::string::npos) return "";
+  const std::size_t second = entry.find('/', first + 1);
+  const bool is_nested = entry.starts_with("state/") && second != std::string::npos;
+  return entry.substr(0, is_nested ? second : first);
+}
+
+std::string not_covered_text(const std::vector<std::string>& entries) {
+  constexpr std::size_t kMaxShown = 5;
+  std::vector<std::pair<std::string, std::vector<std::string>>> folders;
+  for (const std::string& entry : entries) {
+    auto found = std::ranges::find(folders, folder_of(entry),
+                                   &std::pair<std::string, std::vector<std::string>>::first);
+    if (found == folders.end()) found = folders.insert(found, {folder_of(entry), {}});
+    found->second.push_back(entry);
+  }
+  std::vector<std::string> words;
+  for (const auto& [folder, files] : folders) {
+    const std::size_t shown = std::min(files.size(), kMaxShown);
+    words.insert(words.end(), files.begin(), files.begin() + static_cast<std::ptrdiff_t>(shown));
+    if (files.size() == shown) continue;
+    words.back() += " and " + std::to_string(files.size() - shown) + " more" +
+                    (folder.empty() ? "" : " in " + folder);
+  }
+  return core::join(words);
+}
+
+}  // namespace
+
 std::string to_text(const Verification& verification) {
   std::string text;
   for (const VersionCheck& check : verification.versions) {
@@ -200,7 +253,7 @@ std::string to_text(const Verification& verification) {
     text += check.part + ": " + (check.wrong ? "WRONG: " + *check.wrong : check.how) + "\n";
   }
   if (!verification.not_covered.empty()) {
-    text += "not covered: " + core::join(verification.not_covered) + "\n";
+    text += "not covered: " + not_covered_text(verification.not_covered) + "\n";
   }
   return text + "head " + core::to_hex(verification.head) + "\n";
 }
@@ -225,7 +278,7 @@ std::string to_json(const Verification& verification) {
                        {"versions", versions},
                        {"parts", parts},
                        {"not_covered", verification.not_covered}};
-  return object.dump(2) + "\n";
+  return object.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace drystone::cli

@@ -28,11 +28,16 @@ struct Inspection {
   std::string state;               ///< state folder: versions and rounds, as JSON
 };
 
-/// @throws core::ConfigError  nothing that Drystone knows; core::IoError  it cannot be read
+/// @throws core::ConfigError  there is nothing at `path`
+void require_existing(const std::filesystem::path& path);
+
+/// @throws core::ConfigError  nothing there, or nothing that Drystone knows;
+///         core::IoError  it cannot be read
 Inspection inspect(const std::filesystem::path& path);
 
 std::string to_text(const Inspection& inspection);
 std::string to_json(const Inspection& inspection);
+/// Of the files that are not covered, five a folder and how many more there are.
 std::string to_text(const Verification& verification);
 std::string to_json(const Verification& verification);
 

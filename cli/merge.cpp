@@ -11,18 +11,18 @@
 #include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/companion_files.h"
 #include "cli/families.h"
 #include "cli/merged_config.h"
-#include "cli/pruned_checkpoint.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json_object.h"
 #include "core/text.h"
+#include "evaluation/companion_files.h"
+#include "evaluation/pruned_checkpoint.h"
 #include "models/adapted_base.h"
 #include "models/family_names.h"
 #include "models/load.h"
-#include "models/stored_quantized.h"
+#include "models/quantized/stored_quantized.h"
 #include "models/weights.h"
 #include "tensors/checkpoint.h"
 #include "tensors/checkpoint_writer.h"
@@ -68,7 +68,7 @@ class Merger {
     }
     check_modules();
     if (options.cut.cuts()) report_.notes.push_back(cut_adapter(adapter_, options.cut).text());
-    pruned_.emplace(masks_beside(options.adapter), linear_shapes(), config_);
+    pruned_.emplace(evaluation::masks_beside(options.adapter), linear_shapes(), config_);
     describe();
   }
 
@@ -99,7 +99,7 @@ class Merger {
   Json config_;
   const ExportFamily* family_;  ///< nullptr: unknown, so names are taken as they are
   models::FamilyNames names_;   ///< of an unknown family empty
-  std::optional<PrunedCheckpoint> pruned_;
+  std::optional<evaluation::PrunedCheckpoint> pruned_;
   MergedFacts facts_;
   bool grows_ = false;  ///< the vocabulary
   MergeReport report_;
@@ -205,9 +205,9 @@ void Merger::write() {
       options_.out, plan(), [this](const std::string& name) { return tensor(name); },
       options_.max_shard_bytes);
   core::write_file_atomic(options_.out / "config.json", core::as_bytes(config_.dump(2) + "\n"));
-  copy_companions(options_.model, options_.out);
+  evaluation::copy_companions(options_.model, options_.out);
   if (!grows_) return;
-  report_.notes.emplace_back(copy_tokenizer(options_.adapter, options_.out)
+  report_.notes.emplace_back(evaluation::copy_tokenizer(options_.adapter, options_.out)
                                  ? "tokenizer: the adapter's, which has the added tokens"
                                  : "tokenizer: the base's, which may lack the added tokens");
 }

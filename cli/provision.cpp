@@ -1,13 +1,12 @@
 #include "cli/provision.h"
 
+#include <fstream>
 #include <map>
 
 #include "adapters/registry.h"
 #include "client/contract.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
-#include "client/model_classes.h"
-#include "client/workbench.h"
 #include "coordinator/coordinator.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -16,6 +15,8 @@
 #include "crypto/roster.h"
 #include "data/jsonl_writer.h"
 #include "tensors/factor_set_io.h"
+#include "training/model_classes.h"
+#include "training/workbench.h"
 #include "wire/address.h"
 
 namespace drystone::cli {
@@ -25,6 +26,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kCoordinatorName = "coordinator";
+constexpr const char* kCopiedModel = "model";
 
 fs::path make_folder(const fs::path& folder) {
   std::error_code error;
@@ -39,11 +41,78 @@ void write_text(const fs::path& file, const std::string& text) {
 
 // Where an address is a number or this machine alone, it is listened to; of a name only the
 // server's machine knows which of its addresses are meant: all.
-std::string bind_address(const ProvisionOptions& options) {
-  if (!options.bind.empty()) return options.bind;
-  const wire::Address address = wire::parse_address(options.address);
-  if (wire::is_numeric(address.host) || wire::is_loopback(address.host)) return options.address;
+std::string bind_for(const std::string& text) {
+  const wire::Address address = wire::parse_address(text);
+  if (wire::is_numeric(address.host) || wire::is_loopback(address.host)) return text;
   return "tcp://*:" + address.port;
+}
+
+bool is_reachable(const std::string& bind) {
+  const std::string host = wire::parse_address(bind).host;
+  return host != "*" && host != "0.0.0.0" && host != "::";
+}
+
+/// What the file of a client's machine says of it.
+struct Place {
+  std::string address;
+  fs::path model;  ///< as written; empty: where it lies on this machine
+};
+
+/// What an earlier run of the command wrote down; empty without one.
+struct Places {
+  std::string bind;
+  std::map<std::string, Place> clients;
+};
+
+/// Whether the path that `origin`, FILE:LINE, leads to is written as an absolute one.
+bool is_absolute(const fs::path& file, const std::string& origin) {
+  std::ifstream lines(file);
+  std::string line;
+  for (auto left = std::stoul(origin.substr(origin.rfind(':') + 1)); left > 0; --left) {
+    std::getline(lines, line);
+  }
+  const std::size_t quote = line.find_first_of("\"'");
+  return quote != std::string::npos && line.substr(quote + 1).starts_with('/');
+}
+
+/// As the file says it: loading made it absolute.
+fs::path written_model(const fs::path& file, const core::Config& config) {
+  const fs::path& model = config.model.path;
+  const auto origin = config.origins.find("model.path");
+  if (origin == config.origins.end() || is_absolute(file, origin->second)) return model;
+  return model.lexically_relative(fs::absolute(file).lexically_normal().parent_path());
+}
+
+/// @throws core::ConfigError  a file there that is no configuration
+Places read_places(const fs::path& out, const crypto::Roster& known) {
+  Places places;
+  fs::path base;
+  const fs::path server = out / kCoordinatorName / "coordinator.toml";
+  if (fs::exists(server)) {
+    const core::Config config = core::load_config(server);
+    places.bind = config.security.coordinator;
+    base = config.model.path;
+  }
+  for (const auto& [name, entry] : known.clients) {
+    const fs::path file = out / name / "client.toml";
+    if (!fs::exists(file)) continue;
+    const core::Config config = core::load_config(file);
+    Place place{.address = config.security.coordinator, .model = written_model(file, config)};
+    if (place.model == base) place.model.clear();
+    places.clients[name] = std::move(place);
+  }
+  return places;
+}
+
+/// A new party's place. @throws core::ConfigError  nothing tells the coordinator's address
+Place usual_place(const ProvisionOptions& options, const Places& places) {
+  if (!places.clients.empty()) return places.clients.begin()->second;
+  if (!options.update || !options.address.empty()) return {.address = kDefaultAddress, .model = {}};
+  if (!places.bind.empty() && is_reachable(places.bind)) {
+    return {.address = places.bind, .model = {}};
+  }
+  throw core::ConfigError("--update: no client.toml in " + options.out.string() +
+                          " says where clients reach the coordinator; give --address");
 }
 
 /// A folder that takes its final name at the end, and is gone if that is never reached.
@@ -79,12 +148,18 @@ class Provisioner {
         options_(options),
         out_(std::move(out)),
         known_(std::move(known)),
+        places_(read_places(out_, known_)),
+        usual_place_(usual_place(options_, places_)),
         listed_(core::list_clients(config_)) {}
 
   /// @return the parties' names
   std::vector<std::string> run();
 
  private:
+  std::string bind() const;
+  Place place_of(const std::string& name) const;
+  bool inherits_copy(const std::string& name) const;
+  void place_model(const std::string& name, core::ModelConfig& model) const;
   void resolve_labels();
   std::map<std::string, client::Records> shards() const;
   crypto::PublicIdentity identity_of(const std::string& name);
@@ -92,12 +167,14 @@ class Provisioner {
                  std::int64_t num_examples);
   void write_client(const core::ListedClient& listed, const client::Records& examples,
                     bool evaluates);
-  void write_coordinator(const client::Workbench& workbench);
+  void write_coordinator(const training::Workbench& workbench);
 
   core::Config config_;
   const ProvisionOptions& options_;
   fs::path out_;
   crypto::Roster known_;
+  Places places_;
+  Place usual_place_;
   std::vector<core::ListedClient> listed_;
   aggregation::AdapterLayout layout_;
   crypto::Roster roster_;
@@ -105,10 +182,10 @@ class Provisioner {
 };
 
 std::vector<std::string> Provisioner::run() {
-  bind_address(options_);  // refused before anything is made
+  bind();  // refused before anything is made
   client::check_methods(config_);
   resolve_labels();
-  const client::Workbench workbench(client::workbench_config(config_, "cpu"));
+  const training::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
@@ -136,6 +213,39 @@ std::vector<std::string> Provisioner::run() {
   return parties_;
 }
 
+std::string Provisioner::bind() const {
+  if (!options_.bind.empty()) return options_.bind;
+  // What was made of the earlier address follows the new one.
+  const bool is_own = !places_.bind.empty() && places_.bind != bind_for(usual_place_.address);
+  if (is_own) return places_.bind;
+  return bind_for(options_.address.empty() ? usual_place_.address : options_.address);
+}
+
+Place Provisioner::place_of(const std::string& name) const {
+  const auto found = places_.clients.find(name);
+  Place place = found == places_.clients.end() ? usual_place_ : found->second;
+  if (!options_.address.empty()) place.address = options_.address;
+  if (!options_.model_path.empty()) place.model = options_.model_path;
+  if (options_.copy_model) place.model = kCopiedModel;
+  return place;
+}
+
+/// Whether a new party comes to others that the model was copied to.
+bool Provisioner::inherits_copy(const std::string& name) const {
+  if (places_.clients.empty() || places_.clients.contains(name)) return false;
+  return options_.model_path.empty() && usual_place_.model == kCopiedModel &&
+         fs::exists(out_ / places_.clients.begin()->first / kCopiedModel);
+}
+
+void Provisioner::place_model(const std::string& name, core::ModelConfig& model) const {
+  if (options_.copy_model || inherits_copy(name)) {
+    fs::copy(config_.model.path, out_ / name / kCopiedModel,
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  }
+  const Place place = place_of(name);
+  if (!place.model.empty()) model.path = place.model;
+}
+
 void Provisioner::resolve_labels() {
   if (config_.model.task != "classification") return;
   if (config_.data.train.empty() && config_.data.labels.empty()) {
@@ -143,7 +253,7 @@ void Provisioner::resolve_labels() {
                              "is missing, and without data.train no text tells the classes; list "
                              "them in the order of their ids, e.g. labels = [\"no\", \"yes\"]");
   }
-  config_.data.labels = client::resolve_classes(config_);
+  config_.data.labels = training::resolve_classes(config_);
 }
 
 /// Each client's share of data.train; empty where the clients bring their own.
@@ -197,26 +307,21 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
   config.data.train = evaluates ? "" : file;
   config.data.test = evaluates ? file : "";
   config.data.max_test_examples = 0;
-  config.security = {.coordinator = options_.address,
+  config.security = {.coordinator = place_of(name).address,
                      .identity = "keys/" + name,
                      .coordinator_key = std::string("keys/") + kCoordinatorName + ".pub",
                      .allow = {}};
   config.output.dir = "run";
-  if (!options_.model_path.empty()) config.model.path = options_.model_path;
+  place_model(name, config.model);
   config.federation.layout = "layout.json";
   client::pin({.federation = coordinator::federation_id(config_),
                .max_rank = client::version_rank(config_)},
               folder / "run" / client::kContractFile);
   aggregation::write_layout(folder / "layout.json", layout_);
-  if (options_.copy_model) {
-    fs::copy(config_.model.path, folder / "model",
-             fs::copy_options::recursive | fs::copy_options::overwrite_existing);
-    config.model.path = "model";
-  }
   write_text(folder / "client.toml", core::to_toml(config));
 }
 
-void Provisioner::write_coordinator(const client::Workbench& workbench) {
+void Provisioner::write_coordinator(const training::Workbench& workbench) {
   const fs::path folder = out_ / kCoordinatorName;
   crypto::save_roster(roster_, folder / "roster.toml");
   aggregation::write_layout(folder / "layout.json", layout_);
@@ -225,7 +330,7 @@ void Provisioner::write_coordinator(const client::Workbench& workbench) {
   core::Config config = config_;
   config.federation.layout = "layout.json";
   config.federation.initial = "initial.safetensors";
-  config.security = {.coordinator = bind_address(options_),
+  config.security = {.coordinator = bind(),
                      .identity = std::string("keys/") + kCoordinatorName,
                      .coordinator_key = {},
                      .allow = "roster.toml"};

@@ -9,16 +9,20 @@
 
 namespace drystone::cli {
 
+inline constexpr const char* kDefaultAddress = "tcp://127.0.0.1:5570";
+
 struct ProvisionOptions {
-  std::filesystem::path out;                     ///< must not exist, or be empty, unless `update`
-  std::string address = "tcp://127.0.0.1:5570";  ///< where clients reach the coordinator
+  std::filesystem::path out;  ///< must not exist, or be empty, unless `update`
+  std::string address;        ///< where clients reach the coordinator; empty: kDefaultAddress
   /// What the coordinator binds to; empty: `address` where that is a number or localhost, otherwise
   /// its port on all interfaces.
   std::string bind;
   bool copy_model = false;           ///< put the base model into every client's folder
   std::filesystem::path model_path;  ///< where the model lies on the clients' machines, absolute or
                                      ///< relative to a client's folder; empty: where it lies here
-  bool update = false;  ///< write configurations anew in `out`; keys, roster entries and data stay
+  /// Write configurations anew in `out`; keys, roster entries and data stay, and so do the
+  /// addresses and the places of models in the files there, unless they are given above.
+  bool update = false;
 };
 
 /// Writes OUT/coordinator, OUT/client-N and OUT/evaluator: configuration, keys, the roster, the

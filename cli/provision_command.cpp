@@ -44,8 +44,9 @@ Command add_provision(CLI::App& app) {
   app.add_option("CONFIG", options->config, "The federation's configuration")->required();
   app.add_option("--out", provision.out, "Folder to make, with one folder a party in it")
       ->required();
-  app.add_option("--address", provision.address, "Where clients reach the coordinator")
-      ->capture_default_str();
+  app.add_option(
+      "--address", provision.address,
+      std::string("Where clients reach the coordinator (default: ") + kDefaultAddress + ")");
   app.add_option("--bind", provision.bind,
                  "What the coordinator binds to (default: --address where its host is a number or "
                  "localhost, otherwise its port on all interfaces)");
@@ -56,8 +57,8 @@ Command add_provision(CLI::App& app) {
                  "client's folder (default: as on this machine)")
       ->excludes(copy);
   app.add_flag("--update", provision.update,
-               "Write the configurations in --out anew; keys, data and roster limits stay, new "
-               "parties are added");
+               "Write the configurations in --out anew; keys, data, roster limits, and addresses "
+               "and models' places that are not given again stay, new parties are added");
   app.add_option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
   return [options](const core::CommonOptions&, const std::stop_token&) {
     core::keep_files_private();

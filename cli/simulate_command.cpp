@@ -38,10 +38,16 @@ fs::path numbered(const fs::path& dir, int number) {
   return number == 1 ? dir : fs::path(dir.string() + "-" + std::to_string(number));
 }
 
+bool is_configuration_of(const fs::path& run, const fs::path& config) {
+  std::error_code ignored;  // no such file: not the same
+  return fs::equivalent(run / "config.toml", config, ignored);
+}
+
 /// Every run has a folder of its own: without --out a further one is DIR-2, DIR-3, …, and --resume
-/// means the last of them.
+/// means the last of them, or the one whose config.toml is given.
 fs::path choose_folder(const Options& options, const fs::path& dir) {
   if (options.start_over) return dir;
+  if (options.resume && is_configuration_of(dir, options.config)) return dir;
   if (!options.out.empty()) {
     if (holds_run(dir) && !options.resume) {
       throw core::ConfigError(dir.string() +
@@ -55,6 +61,18 @@ fs::path choose_folder(const Options& options, const fs::path& dir) {
   return numbered(dir, options.resume ? std::max(next - 1, 1) : next);
 }
 
+/// What is in the folder before anything is written there.
+void check_folder(const Options& options, const core::Config& config, const fs::path& dir) {
+  const fs::path state = dir / "state";
+  coordinator::refuse_earlier_run(dir, state);
+  if (options.resume && !holds_run(dir)) {
+    throw core::ConfigError(dir.string() +
+                            ": holds no run to go on with; leave --resume out, or name the run's "
+                            "folder by --out");
+  }
+  coordinator::refuse_other_configuration(dir, state, config);
+}
+
 int simulate(const core::Config& config, const fs::path& dir, const core::CommonOptions& common,
              const std::stop_token& stop) {
   core::ProgressBoard board;
@@ -63,7 +81,9 @@ int simulate(const core::Config& config, const fs::path& dir, const core::Common
   const auto outcome = simulation::simulate(
       config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
   if (outcome.failure) throw core::Error(*outcome.failure);
-  if (!outcome.stopped) {
+  if (outcome.stopped) {
+    std::puts(coordinator::stopped_text(outcome.report, dir, "--resume").c_str());
+  } else {
     std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(), dir.c_str());
   }
   return core::kDone;
@@ -82,7 +102,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   if (options.start_over) {
     coordinator::start_over(dir, dir / "state");
   } else {
-    coordinator::refuse_earlier_run(dir, dir / "state");
+    check_folder(options, config, dir);
   }
   core::OutputFolder folder(dir);
   core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");

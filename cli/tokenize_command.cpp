@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/commands.h"
-#include "data/token_lines.h"
+#include "text/token_lines.h"
 
 namespace drystone::cli {
 
@@ -19,12 +19,12 @@ struct Options {
 };
 
 int run(const Options& options) {
-  const auto tokenizer = data::load_tokenizer(options.model);
+  const auto tokenizer = text::load_tokenizer(options.model);
   std::ios::sync_with_stdio(false);
   if (options.decode) {
-    data::decode_lines(*tokenizer, std::cin, std::cout);
+    text::decode_lines(*tokenizer, std::cin, std::cout);
   } else {
-    data::encode_lines(*tokenizer, !options.no_special, std::cin, std::cout);
+    text::encode_lines(*tokenizer, !options.no_special, std::cin, std::cout);
   }
   std::cout.flush();
   return core::kDone;

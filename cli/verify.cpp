@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <memory>
 #include <set>
-
-#include <nlohmann/json.hpp>
+#include <string_view>
+#include <system_error>
 
 #include "cli/scratch_folder.h"
 #include "cli/verify_global.h"
@@ -25,6 +25,12 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kMaxTextBytes = 1 << 30;
+constexpr const char* kNeedsConfig = "not checked: needs config.toml";
+constexpr const char* kRestore =
+    "is missing; start the federation again on its state, which writes it, or restore it from a "
+    "copy";
+/// What SHA256SUMS lists, as far as it is there.
+constexpr const char* kIndexed[] = {"config.toml", "layout.json", "report.html", "report.json"};
 
 core::Digest semantic_hash(const core::Config& config) {
   const std::string text = core::semantic_text(config);
@@ -36,28 +42,56 @@ bool is_wrong(const Check& check) {
   return check.wrong.has_value();
 }
 
+bool holds_payloads(const fs::path& state) {
+  std::error_code ignored;  // a folder that is not there holds none
+  const fs::directory_iterator blobs(state / "blobs", ignored);
+  return std::any_of(begin(blobs), end(blobs),
+                     [](const auto& entry) { return entry.is_regular_file(); });
+}
+
+std::vector<fs::path> sorted_entries(const fs::path& folder) {
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry.path());
+  std::ranges::sort(entries);
+  return entries;
+}
+
+coordinator::VersionRecord parse_record(const std::string& json) {
+  try {
+    return coordinator::record_from_json(json);
+  } catch (const core::IoError& error) {
+    constexpr std::string_view kPrefix = "version record: ";
+    const std::string text = reason(error);
+    throw Wrong{"version.json: " + text.substr(text.starts_with(kPrefix) ? kPrefix.size() : 0)};
+  }
+}
+
 class RunCheck {
  public:
-  explicit RunCheck(const fs::path& run)
-      : run_(run),
-        config_(core::load_config(run / "config.toml")),
-        rule_(aggregation::make_rule(config_.aggregation)) {}
+  explicit RunCheck(const fs::path& run) : run_(run), dirs_(sorted_entries(run / "versions")) {}
   Verification run();
 
  private:
   template <typename Check>
   void part(const std::string& name, const std::string& how, Check check);
-  void check_versions();
+  void leave_out(const std::string& name);
+  void check_config();
   void check_index();
+  void check_layout();
+  void check_versions();
   void check_global_folder();
   void check_state();
   void check_report_file();
   void compare_with_state(const StateFacts& state);
   void list_not_covered();
   coordinator::VersionRecord read_record(const fs::path& file) const;
+  std::optional<core::Digest> config_that_was_run() const;
+  bool keeps_updates() const { return config_ && config_->output.keep_updates; }
+  bool versions_hold() const;
 
   fs::path run_;
-  core::Config config_;
+  std::vector<fs::path> dirs_;          ///< of the versions
+  std::optional<core::Config> config_;  ///< std::nullopt: damaged, or not the run's
   std::unique_ptr<aggregation::AggregationRule> rule_;
   std::optional<aggregation::AdapterLayout> layout_;
   ScratchFolder scratch_;
@@ -68,7 +102,9 @@ class RunCheck {
 };
 
 Verification RunCheck::run() {
+  check_config();
   check_index();
+  check_layout();
   check_versions();
   check_report_file();
   check_global_folder();
@@ -86,45 +122,89 @@ void RunCheck::part(const std::string& name, const std::string& how, Check check
   } catch (const Wrong& wrong) {
     found.wrong = wrong.what;
   } catch (const std::exception& error) {
-    found.wrong = error.what();
+    found.wrong = reason(error);
   }
   result_.parts.push_back(std::move(found));
 }
 
+void RunCheck::leave_out(const std::string& name) {
+  result_.parts.push_back({.part = name, .how = kNeedsConfig, .wrong = {}});
+}
+
+bool RunCheck::versions_hold() const {
+  return !facts_.empty() && std::ranges::none_of(result_.versions, is_wrong<VersionCheck>);
+}
+
+void RunCheck::check_config() {
+  const fs::path file = run_ / "config.toml";
+  part("config.toml", "its hash is in every version, the rest by SHA256SUMS", [&] {
+    hold(fs::is_regular_file(file), "is missing; restore it from a copy");
+    core::read_text_file(file, kMaxTextBytes);  // says what is wrong without load_config's remedy
+    core::Config config = core::load_config(file);
+    hold(config_that_was_run().value_or(semantic_hash(config)) == semantic_hash(config),
+         "is not the configuration that was run; restore it from a copy");
+    rule_ = aggregation::make_rule(config.aggregation);
+    config_ = std::move(config);
+  });
+}
+
+/// What the first version that the coordinator's signature holds for names.
+std::optional<core::Digest> RunCheck::config_that_was_run() const {
+  for (const fs::path& dir : dirs_) {
+    try {
+      const std::string text = core::read_text_file(dir / "version.json", kMaxTextBytes);
+      if (const auto config = signed_config(coordinator::record_from_json(text))) return config;
+    } catch (const core::Error&) {  // check_versions tells
+    }
+  }
+  return std::nullopt;
+}
+
 void RunCheck::check_index() {
-  if (!fs::exists(run_ / coordinator::kRunIndex)) return;
-  covered_.insert(run_ / coordinator::kRunIndex);
+  const fs::path index = run_ / coordinator::kRunIndex;
+  covered_.insert(index);
   part(coordinator::kRunIndex, "the files are as they were written", [&] {
-    for (const auto& [file, hash] : coordinator::read_run_index(run_)) {
+    hold(fs::exists(index), kRestore);
+    const auto hashes = coordinator::read_run_index(run_);
+    for (const auto& [file, hash] : hashes) {
       covered_.insert(run_ / file);
       hold(fs::exists(run_ / file), file + " is missing");
       hold(wire::hash_file(run_ / file) == hash, file + " was changed");
     }
+    for (const char* const file : kIndexed) {
+      hold(hashes.contains(file) || !fs::exists(run_ / file),
+           std::string(file) + " is not listed: lines are missing; restore it from a copy");
+    }
   });
-  if (fs::exists(run_ / "layout.json")) {
-    part("layout.json", "every kept update fits it",
-         [&] { layout_ = aggregation::read_layout(run_ / "layout.json"); });
-  }
+}
+
+void RunCheck::check_layout() {
+  if (!fs::exists(run_ / "layout.json")) return;
+  part("layout.json", "every kept update fits it",
+       [&] { layout_ = aggregation::read_layout(run_ / "layout.json"); });
 }
 
 coordinator::VersionRecord RunCheck::read_record(const fs::path& file) const {
   const std::string text = core::read_text_file(file, kMaxTextBytes);
-  coordinator::VersionRecord record = coordinator::record_from_json(text);
+  coordinator::VersionRecord record = parse_record(text);
   hold(coordinator::to_json(record) == text, "version.json says more, or else, than was signed");
   return record;
 }
 
 void RunCheck::check_versions() {
-  std::vector<fs::path> dirs;
-  for (const auto& entry : fs::directory_iterator(run_ / "versions")) dirs.push_back(entry.path());
-  std::ranges::sort(dirs);
-  VersionChain chain({.config = semantic_hash(config_),
-                      .config_source = "config.toml",
-                      .rule = rule_.get(),
-                      .rounds = static_cast<std::uint64_t>(config_.federation.rounds),
-                      .layout = layout_ ? &*layout_ : nullptr,
-                      .scratch = scratch_.path()});
-  for (const fs::path& dir : dirs) {
+  ChainRules rules{.config = {},
+                   .config_source = "the versions before",
+                   .keeps_updates = keeps_updates(),
+                   .rule = rule_.get(),
+                   .layout = layout_ ? &*layout_ : nullptr,
+                   .scratch = scratch_.path()};
+  if (config_) {
+    rules.config = semantic_hash(*config_);
+    rules.config_source = "config.toml";
+    rules.rounds = static_cast<std::uint64_t>(config_->federation.rounds);
+  }
+  VersionChain chain(std::move(rules));
+  for (const fs::path& dir : dirs_) {
     covered_.insert(dir / "version.json");
     VersionFacts facts = chain.check(
         [&] { return read_record(dir / "version.json"); },
@@ -137,24 +217,30 @@ void RunCheck::check_versions() {
     payloads_.push_back(dir / "factors.safetensors");
   }
   result_.head = chain.head();
+  if (dirs_.empty()) part("versions", "", [] { throw Wrong{"is empty; restore it from a copy"}; });
+  if (!config_) leave_out("recomputing the versions");
 }
 
 void RunCheck::check_report_file() {
   if (!fs::exists(run_ / "report.json")) return;
-  part("report.json", "as signed by clients and evaluators, and as recomputed", [&] {
-    hold(std::ranges::none_of(result_.versions, is_wrong<VersionCheck>),
-         "the versions that it tells of do not hold");
-    check_report(core::read_text_file(run_ / "report.json", kMaxTextBytes), config_, facts_);
+  const std::string how = config_ ? "as signed by clients and evaluators, and as recomputed"
+                                  : "as signed by clients and evaluators; the rest ";
+  part("report.json", config_ ? how : how + kNeedsConfig, [&] {
+    hold(versions_hold(), "the versions that it tells of do not hold");
+    check_report(core::read_text_file(run_ / "report.json", kMaxTextBytes),
+                 config_ ? &*config_ : nullptr, facts_);
   });
 }
 
 void RunCheck::check_global_folder() {
-  if (!fs::exists(run_ / "global")) return;
+  const bool is_there = fs::is_directory(run_ / "global");
+  if (!is_there && dirs_.size() <= 1) return;  // stopped before the first round's end
+  if (is_there && !config_) return leave_out("global");
   part("global", "written again from the versions, byte for byte", [&] {
-    hold(std::ranges::none_of(result_.versions, is_wrong<VersionCheck>),
-         "the versions that it adds up do not hold");
+    hold(is_there, kRestore);
+    hold(versions_hold(), "the versions that it adds up do not hold");
     covered_.merge(check_global({.folder = run_ / "global",
-                                 .config = config_,
+                                 .config = *config_,
                                  .versions = facts_,
                                  .payloads = payloads_,
                                  .scratch = scratch_.path()}));
@@ -163,8 +249,13 @@ void RunCheck::check_global_folder() {
 
 void RunCheck::check_state() {
   const fs::path state = run_ / "state";
-  if (!fs::exists(state / "state.sqlite")) return;
-  const StateFacts found = verify_state(state);
+  if (!fs::exists(state / "state.sqlite")) {
+    if (!holds_payloads(state)) return;  // a copy without it
+    return part("state", "", [] {
+      throw Wrong{"state.sqlite is missing beside blobs/; restore the newest copy of the folder"};
+    });
+  }
+  const StateFacts found = verify_state(state, keeps_updates());
   covered_.insert(found.files.begin(), found.files.end());
   result_.not_covered.push_back(std::string("state/") + kUnsignedState);
   result_.parts.push_back(found.check);
@@ -175,6 +266,7 @@ void RunCheck::check_state() {
   if (!fs::exists(initial)) return;
   covered_.insert(initial);
   part("state/initial.safetensors", "version 0", [&] {
+    hold(!facts_.empty() && facts_.front().manifest.has_value(), "version 0 is not known");
     hold(wire::hash_file(initial) == facts_.front().manifest->payload, "is not version 0");
   });
 }
@@ -186,15 +278,7 @@ void RunCheck::compare_with_state(const StateFacts& state) {
            "; a coordinator that ends or is stopped brings it up to date");
   hold(state.head == result_.head, "the state ends in another head");
   if (!fs::exists(run_ / "report.json")) return;
-  using Json = nlohmann::ordered_json;
-  const Json report = Json::parse(core::read_text_file(run_ / "report.json", kMaxTextBytes));
-  for (std::size_t i = 0; i < state.reports.size(); ++i) {
-    Json told = report.at("rounds").at(i);
-    Json kept = Json::parse(state.reports[i]);
-    told.erase("eval");  // comes after the round's row
-    kept.erase("eval");
-    hold(told == kept, "round " + std::to_string(i + 1) + " of report.json is not the state's");
-  }
+  compare_rounds(core::read_text_file(run_ / "report.json", kMaxTextBytes), state.reports);
 }
 
 void list_files(Verification& result, const fs::path& folder, const std::set<fs::path>& covered) {
@@ -218,7 +302,9 @@ bool Verification::is_sound() const {
 
 Verification verify_run(const fs::path& run) {
   if (!fs::is_directory(run / "versions")) {
-    throw core::ConfigError(run.string() + ": has no versions/; name a run folder");
+    throw core::ConfigError(run.string() +
+                            ": has neither versions/ nor state.sqlite; name a run folder or a "
+                            "coordinator's state folder");
   }
   tensors::use_threads(1);  // as the coordinator aggregates: the number is part of the bits
   return RunCheck(run).run();
@@ -230,6 +316,11 @@ Verification verify_state_folder(const fs::path& state) {
                       .parts = {found.check},
                       .not_covered = {kUnsignedState},
                       .head = found.head};
+  if (found.missing_updates > 0) {
+    result.not_covered.push_back("blobs: " + std::to_string(found.missing_updates) +
+                                 " updates of finished rounds are not there: not kept "
+                                 "(output.keep_updates = false), or lost");
+  }
   list_files(result, state, found.files);
   return result;
 }

@@ -30,9 +30,9 @@ struct Verification {
   bool is_sound() const;
 };
 
-/// @param run  a run folder with config.toml and versions/; state/ in it is looked into as well
-/// @throws core::IoError, core::ConfigError  not a run folder, or a configuration that cannot be
-///         read
+/// What is missing or damaged in it is a line of the result, config.toml too.
+/// @param run  a run folder with versions/; state/ in it is looked into as well
+/// @throws core::ConfigError  not a run folder
 Verification verify_run(const std::filesystem::path& run);
 
 /// Of a coordinator's state folder alone: signatures and hashes; what was aggregated is not

@@ -4,11 +4,23 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
+#include "core/json.h"
+
 namespace drystone::cli {
 
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+Json parse_report(const std::string& text) {
+  try {
+    return core::parse_ordered_json(text, "report.json is not JSON",
+                                    {.max_bytes = text.size(), .remedy = "restore it from a copy"});
+  } catch (const core::ConfigError& error) {
+    throw Wrong{error.what()};
+  }
+}
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
@@ -57,12 +69,14 @@ void check_round(const Json& round, const VersionFacts& version) {
 
 }  // namespace
 
-void check_report(const std::string& report_json, const core::Config& config,
+void check_report(const std::string& report_json, const core::Config* config,
                   std::span<const VersionFacts> versions) {
   try {
-    const Json report = Json::parse(report_json);
-    same(report, "name", config.name, "");
-    same(report, "seed", config.seed, "");
+    const Json report = parse_report(report_json);
+    if (config != nullptr) {
+      same(report, "name", config->name, "");
+      same(report, "seed", config->seed, "");
+    }
     same(report, "head", core::to_hex(versions.back().manifest->head), "");
     same(report, "config_hash", core::to_hex(versions.back().manifest->config), "");
     const Json& rounds = report.at("rounds");
@@ -74,7 +88,22 @@ void check_report(const std::string& report_json, const core::Config& config,
     if (!before.empty()) same(report, "before", figures(before), "");
     if (!rounds.empty()) same(report, "after", rounds.back().at("eval"), "");
   } catch (const Json::exception& error) {
-    throw Wrong{error.what()};
+    throw Wrong{"report.json is not such a report: " + reason(error)};
+  }
+}
+
+void compare_rounds(const std::string& report_json, std::span<const std::string> kept) {
+  try {
+    const Json report = parse_report(report_json);
+    for (std::size_t i = 0; i < kept.size(); ++i) {
+      Json told = report.at("rounds").at(i);
+      Json round = Json::parse(kept[i]);
+      told.erase("eval");  // comes after the round's row
+      round.erase("eval");
+      hold(told == round, "round " + std::to_string(i + 1) + " of report.json is not the state's");
+    }
+  } catch (const Json::exception& error) {
+    throw Wrong{"report.json is not such a report: " + reason(error)};
   }
 }
 

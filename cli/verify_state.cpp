@@ -15,7 +15,7 @@ constexpr std::uint64_t kMaxSumBytes = 1024;
 
 class StateCheck {
  public:
-  explicit StateCheck(const fs::path& dir) : dir_(dir) {}
+  StateCheck(const fs::path& dir, bool keeps_updates) : dir_(dir), keeps_updates_(keeps_updates) {}
   StateFacts run();
 
  private:
@@ -28,6 +28,7 @@ class StateCheck {
   void check_carries();
 
   fs::path dir_;
+  bool keeps_updates_;
   std::optional<coordinator::Store> store_;
   StateFacts facts_;
 };
@@ -48,8 +49,8 @@ StateFacts StateCheck::run() {
     }
   } catch (const Wrong& wrong) {
     facts_.check.wrong = wrong.what;
-  } catch (const core::Error& error) {
-    facts_.check.wrong = error.what();
+  } catch (const std::exception& error) {
+    facts_.check.wrong = reason(error);
   }
   return std::move(facts_);
 }
@@ -57,6 +58,7 @@ StateFacts StateCheck::run() {
 void StateCheck::check_versions() {
   VersionChain chain({.config = core::digest_from_hex(store_->federation()),
                       .config_source = "the federation in state.sqlite",
+                      .keeps_updates = keeps_updates_,
                       .scratch = {}});
   const std::uint64_t newest = store_->load().version;
   for (std::uint64_t version = 0; version <= newest; ++version) {
@@ -71,6 +73,7 @@ void StateCheck::check_versions() {
         {.factors = blob(payload),
          .update = [this](const wire::UpdateManifest& claim) { return blob(claim.payload); }});
     facts_.versions.push_back(found.check);
+    facts_.missing_updates += found.missing;
     facts_.files.insert(found.files.begin(), found.files.end());
     hold(!found.check.wrong,
          "version " + std::to_string(version) + ": " + found.check.wrong.value_or(""));
@@ -117,11 +120,11 @@ void StateCheck::check_carries() {
 
 }  // namespace
 
-StateFacts verify_state(const fs::path& state) {
+StateFacts verify_state(const fs::path& state, bool keeps_updates) {
   if (!fs::is_regular_file(state / "state.sqlite")) {
     throw core::ConfigError(state.string() + ": no coordinator's state (state.sqlite) there");
   }
-  return StateCheck(state).run();
+  return StateCheck(state, keeps_updates).run();
 }
 
 }  // namespace drystone::cli

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "aggregation/gate_checks.h"
-#include "core/error.h"
 #include "core/mapped_file.h"
 #include "crypto/hash.h"
 #include "wire/durable_file.h"
@@ -24,6 +24,25 @@ void check_signer(const std::string& client, const crypto::PublicKey& signer) {
 }
 
 }  // namespace
+
+std::string reason(const std::exception& error) {
+  std::string text = error.what();
+  text = text.substr(0, text.find('\n'));
+  constexpr std::string_view kMark = "[json.exception.";
+  const std::size_t begin = text.find(kMark);
+  const std::size_t end = text.find("] ", begin);
+  if (begin == std::string::npos || end == std::string::npos) return text;
+  const bool is_parsing = std::string_view(text).substr(begin + kMark.size()).starts_with("parse");
+  return text.replace(begin, end + 2 - begin, is_parsing ? "is not JSON: " : "");
+}
+
+std::optional<core::Digest> signed_config(const coordinator::VersionRecord& record) {
+  const bool is_signed = crypto::verify(record.coordinator, "version", kNoContext,
+                                        record.manifest.bytes, record.manifest.signature);
+  const auto manifest = wire::decode_version(record.manifest.bytes);
+  if (!is_signed || !manifest) return std::nullopt;
+  return manifest->config;
+}
 
 VersionFacts VersionChain::check(const std::function<coordinator::VersionRecord()>& read,
                                  const VersionFiles& files) {
@@ -45,8 +64,8 @@ VersionFacts VersionChain::check(const std::function<coordinator::VersionRecord(
     return facts;
   } catch (const Wrong& wrong) {
     facts.check.wrong = wrong.what;
-  } catch (const core::Error& error) {  // a record that is missing, cut short or not such a text
-    facts.check.wrong = error.what();
+  } catch (const std::exception& error) {  // a record that is missing, cut or not such a text
+    facts.check.wrong = reason(error);
   }
   carry_known_ = false;  // what this version cut is unknown
   return facts;
@@ -66,8 +85,8 @@ void VersionChain::check_manifest(const coordinator::VersionRecord& record,
   hold(manifest.head == crypto::chain_head(manifest.previous_head, manifest.round_root,
                                            manifest.payload, manifest.config),
        "the head is not the hash of its parts");
-  hold(manifest.config == rules_.config,
-       rules_.config_source + " is not the configuration that was run");
+  if (!rules_.config) rules_.config = manifest.config;
+  hold(manifest.config == *rules_.config, "has another configuration than " + rules_.config_source);
   hold(fs::exists(factors), factors.filename().string() + " is missing");
   hold(wire::hash_file(factors) == manifest.payload,
        factors.filename().string() + " is not what was published");
@@ -120,6 +139,11 @@ void VersionChain::recompute(VersionFacts& facts, const VersionFiles& files) {
   for (const wire::UpdateManifest& claim : facts.claims) {
     const fs::path payload = files.update(claim);
     if (!fs::exists(payload)) {
+      const fs::path name = payload.parent_path().filename() / payload.filename();
+      hold(!rules_.keeps_updates,
+           claim.client + "'s payload " + name.generic_string() +
+               " is missing although output.keep_updates = true; restore it from a copy");
+      ++facts.missing;
       all_kept = false;
       continue;
     }

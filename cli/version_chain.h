@@ -3,6 +3,7 @@
 // the clients' own updates. The records come from a run folder or from a coordinator's state.
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -23,6 +24,9 @@ struct Wrong {
 inline void hold(bool condition, const std::string& otherwise) {
   if (!condition) throw Wrong{otherwise};
 }
+
+/// An exception's text for a verification: its first line, without the JSON library's marks.
+std::string reason(const std::exception& error);
 
 /// Where a version's payloads lie.
 struct VersionFiles {
@@ -46,12 +50,14 @@ struct VersionFacts {
   std::vector<wire::EvaluationManifest> evaluations;
   std::optional<aggregation::AggregationReport> aggregation;
   std::vector<std::filesystem::path> files;  ///< that were hashed
+  std::uint64_t missing = 0;                 ///< updates whose payload is not there
 };
 
 /// Against what the versions are checked.
 struct ChainRules {
-  core::Digest config{};
-  std::string config_source;  ///< "config.toml", for messages
+  std::optional<core::Digest> config;  ///< std::nullopt: whichever the first version names
+  std::string config_source;           ///< "config.toml", for messages
+  bool keeps_updates = false;          ///< an update whose payload is not there is wrong
   /// To recompute; nullptr: signatures and hashes only.
   const aggregation::AggregationRule* rule = nullptr;
   std::uint64_t rounds = 0;  ///< of the federation: the last one cuts nothing
@@ -85,6 +91,10 @@ class VersionChain {
   std::filesystem::path carry_;  ///< what the version before cut
   bool carry_known_ = true;
 };
+
+/// The hash of the configuration that a record names; std::nullopt: the coordinator's signature
+/// does not hold.
+std::optional<core::Digest> signed_config(const coordinator::VersionRecord& record);
 
 /// The evaluations of a record, each signed over the version's head. @throws Wrong
 std::vector<wire::EvaluationManifest> check_evaluations(const coordinator::VersionRecord& record,

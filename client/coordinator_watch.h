@@ -1,6 +1,6 @@
 #pragma once
-// Says that a client reaches nobody: address, time and reason, at once when a connection is lost
-// and then every minute; and when to give up.
+// Says that a client reaches nobody: address, time and reason, soon after the start, at once when a
+// connection is lost, and then every minute; and when to give up.
 
 #include <chrono>
 #include <functional>
@@ -13,6 +13,7 @@ namespace drystone::client {
 class CoordinatorWatch {
  public:
   static constexpr core::Instant kInterval = std::chrono::minutes(1);
+  static constexpr core::Instant kFirst = std::chrono::seconds(5);  ///< after the start
 
   struct Settings {
     std::string client;
@@ -21,7 +22,7 @@ class CoordinatorWatch {
   };
 
   CoordinatorWatch(Settings settings, core::Instant now)
-      : settings_(std::move(settings)), since_(now), told_(now) {}
+      : settings_(std::move(settings)), since_(now), told_(now - kInterval + kFirst) {}
 
   /// To be called now and then.
   /// @param why  asked for only when it is told

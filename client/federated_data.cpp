@@ -2,17 +2,18 @@
 
 #include <set>
 
-#include "adapters/lora_ensemble.h"
+#include "adapters/methods/lora_ensemble.h"
 #include "adapters/registry.h"
 #include "aggregation/rule.h"
-#include "client/model_classes.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "data/label_map.h"
 #include "data/load_sequences.h"
 #include "data/partition.h"
 #include "data/record_reader.h"
 #include "data/sequence_encoder.h"
+#include "training/model_classes.h"
 
 namespace drystone::client {
 
@@ -142,9 +143,18 @@ void check_ensembles(const core::Config& config) {
 
 }  // namespace
 
-WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
+void check_model(const core::Config& config) {
+  if (std::filesystem::exists(config.model.path / "config.json")) return;
+  throw core::config_error(config, "model.path",
+                           config.model.path.string() +
+                               " is no model folder (there is no config.json); a relative path "
+                               "begins in the configuration's folder");
+}
+
+training::WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
+  check_model(config);
   return {.model = config.model,
-          .labels = config.model.task == "classification" ? resolve_classes(config)
+          .labels = config.model.task == "classification" ? training::resolve_classes(config)
                                                           : std::vector<std::string>(),
           .sequences = data::sequence_options(config.data, config.model.max_length),
           .device = device,
@@ -270,8 +280,8 @@ data::Dataset stream_test(const core::Config& config, const data::SequenceEncode
   return all.subset(data::random_subset(all.size(), keep, {config.seed, 0, "", "test-examples"}));
 }
 
-void add_shards(const std::map<std::string, Workbench*>& workbenches, const core::Config& config,
-                const std::vector<std::string>& clients) {
+void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
+                const core::Config& config, const std::vector<std::string>& clients) {
   if (streams(config)) {
     const data::SequenceEncoder& encoder = workbenches.at(clients.front())->sequences();
     for (auto& [name, shard] : stream_train(config, encoder, clients)) {
@@ -284,7 +294,8 @@ void add_shards(const std::map<std::string, Workbench*>& workbenches, const core
   }
 }
 
-void add_test_examples(Workbench& workbench, const core::Config& config, const std::string& name) {
+void add_test_examples(training::Workbench& workbench, const core::Config& config,
+                       const std::string& name) {
   if (config.data.test.empty()) return;
   if (streams(config)) {
     workbench.add_dataset(name, stream_test(config, workbench.sequences()));
@@ -293,8 +304,8 @@ void add_test_examples(Workbench& workbench, const core::Config& config, const s
   }
 }
 
-void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,
-                      const std::string& test) {
+void add_own_examples(training::Workbench& workbench, const core::Config& config,
+                      const std::string& client, const std::string& test) {
   if (!config.data.train.empty() && streams(config)) {
     workbench.add_dataset(client,
                           stream(config, workbench.sequences(), config.data.train).examples);

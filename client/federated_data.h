@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "client/workbench.h"
 #include "core/config.h"
 #include "data/record.h"
+#include "training/workbench.h"
 
 namespace drystone::client {
 
@@ -20,7 +20,10 @@ data::RecordFields record_fields(const core::Config& config);
 
 /// The workbench that the configuration describes; of a classifier without data.labels, with the
 /// classes that are found in data.train.
-WorkbenchConfig workbench_config(const core::Config& config, const std::string& device);
+training::WorkbenchConfig workbench_config(const core::Config& config, const std::string& device);
+
+/// @throws core::ConfigError  model.path is no model folder, with the key's place
+void check_model(const core::Config& config);
 
 /// Checks that every client's method fits its options and the rule: what averages factors needs
 /// methods that continue from them; one that does not train runs alone, for one round, with every
@@ -52,14 +55,15 @@ data::Dataset stream_test(const core::Config& config, const data::SequenceEncode
 
 /// Gives each client's workbench its shard of data.train, under the client's name.
 /// @param clients  in the order in which data.train is split
-void add_shards(const std::map<std::string, Workbench*>& workbenches, const core::Config& config,
-                const std::vector<std::string>& clients);
+void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
+                const core::Config& config, const std::vector<std::string>& clients);
 /// Gives the workbench data.test under `name`, if there is one.
-void add_test_examples(Workbench& workbench, const core::Config& config, const std::string& name);
+void add_test_examples(training::Workbench& workbench, const core::Config& config,
+                       const std::string& name);
 
 /// Gives the workbench a client's own data as its configuration says: data.train under `client`,
 /// data.test under `test`, each where it is named.
-void add_own_examples(Workbench& workbench, const core::Config& config, const std::string& client,
-                      const std::string& test);
+void add_own_examples(training::Workbench& workbench, const core::Config& config,
+                      const std::string& client, const std::string& test);
 
 }  // namespace drystone::client

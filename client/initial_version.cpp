@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "adapters/lora_prune.h"
+#include "adapters/methods/lora_prune.h"
 #include "adapters/registry.h"
 #include "aggregation/compaction.h"
 #include "core/client_list.h"
@@ -89,8 +89,9 @@ void refuse_outside_layers(const core::Config& config, const tensors::FactorSet&
 
 }  // namespace
 
-tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench) {
-  const GlobalStatePtr pristine = workbench.pristine();
+tensors::FactorSet initial_version(const core::Config& config,
+                                   const training::Workbench& workbench) {
+  const training::GlobalStatePtr pristine = workbench.pristine();
   tensors::FactorSet version{.modules = {}, .dense = pristine->dense()};
   add_pruning_plan(config, version);
   if (config.model.adapter.empty()) {

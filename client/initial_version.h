@@ -1,9 +1,9 @@
 #pragma once
 // What a federation publishes as version 0.
 
-#include "client/workbench.h"
 #include "core/config.h"
 #include "tensors/factors.h"
+#include "training/workbench.h"
 
 namespace drystone::client {
 
@@ -16,6 +16,7 @@ namespace drystone::client {
 /// @throws core::ConfigError  model.adapter does not fit the model, has other classes or is of a
 ///                            pruned model; clients of "loraprune" whose options differ
 /// @throws core::IoError      it cannot be read
-tensors::FactorSet initial_version(const core::Config& config, const Workbench& workbench);
+tensors::FactorSet initial_version(const core::Config& config,
+                                   const training::Workbench& workbench);
 
 }  // namespace drystone::client

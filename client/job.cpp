@@ -9,11 +9,11 @@ namespace drystone::client {
 
 namespace {
 
-JobResult train(const Workbench& workbench, const JobSettings& settings, TrainJob job,
+JobResult train(const training::Workbench& workbench, const JobSettings& settings, TrainJob job,
                 const ProgressHook& on_progress) {
-  TrainHooks hooks{.on_progress = {}, .stop = job.stop};
+  training::TrainHooks hooks{.on_progress = {}, .stop = job.stop};
   if (on_progress) {
-    hooks.on_progress = [&, round = job.plan.round](const TrainProgress& progress) {
+    hooks.on_progress = [&, round = job.plan.round](const training::TrainProgress& progress) {
       on_progress({.round = round,
                    .step = static_cast<std::uint64_t>(progress.step),
                    .num_steps = static_cast<std::uint64_t>(progress.num_steps),
@@ -39,18 +39,18 @@ JobResult train(const Workbench& workbench, const JobSettings& settings, TrainJo
   return {.job = std::move(job), .trained = std::move(trained), .evaluated = {}};
 }
 
-JobResult run(const Workbench& workbench, const JobSettings& settings, TrainJob job,
+JobResult run(const training::Workbench& workbench, const JobSettings& settings, TrainJob job,
               const ProgressHook& on_progress) {
   try {
     return train(workbench, settings, job, on_progress);
-  } catch (const TrainingFailed& failure) {
+  } catch (const training::TrainingFailed& failure) {
     return {.job = std::move(job), .trained = {}, .evaluated = {}, .failure = failure.what()};
   }
 }
 
-JobResult run(const Workbench& workbench, const JobSettings& settings, EvaluateJob job,
+JobResult run(const training::Workbench& workbench, const JobSettings& settings, EvaluateJob job,
               const ProgressHook& on_progress) {
-  EvaluateHooks hooks{.on_progress = {}, .stop = job.stop};
+  training::EvaluateHooks hooks{.on_progress = {}, .stop = job.stop};
   if (on_progress) {
     hooks.on_progress = [&, version = job.version](std::int64_t done, std::int64_t total) {
       on_progress({.round = version,
@@ -65,7 +65,7 @@ JobResult run(const Workbench& workbench, const JobSettings& settings, EvaluateJ
 
 }  // namespace
 
-JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
+JobResult run_job(const training::Workbench& workbench, const JobSettings& settings, Job job,
                   const ProgressHook& on_progress) {
   tensors::use_threads(static_cast<int>(settings.training.threads));
   return std::visit([&](auto& j) { return run(workbench, settings, std::move(j), on_progress); },

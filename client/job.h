@@ -7,7 +7,7 @@
 #include <string>
 
 #include "client/session.h"
-#include "client/workbench.h"
+#include "training/workbench.h"
 
 namespace drystone::client {
 
@@ -24,14 +24,14 @@ using ProgressHook = std::function<void(wire::Progress)>;
 
 struct JobResult {
   Job job;
-  std::optional<LocalResult> trained;  ///< empty: evaluated, or stopped
-  std::optional<Evaluation> evaluated;
+  std::optional<training::LocalResult> trained;  ///< empty: evaluated, or stopped
+  std::optional<training::Evaluation> evaluated;
   std::string failure = {};  ///< why the training ended without an update; empty: it did not
 };
 
 /// Computes on the calling thread with `training.threads` threads. A training that fails by its own
 /// numbers is a result: see JobResult::failure. @throws core::Error  anything else
-JobResult run_job(const Workbench& workbench, const JobSettings& settings, Job job,
+JobResult run_job(const training::Workbench& workbench, const JobSettings& settings, Job job,
                   const ProgressHook& on_progress);
 
 /// Hands a result to the session that asked for it.

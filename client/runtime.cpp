@@ -9,13 +9,13 @@
 #include "client/job.h"
 #include "client/reveal.h"
 #include "client/session.h"
-#include "client/workbench.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/program.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
+#include "training/workbench.h"
 #include "wire/reachability.h"
 #include "wire/zmq_transport.h"
 
@@ -28,9 +28,10 @@ namespace {
 constexpr const char* kTestExamples = "test";
 constexpr auto kProgressInterval = 500ms;
 
-std::unique_ptr<Workbench> make_workbench(const core::Config& config, const std::string& device,
-                                          const std::string& name) {
-  auto workbench = std::make_unique<Workbench>(workbench_config(config, device));
+std::unique_ptr<training::Workbench> make_workbench(const core::Config& config,
+                                                    const std::string& device,
+                                                    const std::string& name) {
+  auto workbench = std::make_unique<training::Workbench>(workbench_config(config, device));
   add_own_examples(*workbench, config, name, kTestExamples);
   return workbench;
 }
@@ -68,7 +69,7 @@ class Runtime {
   crypto::PublicIdentity coordinator_;
   std::string name_;
   std::uint64_t instance_;
-  std::unique_ptr<Workbench> workbench_;
+  std::unique_ptr<training::Workbench> workbench_;
   wire::BlobStore blobs_;
   OwnStateKeeper states_;
   Session session_;
@@ -131,12 +132,13 @@ Contract Runtime::contract() {
   terms.evaluates = !config_.data.test.empty();
   if (terms.trains) {
     terms.num_examples = workbench_->num_examples(name_);
-    terms.num_steps = num_steps(config_.training, terms.num_examples);
+    terms.num_steps = training::num_steps(config_.training, terms.num_examples);
   }
   return {std::move(terms), config_.output.dir / kContractFile};
 }
 
 RunEnd Runtime::run() {
+  if (session_.has_seen_the_end()) return RunEnd::Done;
   core::log_info("connecting", {{"client", std::string_view(name_)},
                                 {"coordinator", std::string_view(config_.security.coordinator)},
                                 {"device", std::string_view(session_settings().hello.device)}});

@@ -56,10 +56,10 @@ bool turns_away(Refusal refusal) {
 
 }  // namespace
 
-GlobalStatePtr OwnStateKeeper::apply(const GlobalStatePtr& state,
-                                     const wire::VersionManifest& manifest,
-                                     const std::filesystem::path& payload) {
-  GlobalStatePtr next =
+training::GlobalStatePtr OwnStateKeeper::apply(const training::GlobalStatePtr& state,
+                                               const wire::VersionManifest& manifest,
+                                               const std::filesystem::path& payload) {
+  training::GlobalStatePtr next =
       state->apply(manifest.version, manifest.mode, tensors::read_factor_set(payload));
   if (const auto part = next->not_finite()) {
     distrust(name_of(manifest) + ", as it published it, makes " + core::quote(*part) +
@@ -69,7 +69,7 @@ GlobalStatePtr OwnStateKeeper::apply(const GlobalStatePtr& state,
 }
 
 Session::Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
-                 StateKeeper& states, wire::BlobStore& blobs, GlobalStatePtr pristine)
+                 StateKeeper& states, wire::BlobStore& blobs, training::GlobalStatePtr pristine)
     : settings_(std::move(settings)),
       contract_(std::move(contract)),
       identity_(identity),
@@ -299,7 +299,7 @@ bool Session::has_answer(const wire::RoundPlan& plan) {
   return false;
 }
 
-void Session::on_trained(const TrainJob& job, std::optional<LocalResult> result) {
+void Session::on_trained(const TrainJob& job, std::optional<training::LocalResult> result) {
   job_running_ = false;
   const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round &&
                            goal_->plan->base_head == job.plan.base_head;
@@ -365,7 +365,7 @@ void Session::on(const wire::Verdict& message) {
   if (goal_ && goal_->plan && goal_->plan->round == message.round) goal_.reset();
 }
 
-void Session::on_evaluated(const EvaluateJob& job, std::optional<Evaluation> evaluation) {
+void Session::on_evaluated(const EvaluateJob& job, std::optional<training::Evaluation> evaluation) {
   job_running_ = false;
   const bool still_asked = goal_ && !goal_->plan && !goal_->finish && goal_->version == job.version;
   if (!evaluation || !still_asked) {

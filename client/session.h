@@ -13,11 +13,11 @@
 #include <vector>
 
 #include "client/contract.h"
-#include "client/evaluator.h"
-#include "client/global_model.h"
 #include "client/storage.h"
-#include "client/trainer.h"
 #include "crypto/identity.h"
+#include "training/evaluator.h"
+#include "training/global_model.h"
+#include "training/trainer.h"
 #include "wire/blob_store.h"
 #include "wire/blob_transfer.h"
 #include "wire/messages.h"
@@ -31,26 +31,28 @@ class StateKeeper {
   virtual ~StateKeeper() = default;
   /// @throws core::IoError  the payload is unreadable; core::InvalidArgument  it does not fit the
   ///                        model
-  virtual GlobalStatePtr apply(const GlobalStatePtr& state, const wire::VersionManifest& manifest,
-                               const std::filesystem::path& payload) = 0;
+  virtual training::GlobalStatePtr apply(const training::GlobalStatePtr& state,
+                                         const wire::VersionManifest& manifest,
+                                         const std::filesystem::path& payload) = 0;
 };
 
 /// Folds for one client.
 class OwnStateKeeper final : public StateKeeper {
  public:
-  GlobalStatePtr apply(const GlobalStatePtr& state, const wire::VersionManifest& manifest,
-                       const std::filesystem::path& payload) override;
+  training::GlobalStatePtr apply(const training::GlobalStatePtr& state,
+                                 const wire::VersionManifest& manifest,
+                                 const std::filesystem::path& payload) override;
 };
 
 struct TrainJob {
   wire::RoundPlan plan;
   std::uint64_t rounds = 0;  ///< of the federation
-  GlobalStatePtr state;
+  training::GlobalStatePtr state;
   std::stop_token stop;  ///< set when the round is over for this client
 };
 struct EvaluateJob {
   std::uint64_t version = 0;
-  GlobalStatePtr state;
+  training::GlobalStatePtr state;
   std::stop_token stop;
 };
 using Job = std::variant<TrainJob, EvaluateJob>;
@@ -68,7 +70,7 @@ class Session {
  public:
   /// @param identity, states, blobs  outlive the session
   Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
-          StateKeeper& states, wire::BlobStore& blobs, GlobalStatePtr pristine);
+          StateKeeper& states, wire::BlobStore& blobs, training::GlobalStatePtr pristine);
 
   /// The transport (re)connected: greets, and takes up unfinished transfers again.
   void on_connected();
@@ -77,8 +79,8 @@ class Session {
   ///                      client must not go on
   void on_message(wire::Message message);
   /// The result of a job; std::nullopt: it was stopped.
-  void on_trained(const TrainJob& job, std::optional<LocalResult> result);
-  void on_evaluated(const EvaluateJob& job, std::optional<Evaluation> evaluation);
+  void on_trained(const TrainJob& job, std::optional<training::LocalResult> result);
+  void on_evaluated(const EvaluateJob& job, std::optional<training::Evaluation> evaluation);
   /// The job ended without a result, for this reason; the coordinator is told.
   void on_failed(const Job& job, const std::string& reason);
 
@@ -94,7 +96,12 @@ class Session {
   std::optional<Job> take_job();
 
   bool is_done() const { return done_; }
-  const GlobalStatePtr& state() const { return state_; }
+  /// Whether the last version was followed in an earlier life: nothing is left to train for.
+  bool has_seen_the_end() const {
+    return contract_.terms().trains && !contract_.terms().evaluates &&
+           contract_.num_followed() > contract_.terms().rounds;
+  }
+  const training::GlobalStatePtr& state() const { return state_; }
   const Contract& contract() const { return contract_; }
   /// Verdicts since the last call, for the program's log.
   std::vector<wire::Verdict> take_verdicts();
@@ -141,7 +148,7 @@ class Session {
   StateKeeper& states_;
   wire::BlobStore& blobs_;
   Storage storage_;
-  GlobalStatePtr state_;
+  training::GlobalStatePtr state_;
   core::Digest head_{};  ///< of state_'s version
   bool is_welcome_ = false;
   std::optional<Goal> goal_;

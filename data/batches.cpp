@@ -23,7 +23,7 @@ std::vector<std::size_t> all_indices(std::size_t count) {
 
 }  // namespace
 
-void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, TokenId pad,
+void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, text::TokenId pad,
                 EncodedBatch& batch) {
   std::size_t width = 0;
   for (const std::size_t example : examples) width = std::max(width, dataset.length(example));
@@ -64,7 +64,7 @@ void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, T
 }
 
 void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<const std::size_t> rows,
-                TokenId pad, EncodedBatch& batch) {
+                text::TokenId pad, EncodedBatch& batch) {
   std::size_t width = 0;
   for (const std::size_t row : rows) width = std::max(width, packed.length(row));
   batch.rows = static_cast<std::int64_t>(rows.size());
@@ -220,7 +220,8 @@ bool TrainingBatches::next(EncodedBatch& batch) {
   return true;
 }
 
-EvaluationBatches::EvaluationBatches(const Dataset& dataset, std::int64_t batch_size, TokenId pad)
+EvaluationBatches::EvaluationBatches(const Dataset& dataset, std::int64_t batch_size,
+                                     text::TokenId pad)
     : dataset_(dataset),
       batch_size_(static_cast<std::size_t>(batch_size)),
       pad_(pad),

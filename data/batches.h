@@ -34,12 +34,12 @@ struct EncodedBatch {
 };
 
 /// Fills `batch` with `examples` in that order, reusing its memory.
-void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, TokenId pad,
+void fill_batch(const Dataset& dataset, std::span<const std::size_t> examples, text::TokenId pad,
                 EncodedBatch& batch);
 
 /// The same with several examples a row: segments are filled, labels and targets stay empty.
 void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<const std::size_t> rows,
-                TokenId pad, EncodedBatch& batch);
+                text::TokenId pad, EncodedBatch& batch);
 
 /// The batch's rows in their order, in parts of at most `max_tokens` places (rows · width, each
 /// part as wide as its longest row) and at least one row each. 0: one part.
@@ -49,7 +49,7 @@ struct BatchOptions {
   std::int64_t batch_size = 16;
   std::int64_t epochs = 1;       ///< 0: for ever
   std::int64_t max_batches = 0;  ///< 0: no limit
-  TokenId pad = 0;
+  text::TokenId pad = 0;
   /// Causal LM: examples share rows of this many tokens (pack_rows), batch_size counts rows; 0: one
   /// example a row.
   std::int64_t pack_to = 0;
@@ -97,7 +97,7 @@ class TrainingBatches {
 class EvaluationBatches {
  public:
   /// `dataset` must outlive the object. @throws core::InvalidArgument  batch_size < 1
-  EvaluationBatches(const Dataset& dataset, std::int64_t batch_size, TokenId pad);
+  EvaluationBatches(const Dataset& dataset, std::int64_t batch_size, text::TokenId pad);
 
   std::int64_t total() const;
   /// @return false at the end
@@ -106,7 +106,7 @@ class EvaluationBatches {
  private:
   const Dataset& dataset_;
   std::size_t batch_size_;
-  TokenId pad_;
+  text::TokenId pad_;
   std::vector<std::size_t> order_;
   std::size_t position_ = 0;
 };

@@ -13,11 +13,11 @@ Dataset::Dataset(std::shared_ptr<const SequenceFile> file)
   std::iota(in_file_.begin(), in_file_.end(), std::size_t{0});
 }
 
-std::span<const TokenId> Dataset::ids_in_file(std::size_t example) const {
+std::span<const text::TokenId> Dataset::ids_in_file(std::size_t example) const {
   return file_->ids(in_file_[example]);
 }
 
-std::span<const TokenId> Dataset::labels_in_file(std::size_t example) const {
+std::span<const text::TokenId> Dataset::labels_in_file(std::size_t example) const {
   return file_->labels(in_file_[example]);
 }
 
@@ -25,7 +25,7 @@ std::size_t Dataset::length_in_file(std::size_t example) const {
   return file_->length(in_file_[example]);
 }
 
-void Dataset::add(std::span<const TokenId> ids, std::int64_t label, float target,
+void Dataset::add(std::span<const text::TokenId> ids, std::int64_t label, float target,
                   std::size_t second_start) {
   core::require(file_ == nullptr, "Dataset: a file's examples cannot be added to");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
@@ -39,7 +39,8 @@ void Dataset::add(std::span<const TokenId> ids, std::int64_t label, float target
   targets_.push_back(target);
 }
 
-void Dataset::add_sequence(std::span<const TokenId> ids, std::span<const TokenId> token_labels) {
+void Dataset::add_sequence(std::span<const text::TokenId> ids,
+                           std::span<const text::TokenId> token_labels) {
   core::require(file_ == nullptr, "Dataset: a file's examples cannot be added to");
   core::require(ids.size() == token_labels.size(), "Dataset: one label a token");
   core::require(token_labels_.size() == ids_.size(), "Dataset: examples of two tasks");

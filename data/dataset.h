@@ -9,14 +9,12 @@
 #include <string>
 #include <vector>
 
-#include "data/label_map.h"
-#include "data/record.h"
-#include "data/tokenizer.h"
+#include "text/token_id.h"
 
 namespace drystone::data {
 
 /// A token label that asks for nothing (Hugging Face's convention).
-inline constexpr TokenId kNoLabel = -100;
+inline constexpr text::TokenId kNoLabel = -100;
 
 class SequenceFile;
 
@@ -32,7 +30,7 @@ class Dataset {
   std::size_t size() const { return file_ == nullptr ? labels_.size() : in_file_.size(); }
   bool empty() const { return size() == 0; }
 
-  std::span<const TokenId> ids(std::size_t example) const {
+  std::span<const text::TokenId> ids(std::size_t example) const {
     if (file_ != nullptr) return ids_in_file(example);
     return std::span(ids_).subspan(offsets_[example], length(example));
   }
@@ -51,7 +49,7 @@ class Dataset {
   std::span<const std::int64_t> labels() const { return labels_; }
   /// Causal LM: one label a token, the token itself or −100 where nothing is to be learnt; empty
   /// for other tasks.
-  std::span<const TokenId> token_labels(std::size_t example) const {
+  std::span<const text::TokenId> token_labels(std::size_t example) const {
     if (file_ != nullptr) return labels_in_file(example);
     if (token_labels_.empty()) return {};
     return std::span(token_labels_).subspan(offsets_[example], length(example));
@@ -65,24 +63,25 @@ class Dataset {
   bool has_pairs() const { return !second_starts_.empty(); }
 
   /// Exactly one of `label` (classification) and `target` (regression) is meant; the other is 0.
-  void add(std::span<const TokenId> ids, std::int64_t label, float target,
+  void add(std::span<const text::TokenId> ids, std::int64_t label, float target,
            std::size_t second_start = 0);
 
   /// An example of causal LM; a data set holds examples of one task.
   /// @throws core::InvalidArgument  lengths differ, or examples of another task are there
-  void add_sequence(std::span<const TokenId> ids, std::span<const TokenId> token_labels);
+  void add_sequence(std::span<const text::TokenId> ids,
+                    std::span<const text::TokenId> token_labels);
 
   /// The examples at `indices`, in that order.
   /// @throws core::InvalidArgument  an index >= size()
   Dataset subset(std::span<const std::size_t> indices) const;
 
  private:
-  std::span<const TokenId> ids_in_file(std::size_t example) const;
-  std::span<const TokenId> labels_in_file(std::size_t example) const;
+  std::span<const text::TokenId> ids_in_file(std::size_t example) const;
+  std::span<const text::TokenId> labels_in_file(std::size_t example) const;
   std::size_t length_in_file(std::size_t example) const;
 
-  std::vector<TokenId> ids_;
-  std::vector<TokenId> token_labels_;
+  std::vector<text::TokenId> ids_;
+  std::vector<text::TokenId> token_labels_;
   std::vector<std::size_t> offsets_ = {0};
   std::vector<std::int64_t> labels_;
   std::vector<float> targets_;
@@ -91,23 +90,5 @@ class Dataset {
   std::vector<std::size_t> in_file_;  ///< numbers of the examples in the file
   std::size_t num_tokens_ = 0;
 };
-
-struct LoadOptions {
-  RecordFields fields;
-  std::int64_t max_length = 128;      ///< tokens, special ones included; longer texts are cut
-  const LabelMap* classes = nullptr;  ///< null: regression
-};
-
-struct LoadedDataset {
-  Dataset examples;
-  std::vector<std::string> keys;  ///< by example; empty unless fields.key is set
-};
-
-/// Reads and encodes a data file, holding one text at a time.
-/// @throws core::ConfigError  `FILE:LINE: …` for a record without a fitting label or with ids
-///                            outside the vocabulary, and for a file without records
-/// @throws as RecordReader
-LoadedDataset load_dataset(const std::filesystem::path& file, const Tokenizer& tokenizer,
-                           const LoadOptions& options);
 
 }  // namespace drystone::data

@@ -94,10 +94,10 @@ class JsonlFormat final : public RecordReader::Format {
     const json& ids = object.at("input_ids");
     if (!ids.is_array() || ids.empty()) fail("input_ids must be a list of at least one integer");
     for (const json& id : ids) {
-      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<TokenId>::max()) {
+      if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<text::TokenId>::max()) {
         fail("input_ids must hold integers >= 0");
       }
-      current_.input_ids.push_back(id.get<TokenId>());
+      current_.input_ids.push_back(id.get<text::TokenId>());
     }
   }
 
@@ -149,9 +149,9 @@ class JsonlFormat final : public RecordReader::Format {
     }
     for (const json& label : *labels) {
       const bool is_label = label.is_number_integer() && (label == -100 || label >= 0) &&
-                            label <= std::numeric_limits<TokenId>::max();
+                            label <= std::numeric_limits<text::TokenId>::max();
       if (!is_label) fail("labels must hold token ids, or -100 where nothing is learnt");
-      current_.token_labels.push_back(label.get<TokenId>());
+      current_.token_labels.push_back(label.get<text::TokenId>());
     }
   }
 
@@ -182,7 +182,7 @@ class JsonlFormat final : public RecordReader::Format {
     fail("message " + std::to_string(current_.messages.size() + 1) + " " + problem);
   }
 
-  Message read_message(const json& entry) const {
+  text::Message read_message(const json& entry) const {
     const bool is_sharegpt = entry.is_object() && entry.contains("from");
     const char* const role_key = is_sharegpt ? "from" : "role";
     const char* const content_key = is_sharegpt ? "value" : "content";
@@ -195,7 +195,7 @@ class JsonlFormat final : public RecordReader::Format {
       fail_message(
           "is not {\"role\": \"…\", \"content\": \"…\"} (or from and value) with two strings");
     }
-    Message message{is_sharegpt ? chat_role(*role) : role->get<std::string>(), *content};
+    text::Message message{is_sharegpt ? chat_role(*role) : role->get<std::string>(), *content};
     json more = entry;
     more.erase(role_key);
     more.erase(content_key);

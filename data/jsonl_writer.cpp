@@ -24,9 +24,9 @@ Object to_json(const Label& label) {
   return *real;
 }
 
-Object to_json(const std::vector<Message>& messages) {
+Object to_json(const std::vector<text::Message>& messages) {
   Object list = Object::array();
-  for (const Message& message : messages) {
+  for (const text::Message& message : messages) {
     Object turn = {{"role", message.role}, {"content", message.content}};
     if (!message.more.empty()) turn.update(core::parse_ordered_json(message.more, "message"));
     list.push_back(std::move(turn));

@@ -7,7 +7,7 @@
 #include <zlib.h>
 
 #include "core/error.h"
-#include "data/utf8.h"
+#include "text/utf8.h"
 
 namespace drystone::data {
 
@@ -79,7 +79,7 @@ bool LineSource::next(std::string& line) {
 
 void LineSource::check_text(std::string& line) {
   if (line_ == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
-  if (const auto bad = find_invalid_utf8(line)) {
+  if (const auto bad = text::find_invalid_utf8(line)) {
     throw core::ConfigError(where(line_) + ": byte " + std::to_string(*bad + 1) +
                             " is not valid UTF-8; convert the file, e.g. with iconv -t UTF-8");
   }

@@ -71,7 +71,7 @@ void warn_of_skipped(const std::filesystem::path& file, std::size_t skipped, std
 void write_file(const SequenceSource& source, const SequenceEncoder& encoder,
                 SequenceFileWriter& writer) {
   RecordReader reader(source.file, source.fields);
-  const SequenceEncoder whole(encoder.tokenizer(), ChatTemplate::load(source.model_folder),
+  const SequenceEncoder whole(encoder.tokenizer(), text::ChatTemplate::load(source.model_folder),
                               unbound(encoder.options()));
   const std::int64_t max_length = encoder.options().max_length;
   std::size_t skipped = 0;

@@ -8,22 +8,14 @@
 #include <variant>
 #include <vector>
 
-#include "data/tokenizer.h"
+#include "text/conversation.h"
+#include "text/tokenizer.h"
 
 namespace drystone::data {
 
 /// None, a class by name, a class by number, or a regression target. CSV and TSV give names only;
 /// JSON's true and false count as names.
 using Label = std::variant<std::monostate, std::string, std::int64_t, double>;
-
-/// One turn of a conversation.
-struct Message {
-  std::string role;  ///< system | user | assistant | …
-  std::string content;
-  std::string more = {};  ///< its other members ("tool_calls"), a JSON object; empty: none
-
-  bool operator==(const Message&) const = default;
-};
 
 /// Named texts of an instruction record. The built-in templates know "instruction", "input" (may be
 /// missing) and "output"; an own template has its own names.
@@ -32,11 +24,11 @@ using TextFields = std::map<std::string, std::string, std::less<>>;
 /// Exactly one of text, input_ids, fields and messages holds the example.
 struct Record {
   std::string text;
-  std::optional<std::string> text_pair;  ///< the second text of a sentence pair
-  std::vector<TokenId> input_ids;        ///< ready ids, special ones included
-  std::vector<TokenId> token_labels;     ///< with input_ids: as many (−100: no loss), or none
+  std::optional<std::string> text_pair;     ///< the second text of a sentence pair
+  std::vector<text::TokenId> input_ids;     ///< ready ids, special ones included
+  std::vector<text::TokenId> token_labels;  ///< with input_ids: as many (−100: no loss), or none
   TextFields fields;
-  std::vector<Message> messages;
+  std::vector<text::Message> messages;
   Label label;
   std::string key;  ///< value of the field that names the client; empty where none was asked for
 };

@@ -57,8 +57,9 @@ std::vector<std::filesystem::path> data_files(const std::filesystem::path& patte
     if (fits && entry.is_regular_file()) files.push_back(file);
   }
   if (files.empty()) {
-    throw core::ConfigError("data.train: no data file at " + pattern.string() +
-                            "; name a folder, or files as in folder/client_*.jsonl");
+    throw core::ConfigError(pattern.string() +
+                            ": no data file there; name one that exists, a folder, or files as in "
+                            "folder/client_*.jsonl");
   }
   std::ranges::sort(files);
   return files;

@@ -24,7 +24,7 @@ std::optional<InstructionTemplate> make_instruction(const SequenceOptions& optio
   return InstructionTemplate::named(name == "auto" ? "alpaca" : name);
 }
 
-std::vector<Message> as_conversation(const Record& record) {
+std::vector<text::Message> as_conversation(const Record& record) {
   if (!record.messages.empty()) return record.messages;
   std::string question = record.fields.at("instruction");
   const auto input = record.fields.find("input");
@@ -32,43 +32,44 @@ std::vector<Message> as_conversation(const Record& record) {
   return {{"user", std::move(question)}, {"assistant", record.fields.at("output")}};
 }
 
-std::size_t common_prefix(std::span<const TokenId> a, std::span<const TokenId> b) {
+std::size_t common_prefix(std::span<const text::TokenId> a, std::span<const text::TokenId> b) {
   return static_cast<std::size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
 }
 
 /// Finds the token at which a piece begins.
 class Borders {
  public:
-  Borders(const Tokenizer& tokenizer, bool add_special, const std::string& text)
+  Borders(const text::Tokenizer& tokenizer, bool add_special, const std::string& text)
       : tokenizer_(tokenizer),
         add_special_(add_special),
         text_(text),
         ids_(tokenizer.encode(text, 0, add_special)) {}
 
-  const std::vector<TokenId>& ids() const { return ids_; }
+  const std::vector<text::TokenId>& ids() const { return ids_; }
 
   /// Positions must ascend.
   std::size_t token_at(std::size_t position) {
     if (position == 0) return 0;
     if (position == text_.size()) return ids_.size();
-    const std::vector<TokenId> before =
+    const std::vector<text::TokenId> before =
         tokenizer_.encode(std::string_view(text_).substr(0, position), 0, add_special_);
     last_ = std::max(last_, common_prefix(before, ids_));
     return last_;
   }
 
  private:
-  const Tokenizer& tokenizer_;
+  const text::Tokenizer& tokenizer_;
   bool add_special_;
   const std::string& text_;
-  std::vector<TokenId> ids_;
+  std::vector<text::TokenId> ids_;
   std::size_t last_ = 0;
 };
 
 }  // namespace
 
-SequenceEncoder::SequenceEncoder(const Tokenizer& tokenizer,
-                                 std::shared_ptr<const ChatTemplate> chat, SequenceOptions options)
+SequenceEncoder::SequenceEncoder(const text::Tokenizer& tokenizer,
+                                 std::shared_ptr<const text::ChatTemplate> chat,
+                                 SequenceOptions options)
     : tokenizer_(tokenizer),
       chat_(std::move(chat)),
       options_(std::move(options)),
@@ -77,7 +78,7 @@ SequenceEncoder::SequenceEncoder(const Tokenizer& tokenizer,
   if (options_.prompt_template == "chat") this->chat("data.template");
 }
 
-const ChatTemplate& SequenceEncoder::chat(const std::string& where) const {
+const text::ChatTemplate& SequenceEncoder::chat(const std::string& where) const {
   if (chat_ != nullptr) return *chat_;
   fail(where,
        "the model has no chat template, which conversations need; add chat_template.jinja to its "
@@ -88,10 +89,11 @@ bool SequenceEncoder::uses_chat(const Record& record) const {
   return !record.messages.empty() || (!instruction_ && !record.fields.empty());
 }
 
-std::vector<Span> SequenceEncoder::render(const Record& record, const std::string& where) const {
+std::vector<text::Span> SequenceEncoder::render(const Record& record,
+                                                const std::string& where) const {
   core::require(record.input_ids.empty(), "SequenceEncoder: ready ids have no text");
   if (uses_chat(record)) {
-    const std::vector<Message> messages = as_conversation(record);
+    const std::vector<text::Message> messages = as_conversation(record);
     try {
       return chat(where).render_spans(messages);
     } catch (const core::ConfigError& error) {
@@ -116,16 +118,16 @@ SequenceEncoder::Example SequenceEncoder::ready(const Record& record,
   return encoded;
 }
 
-SequenceEncoder::Example SequenceEncoder::encode_whole(const std::vector<Span>& spans,
+SequenceEncoder::Example SequenceEncoder::encode_whole(const std::vector<text::Span>& spans,
                                                        bool is_chat) const {
   std::string text;
-  for (const Span& span : spans) text += span.text;
+  for (const text::Span& span : spans) text += span.text;
   if (text.empty()) return {};
   Borders borders(tokenizer_, /*add_special=*/!is_chat, text);
   Example encoded{borders.ids(), {}};
   encoded.labels.assign(encoded.ids.size(), kNoLabel);
   std::size_t position = 0;
-  for (const Span& span : spans) {
+  for (const text::Span& span : spans) {
     const std::size_t end = position + span.text.size();
     if (span.is_answer || options_.loss_on == LossOn::All) {
       const auto first = static_cast<std::ptrdiff_t>(borders.token_at(position));
@@ -153,7 +155,7 @@ std::optional<SequenceEncoder::Example> SequenceEncoder::encode(const Record& re
     example.ids.resize(limit);
     example.labels.resize(limit);
   }
-  const auto is_learnt = [](TokenId label) { return label != kNoLabel; };
+  const auto is_learnt = [](text::TokenId label) { return label != kNoLabel; };
   const auto predicted = std::span(example.labels).subspan(example.labels.empty() ? 0 : 1);
   if (std::ranges::none_of(predicted, is_learnt)) return std::nullopt;
   return example;
@@ -169,7 +171,7 @@ SequenceEncoder::Question SequenceEncoder::question(const Record& record,
                                                     const std::string& where) const {
   Question question;
   if (uses_chat(record)) {
-    std::vector<Message> messages = as_conversation(record);
+    std::vector<text::Message> messages = as_conversation(record);
     if (messages.back().role == "assistant") {
       question.answer = messages.back().content;
       messages.pop_back();

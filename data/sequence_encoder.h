@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "core/config.h"
-#include "data/chat_template.h"
 #include "data/dataset.h"
 #include "data/record.h"
 #include "data/template.h"
-#include "data/tokenizer.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
 
 namespace drystone::data {
 
@@ -44,12 +44,12 @@ class SequenceEncoder {
   /// @param chat       the model's; null if it has none
   /// @throws core::ConfigError  no such template, an own one that is malformed, or "chat" without
   ///                            a chat template
-  SequenceEncoder(const Tokenizer& tokenizer, std::shared_ptr<const ChatTemplate> chat,
+  SequenceEncoder(const text::Tokenizer& tokenizer, std::shared_ptr<const text::ChatTemplate> chat,
                   SequenceOptions options);
 
   struct Example {
-    std::vector<TokenId> ids;
-    std::vector<TokenId> labels;  ///< as many: the id, or kNoLabel
+    std::vector<text::TokenId> ids;
+    std::vector<text::TokenId> labels;  ///< as many: the id, or kNoLabel
   };
 
   /// @param where  the record's place, for messages
@@ -64,29 +64,29 @@ class SequenceEncoder {
   bool add(const Record& record, const std::string& where, Dataset& dataset) const;
 
   /// The example's text, in pieces. Not for ready ids.
-  std::vector<Span> render(const Record& record, const std::string& where) const;
+  std::vector<text::Span> render(const Record& record, const std::string& where) const;
 
   /// What a model gets to continue, and the answer that the record gives: for evaluation by
   /// generation. Of a conversation: all before the last assistant turn, and that turn.
   struct Question {
     std::string prompt;
-    std::vector<TokenId> ids;  ///< of the prompt, as generation needs them: no EOS
+    std::vector<text::TokenId> ids;  ///< of the prompt, as generation needs them: no EOS
     std::string answer;
   };
   /// @throws as add; a record that is only text has no answer
   Question question(const Record& record, const std::string& where) const;
 
   const SequenceOptions& options() const { return options_; }
-  const Tokenizer& tokenizer() const { return tokenizer_; }
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
 
  private:
-  Example encode_whole(const std::vector<Span>& spans, bool is_chat) const;
+  Example encode_whole(const std::vector<text::Span>& spans, bool is_chat) const;
   Example ready(const Record& record, const std::string& where) const;
-  const ChatTemplate& chat(const std::string& where) const;
+  const text::ChatTemplate& chat(const std::string& where) const;
   bool uses_chat(const Record& record) const;
 
-  const Tokenizer& tokenizer_;
-  std::shared_ptr<const ChatTemplate> chat_;
+  const text::Tokenizer& tokenizer_;
+  std::shared_ptr<const text::ChatTemplate> chat_;
   SequenceOptions options_;
   std::optional<InstructionTemplate> instruction_;
 };

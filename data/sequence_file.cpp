@@ -106,7 +106,7 @@ void SequenceFile::read_layout(const Fingerprint& made_from) {
   const std::uint64_t size = bytes.size() - sizeof(header);
   const bool is_sane = header.num_tokens <= size && header.num_examples < size &&
                        header.key_bytes <= size && header.num_examples > 0;
-  constexpr std::uint64_t kTokenBytes = 2 * sizeof(TokenId);
+  constexpr std::uint64_t kTokenBytes = 2 * sizeof(text::TokenId);
   constexpr std::uint64_t kStartBytes = sizeof(std::uint64_t);
   if (!is_sane || kTokenBytes * header.num_tokens + kStartBytes * (header.num_examples + 1) +
                           header.key_bytes !=
@@ -115,7 +115,7 @@ void SequenceFile::read_layout(const Fingerprint& made_from) {
   }
   const std::uint8_t* const tokens = bytes.data() + sizeof(header);
   const std::uint8_t* const starts = tokens + kTokenBytes * header.num_tokens;
-  tokens_ = {reinterpret_cast<const TokenId*>(tokens), 2 * header.num_tokens};
+  tokens_ = {reinterpret_cast<const text::TokenId*>(tokens), 2 * header.num_tokens};
   starts_ = {reinterpret_cast<const std::uint64_t*>(starts), header.num_examples + 1};
   keys_ = bytes.last(header.key_bytes);
   num_skipped_ = header.num_skipped;
@@ -134,8 +134,8 @@ void SequenceFile::check_tokens(std::int64_t vocab_size) const {
   constexpr std::size_t kPiece = std::size_t{4} << 20;
   std::size_t since_release = 0;
   for (std::size_t example = 0; example < size(); ++example) {
-    const auto is_id = [&](TokenId id) { return id >= 0 && id < vocab_size; };
-    const auto is_label = [&](TokenId label) { return label == kNoLabel || is_id(label); };
+    const auto is_id = [&](text::TokenId id) { return id >= 0 && id < vocab_size; };
+    const auto is_label = [&](text::TokenId label) { return label == kNoLabel || is_id(label); };
     if (!std::ranges::all_of(ids(example), is_id) ||
         !std::ranges::all_of(labels(example), is_label)) {
       fail("ids outside the vocabulary");
@@ -185,7 +185,8 @@ SequenceFileWriter::~SequenceFileWriter() {
   std::filesystem::remove(temporary_, ignored);
 }
 
-void SequenceFileWriter::add(std::span<const TokenId> ids, std::span<const TokenId> labels) {
+void SequenceFileWriter::add(std::span<const text::TokenId> ids,
+                             std::span<const text::TokenId> labels) {
   core::require(!ids.empty() && ids.size() == labels.size(), "SequenceFileWriter: wrong example");
   for (const auto& part : {ids, labels}) {
     stream_.write(reinterpret_cast<const char*>(part.data()),

@@ -14,7 +14,7 @@
 
 #include "core/mapped_file.h"
 #include "data/cut_texts.h"
-#include "data/tokenizer.h"
+#include "text/token_id.h"
 
 namespace drystone::data {
 
@@ -54,10 +54,10 @@ class SequenceFile {
   std::size_t size() const { return starts_.size() - 1; }
   std::size_t num_tokens() const { return starts_.back(); }
   std::size_t length(std::size_t example) const { return starts_[example + 1] - starts_[example]; }
-  std::span<const TokenId> ids(std::size_t example) const {
+  std::span<const text::TokenId> ids(std::size_t example) const {
     return tokens_.subspan(2 * starts_[example], length(example));
   }
-  std::span<const TokenId> labels(std::size_t example) const {
+  std::span<const text::TokenId> labels(std::size_t example) const {
     return tokens_.subspan(2 * starts_[example] + length(example), length(example));
   }
   /// By example; empty if the file has none.
@@ -75,7 +75,7 @@ class SequenceFile {
 
   std::filesystem::path path_;
   core::MappedFile mapping_;
-  std::span<const TokenId> tokens_;
+  std::span<const text::TokenId> tokens_;
   std::span<const std::uint64_t> starts_;
   core::ByteView keys_;
   std::size_t num_skipped_ = 0;
@@ -93,7 +93,7 @@ class SequenceFileWriter {
   SequenceFileWriter& operator=(const SequenceFileWriter&) = delete;
 
   /// `labels` as long as `ids`, which are not empty.
-  void add(std::span<const TokenId> ids, std::span<const TokenId> labels);
+  void add(std::span<const text::TokenId> ids, std::span<const text::TokenId> labels);
   /// The last example's key: for all examples or for none.
   void add_key(const std::string& key);
   void skip() { ++num_skipped_; }

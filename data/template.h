@@ -6,16 +6,9 @@
 #include <vector>
 
 #include "data/record.h"
+#include "text/conversation.h"
 
 namespace drystone::data {
-
-/// A piece of a rendered example; pieces follow each other without anything between them.
-struct Span {
-  std::string text;
-  bool is_answer = false;  ///< what loss_on = "answer" learns
-
-  bool operator==(const Span&) const = default;
-};
 
 /// Text with places for fields: "Question: {question}\nAnswer: ". `{{` and `}}` are braces.
 class PromptText {

@@ -27,9 +27,9 @@ std::pair<std::size_t, std::size_t> shares(std::size_t first, std::size_t second
 
 }  // namespace
 
-TextEncoder::TextEncoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {
-  const SpecialIds& special = tokenizer.special();
-  const std::vector<TokenId> frame = tokenizer.encode("");
+TextEncoder::TextEncoder(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+  const text::SpecialIds& special = tokenizer.special();
+  const std::vector<text::TokenId> frame = tokenizer.encode("");
   const bool has_classifier = special.cls && special.sep && frame.size() == 2 &&
                               frame.front() == *special.cls && frame.back() == *special.sep;
   if (has_classifier) {
@@ -62,8 +62,8 @@ EncodedText TextEncoder::encode(const Record& record, std::int64_t max_length) c
 
 EncodedText TextEncoder::encode_pair(std::string_view first, std::string_view second,
                                      std::int64_t max_length) const {
-  std::vector<TokenId> a = tokenizer_.encode(first, 0, /*add_special=*/false);
-  std::vector<TokenId> b = tokenizer_.encode(second, 0, /*add_special=*/false);
+  std::vector<text::TokenId> a = tokenizer_.encode(first, 0, /*add_special=*/false);
+  std::vector<text::TokenId> b = tokenizer_.encode(second, 0, /*add_special=*/false);
   const std::size_t special = prefix_.size() + middle_.size() + suffix_.size();
   if (max_length > 0) {
     const auto limit = static_cast<std::size_t>(max_length);
@@ -73,7 +73,7 @@ EncodedText TextEncoder::encode_pair(std::string_view first, std::string_view se
     b.resize(keep_b);
   }
   EncodedText result;
-  const auto append = [&ids = result.ids](const std::vector<TokenId>& part) {
+  const auto append = [&ids = result.ids](const std::vector<text::TokenId>& part) {
     ids.insert(ids.end(), part.begin(), part.end());
   };
   append(prefix_);

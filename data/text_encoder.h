@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "data/record.h"
-#include "data/tokenizer.h"
+#include "text/tokenizer.h"
 
 namespace drystone::data {
 
 struct EncodedText {
-  std::vector<TokenId> ids;
+  std::vector<text::TokenId> ids;
   /// Where the second text begins if the model tells it by token type 1 from there on (BERT,
   /// DeBERTa, ALBERT); 0 for single texts and for families without types.
   std::size_t second_start = 0;
@@ -28,7 +28,7 @@ struct EncodedText {
 class TextEncoder {
  public:
   /// `tokenizer` must outlive the object.
-  explicit TextEncoder(const Tokenizer& tokenizer);
+  explicit TextEncoder(const text::Tokenizer& tokenizer);
 
   /// @param max_length  of all ids; ready ids are cut
   EncodedText encode(const Record& record, std::int64_t max_length) const;
@@ -36,10 +36,10 @@ class TextEncoder {
                           std::int64_t max_length) const;
 
  private:
-  const Tokenizer& tokenizer_;
-  std::vector<TokenId> prefix_;
-  std::vector<TokenId> middle_;
-  std::vector<TokenId> suffix_;
+  const text::Tokenizer& tokenizer_;
+  std::vector<text::TokenId> prefix_;
+  std::vector<text::TokenId> middle_;
+  std::vector<text::TokenId> suffix_;
   bool has_types_ = false;
 };
 

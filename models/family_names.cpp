@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "models/stored_quantized.h"
+#include "models/quantized/stored_quantized.h"
 #include "models/weights.h"
 
 namespace drystone::models {

@@ -8,7 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
-#include "models/quantized_weight.h"
+#include "models/quantized/quantized_weight.h"
 #include "tensors/factors.h"
 
 namespace drystone::models {

@@ -4,7 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/check.h"
-#include "models/decoder.h"
+#include "models/decoder/decoder.h"
 #include "models/device.h"
 #include "models/gemm.h"
 #include "models/loss.h"

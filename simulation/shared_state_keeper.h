@@ -11,11 +11,11 @@ namespace drystone::simulation {
 /// Keeps a version alive only as long as some client is at it. One thread at a time.
 class SharedStateKeeper final : public client::StateKeeper {
  public:
-  client::GlobalStatePtr apply(const client::GlobalStatePtr& state,
-                               const wire::VersionManifest& manifest,
-                               const std::filesystem::path& payload) override {
-    std::weak_ptr<const client::GlobalState>& known = versions_[manifest.head];
-    client::GlobalStatePtr next = known.lock();
+  training::GlobalStatePtr apply(const training::GlobalStatePtr& state,
+                                 const wire::VersionManifest& manifest,
+                                 const std::filesystem::path& payload) override {
+    std::weak_ptr<const training::GlobalState>& known = versions_[manifest.head];
+    training::GlobalStatePtr next = known.lock();
     if (!next) {
       next = own_.apply(state, manifest, payload);
       known = next;
@@ -25,7 +25,7 @@ class SharedStateKeeper final : public client::StateKeeper {
 
  private:
   client::OwnStateKeeper own_;
-  std::map<core::Digest, std::weak_ptr<const client::GlobalState>> versions_;
+  std::map<core::Digest, std::weak_ptr<const training::GlobalState>> versions_;
 };
 
 }  // namespace drystone::simulation

@@ -9,7 +9,6 @@
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/job.h"
-#include "client/model_classes.h"
 #include "client/reveal.h"
 #include "client/session.h"
 #include "coordinator/global_keeper.h"
@@ -20,6 +19,7 @@
 #include "core/worker_pool.h"
 #include "simulation/shared_state_keeper.h"
 #include "tensors/factor_set_io.h"
+#include "training/model_classes.h"
 #include "wire/inproc_transport.h"
 
 namespace drystone::simulation {
@@ -42,15 +42,15 @@ std::int64_t wanted_workers(const core::Config& config) {
 
 /// A base model as some of the clients hold it, and the versions on top of it.
 struct Bench {
-  client::Workbench workbench;
+  training::Workbench workbench;
   SharedStateKeeper states;
 };
 
 struct VirtualClient {
-  VirtualClient(const client::Workbench& own_workbench, client::JobSettings job_settings,
+  VirtualClient(const training::Workbench& own_workbench, client::JobSettings job_settings,
                 crypto::Identity own_identity, client::SessionSettings session_settings,
                 client::Contract contract, client::StateKeeper& states,
-                const std::filesystem::path& blob_dir, client::GlobalStatePtr pristine,
+                const std::filesystem::path& blob_dir, training::GlobalStatePtr pristine,
                 std::unique_ptr<wire::ClientTransport> own_transport)
       : workbench(own_workbench),
         settings(std::move(job_settings)),
@@ -60,7 +60,7 @@ struct VirtualClient {
                 std::move(pristine)),
         transport(std::move(own_transport)) {}
 
-  const client::Workbench& workbench;
+  const training::Workbench& workbench;
   client::JobSettings settings;
   crypto::Identity identity;
   wire::BlobStore blobs;
@@ -145,9 +145,9 @@ std::size_t Simulation::num_workers() {
   std::int64_t program = 0;
   for (const core::ListedClient& listed : listed_) {
     if (listed.training.memory_limit == 0) return static_cast<std::size_t>(wanted);
-    const client::TrainingMemory memory =
+    const training::TrainingMemory memory =
         bench(listed.quantization).workbench.training_memory(listed.name, listed.training);
-    const client::MemoryFixed& fixed = memory.fixed;
+    const training::MemoryFixed& fixed = memory.fixed;
     limit = std::max(limit, listed.training.memory_limit);
     own = std::max(own, fixed.rounded + fixed.adapter + fixed.data + memory.plan.pass_bytes);
     shared[listed.quantization] = fixed.base + fixed.versions;
@@ -166,13 +166,14 @@ std::size_t Simulation::num_workers() {
 
 void Simulation::load_model_and_data() {
   client::check_methods(config_);
+  client::check_model(config_);
   if (config_.model.task == "classification") {
-    config_.data.labels = client::resolve_classes(config_);
+    config_.data.labels = training::resolve_classes(config_);
   }
-  client::Workbench& evaluator = bench(config_.model.quantization).workbench;
+  training::Workbench& evaluator = bench(config_.model.quantization).workbench;
   config_.model.sha256 = evaluator.base_sha256();
   std::vector<std::string> names;
-  std::map<std::string, client::Workbench*> workbenches;
+  std::map<std::string, training::Workbench*> workbenches;
   for (const core::ListedClient& listed : listed_) {
     names.push_back(listed.name);
     workbenches[listed.name] = &bench(listed.quantization).workbench;
@@ -186,9 +187,9 @@ Bench& Simulation::bench(const std::string& quantization) {
   if (!found) {
     core::Config config = config_;
     config.model.quantization = quantization;
-    found.reset(
-        new Bench{.workbench = client::Workbench(client::workbench_config(config, options_.device)),
-                  .states = {}});
+    found.reset(new Bench{
+        .workbench = training::Workbench(client::workbench_config(config, options_.device)),
+        .states = {}});
   }
   return *found;
 }
@@ -231,7 +232,7 @@ client::Contract Simulation::contract_of(const core::ListedClient& listed, crypt
   terms.evaluates = role == crypto::Role::Evaluate;
   if (terms.trains) {
     terms.num_examples = bench(listed.quantization).workbench.num_examples(listed.name);
-    terms.num_steps = client::num_steps(listed.training, terms.num_examples);
+    terms.num_steps = training::num_steps(listed.training, terms.num_examples);
   }
   const client::Pinned pinned{.federation = coordinator::federation_id(config_),
                               .max_rank = client::version_rank(config_)};
@@ -251,7 +252,7 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   const std::filesystem::path state = options_.run_dir / "state";
   const std::filesystem::path initial = state / "initial.safetensors";
   std::filesystem::create_directories(state);
-  const client::Workbench& workbench = bench(config_.model.quantization).workbench;
+  const training::Workbench& workbench = bench(config_.model.quantization).workbench;
   tensors::write_factor_set(initial, client::initial_version(config_, workbench));
   return {.config = config_,
           .roster = roster_,

@@ -26,13 +26,13 @@ double processor_seconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-client::WorkbenchConfig workbench_config(const core::Config& config) {
-  client::WorkbenchConfig settings = client::workbench_config(config, "cpu");
+training::WorkbenchConfig workbench_config(const core::Config& config) {
+  training::WorkbenchConfig settings = client::workbench_config(config, "cpu");
   settings.seed = config.seed;
   return settings;
 }
 
-models::ModelSpec spec_of(const client::WorkbenchConfig& settings) {
+models::ModelSpec spec_of(const training::WorkbenchConfig& settings) {
   const models::Task task = models::parse_task(settings.model.task);
   return {.folder = settings.model.path,
           .task = task,
@@ -71,7 +71,7 @@ Task::Task(core::Config config, std::int64_t validation)
       workbench_(workbench_config(config_)),
       spec_(spec_of(workbench_config(config_))),
       base_(models::load_base(spec_)) {
-  const client::GlobalStatePtr pristine = workbench_.pristine();
+  const training::GlobalStatePtr pristine = workbench_.pristine();
   start_ = pristine->apply(0, wire::PublishMode::Add, {.modules = {}, .dense = pristine->dense()});
   load_examples(validation);
 }
@@ -139,7 +139,7 @@ std::optional<Outcome> Task::run(const core::TrainingConfig& training, std::uint
                                  const std::string& examples, const std::stop_token& stop) const {
   Outcome outcome;
   std::map<std::string, double>& numbers = outcome.numbers;
-  client::GlobalStatePtr state = start_;
+  training::GlobalStatePtr state = start_;
   const std::int64_t rounds = config_.federation.rounds;
   for (std::int64_t round = 1; round <= rounds; ++round) {
     StepTimer timer;
@@ -150,7 +150,7 @@ std::optional<Outcome> Task::run(const core::TrainingConfig& training, std::uint
          .client = kTrain,
          .training = training,
          .state = state},
-        {.on_progress = [&](const client::TrainProgress&) { timer.on_step(); }, .stop = stop});
+        {.on_progress = [&](const training::TrainProgress&) { timer.on_step(); }, .stop = stop});
     if (!result) return std::nullopt;
     numbers["bytes"] += static_cast<double>(tensors::update_to_bytes(result->update).size());
     numbers["steps"] += static_cast<double>(result->num_steps);

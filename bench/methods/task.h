@@ -9,9 +9,9 @@
 
 #include "adapters/method.h"
 #include "bench/methods/run_file.h"
-#include "client/workbench.h"
 #include "core/config.h"
 #include "models/load.h"
+#include "training/workbench.h"
 
 namespace drystone::comparison {
 
@@ -52,10 +52,10 @@ class Task {
   void load_examples(std::int64_t validation);
 
   core::Config config_;
-  client::Workbench workbench_;
+  training::Workbench workbench_;
   models::ModelSpec spec_;
   models::Base base_;  ///< a second one, for counting parameters
-  client::GlobalStatePtr start_;
+  training::GlobalStatePtr start_;
 };
 
 }  // namespace drystone::comparison

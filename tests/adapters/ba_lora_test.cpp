@@ -1,4 +1,4 @@
-#include "adapters/ba_lora.h"
+#include "adapters/methods/ba_lora.h"
 
 #include <cmath>
 
@@ -6,7 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/output_regularisers.h"
+#include "adapters/methods/output_regularisers.h"
 #include "adapters/registry.h"
 #include "method_case.h"
 #include "toy_model.h"

@@ -1,4 +1,4 @@
-#include "adapters/bilora.h"
+#include "adapters/methods/bilora.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>

@@ -1,4 +1,4 @@
-#include "adapters/clora.h"
+#include "adapters/methods/clora.h"
 
 #include <cmath>
 #include <utility>

@@ -13,9 +13,9 @@
 
 #include "adapters/registry.h"
 #include "models/device.h"
-#include "models/int8_weight.h"
 #include "models/load.h"
-#include "models/nf4.h"
+#include "models/quantized/int8_weight.h"
+#include "models/quantized/nf4.h"
 #include "models/weights.h"
 #include "plain_model.h"
 #include "tests/pretend_device.h"

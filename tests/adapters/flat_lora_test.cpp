@@ -1,4 +1,4 @@
-#include "adapters/flat_lora.h"
+#include "adapters/methods/flat_lora.h"
 
 #include <cmath>
 
@@ -6,7 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 #include "adapters/registry.h"
 #include "method_case.h"
 #include "tensors/philox.h"

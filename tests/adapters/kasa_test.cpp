@@ -1,4 +1,4 @@
-#include "adapters/kasa.h"
+#include "adapters/methods/kasa.h"
 
 #include <cmath>
 
@@ -6,7 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/orthonormality.h"
+#include "adapters/methods/orthonormality.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "method_case.h"

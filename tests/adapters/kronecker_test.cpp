@@ -1,4 +1,4 @@
-#include "adapters/kronecker.h"
+#include "adapters/posterior/kronecker.h"
 
 #include <cmath>
 #include <numbers>

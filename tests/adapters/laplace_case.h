@@ -13,8 +13,8 @@
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "adapters/laplace_lora.h"
-#include "adapters/linearisation.h"
+#include "adapters/posterior/laplace_lora.h"
+#include "adapters/posterior/linearisation.h"
 #include "adapters/registry.h"
 #include "models/load.h"
 #include "toy_model.h"

@@ -1,4 +1,4 @@
-#include "adapters/laplace_lora.h"
+#include "adapters/posterior/laplace_lora.h"
 
 #include <cmath>
 
@@ -8,7 +8,7 @@
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "adapters/predictive.h"
+#include "adapters/posterior/predictive.h"
 #include "core/error.h"
 #include "laplace_case.h"
 

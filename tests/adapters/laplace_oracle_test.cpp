@@ -10,8 +10,8 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/linearisation.h"
-#include "adapters/predictive.h"
+#include "adapters/posterior/linearisation.h"
+#include "adapters/posterior/predictive.h"
 #include "adapters/registry.h"
 #include "fixture.h"
 #include "models/model.h"

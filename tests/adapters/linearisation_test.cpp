@@ -1,6 +1,6 @@
 // Layers that a pass uses twice, and language models.
 
-#include "adapters/linearisation.h"
+#include "adapters/posterior/linearisation.h"
 
 #include <cmath>
 

@@ -1,12 +1,12 @@
-#include "adapters/lora_ensemble.h"
+#include "adapters/methods/lora_ensemble.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <doctest/doctest.h>
 
-#include "adapters/base_pass.h"
-#include "adapters/member_linear.h"
+#include "adapters/methods/base_pass.h"
+#include "adapters/methods/member_linear.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "linear_model.h"

@@ -1,4 +1,4 @@
-#include "adapters/lora_pro.h"
+#include "adapters/methods/lora_pro.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>

@@ -1,4 +1,4 @@
-#include "adapters/lora_prune.h"
+#include "adapters/methods/lora_prune.h"
 
 #include <cmath>
 #include <limits>
@@ -7,7 +7,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "method_case.h"

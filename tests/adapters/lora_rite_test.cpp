@@ -1,4 +1,4 @@
-#include "adapters/lora_rite.h"
+#include "adapters/methods/lora_rite.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 
 #include <cmath>
 #include <filesystem>

@@ -9,7 +9,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
-#include "adapters/factor_pairs.h"
+#include "adapters/methods/factor_pairs.h"
 #include "core/seed.h"
 #include "toy_model.h"
 

@@ -1,11 +1,11 @@
-#include "adapters/pissa.h"
+#include "adapters/methods/pissa.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
+#include "adapters/methods/spectral.h"
 #include "adapters/registry.h"
-#include "adapters/spectral.h"
 #include "core/error.h"
 #include "method_case.h"
 #include "toy_model.h"

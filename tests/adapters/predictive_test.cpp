@@ -1,4 +1,4 @@
-#include "adapters/predictive.h"
+#include "adapters/posterior/predictive.h"
 
 #include <cmath>
 

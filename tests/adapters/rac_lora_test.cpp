@@ -1,4 +1,4 @@
-#include "adapters/rac_lora.h"
+#include "adapters/methods/rac_lora.h"
 
 #include <cmath>
 

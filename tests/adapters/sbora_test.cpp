@@ -1,10 +1,10 @@
-#include "adapters/sbora.h"
+#include "adapters/methods/sbora.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "method_case.h"

@@ -1,4 +1,4 @@
-#include "adapters/small_linalg.h"
+#include "adapters/methods/small_linalg.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>

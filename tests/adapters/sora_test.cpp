@@ -1,4 +1,4 @@
-#include "adapters/sora.h"
+#include "adapters/methods/sora.h"
 
 #include <cmath>
 

@@ -4,7 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/lora.h"
+#include "adapters/methods/lora.h"
 #include "adapters/registry.h"
 #include "adapters/side_path.h"
 #include "toy_model.h"

@@ -13,7 +13,7 @@
 #include "core/seed.h"
 #include "models/device.h"
 #include "models/model.h"
-#include "models/nf4.h"
+#include "models/quantized/nf4.h"
 
 namespace drystone::test {
 

@@ -175,13 +175,13 @@ class RestartableClient {
                                 .coordinator_signing = party("coordinator").public_part.signing,
                                 .hello = {}},
         client::Contract(terms_, folder_.path() / "contract.json"), identity_, states_,
-        *blob_store_, client::GlobalState::pristine(model_));
+        *blob_store_, training::GlobalState::pristine(model_));
     session_->on_connected();
   }
 
   /// Ends the job at hand with an update of this value.
   void train(const client::TrainJob& job, double value = 0.5) {
-    client::LocalResult result{.num_examples = 153, .num_steps = 2, .num_tokens = 10};
+    training::LocalResult result{.num_examples = 153, .num_steps = 2, .num_tokens = 10};
     for (const auto& [name, shape] : terms_.layout.modules) {
       result.update.modules[name] = {at::full({shape.out, 1}, value), at::full({1, shape.in}, 0.1)};
     }

@@ -346,7 +346,7 @@ TEST_CASE("session: evaluations, and the end, lead nowhere beyond the rounds") {
   auto job = session.take_job();
   REQUIRE(job);
   session.on_evaluated(std::get<EvaluateJob>(*job),
-                       Evaluation{.num_examples = 4, .metrics = {{"loss", 1.0}}});
+                       training::Evaluation{.num_examples = 4, .metrics = {{"loss", 1.0}}});
   CHECK(test::only<wire::Report>(meeting.coordinator.serve(session)).size() == 1);
   session.on_message(wire::EvaluateTask{0});  // the same answer, no second look
   CHECK(test::only<wire::Report>(meeting.coordinator.serve(session)).size() == 1);

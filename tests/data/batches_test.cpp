@@ -10,6 +10,7 @@
 #include "core/error.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::InvalidArgument;
 using drystone::core::SplitMix64;
 using drystone::core::StreamKey;

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/data/files.h"
+#include "tests/text/files.h"
 
 using namespace drystone::data;
 using drystone::core::ConfigError;

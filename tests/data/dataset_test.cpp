@@ -3,26 +3,29 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "data/wordpiece.h"
-#include "tests/data/files.h"
+#include "data/labelled_encoder.h"
+#include "data/record_reader.h"
+#include "tests/text/files.h"
+#include "text/wordpiece.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::ConfigError;
 using drystone::test::contains;
 using drystone::test::message_of;
 using drystone::test::TemporaryFolder;
 using drystone::test::write_file;
-using Ids = std::vector<TokenId>;
+using Ids = std::vector<drystone::text::TokenId>;
 
 namespace {
 
-const Tokenizer& tokenizer() {
-  static const WordPieceTokenizer instance = [] {
-    WordPieceSpec spec;
+const drystone::text::Tokenizer& tokenizer() {
+  static const drystone::text::WordPieceTokenizer instance = [] {
+    drystone::text::WordPieceSpec spec;
     spec.vocabulary = {{"[UNK]", 0}, {"a", 1}, {"b", 2}, {"[CLS]", 3}, {"[SEP]", 4}};
     spec.prefix = {3};
     spec.suffix = {4};
-    return WordPieceTokenizer(std::move(spec));
+    return drystone::text::WordPieceTokenizer(std::move(spec));
   }();
   return instance;
 }
@@ -32,13 +35,18 @@ Ids ids_of(const Dataset& dataset, std::size_t example) {
   return {ids.begin(), ids.end()};
 }
 
-LoadedDataset load(std::string_view content, const LoadOptions& options) {
+Dataset encoded(std::string_view content, LabelledOptions options) {
   const TemporaryFolder folder;
-  return load_dataset(write_file(folder, "a.jsonl", content), tokenizer(), options);
+  options.remedy = "set data.labels";
+  RecordReader reader(write_file(folder, "a.jsonl", content), {});
+  const LabelledEncoder encoder(tokenizer(), std::move(options));
+  Dataset dataset;
+  for (Record record; reader.next(record);) encoder.add(record, reader.where(), dataset);
+  return dataset;
 }
 
-std::string refusal(std::string_view content, const LoadOptions& options) {
-  return message_of<ConfigError>([&] { load(content, options); });
+std::string refusal(std::string_view content, const LabelledOptions& options) {
+  return message_of<ConfigError>([&] { encoded(content, options); });
 }
 
 drystone::core::DataConfig train_config(const std::filesystem::path& file) {
@@ -54,28 +62,25 @@ std::vector<std::string> found_labels(std::string_view content) {
 
 }  // namespace
 
-TEST_CASE("dataset: texts, ready ids and keys of a classification file") {
+TEST_CASE("dataset: texts and ready ids of a classification file") {
   const LabelMap classes({"no", "yes"});
-  const auto loaded = load(
-      "{\"text\": \"a b a\", \"label\": \"yes\", \"who\": \"x\"}\n"
-      "{\"input_ids\": [3, 2, 2, 2, 2, 4], \"label\": \"no\", \"who\": \"y\"}\n",
-      {.fields = {.key = "who"}, .max_length = 4, .classes = &classes});
-  const Dataset& dataset = loaded.examples;
+  const Dataset dataset = encoded(
+      "{\"text\": \"a b a\", \"label\": \"yes\"}\n"
+      "{\"input_ids\": [3, 2, 2, 2, 2, 4], \"label\": \"no\"}\n",
+      {.max_length = 4, .classes = &classes, .remedy = {}});
   REQUIRE(dataset.size() == 2);
   CHECK(ids_of(dataset, 0) == Ids{3, 1, 2, 4});
   CHECK(ids_of(dataset, 1) == Ids{3, 2, 2, 2});  // ready ids are cut as they are
   CHECK(dataset.label(0) == 1);
   CHECK(dataset.label(1) == 0);
   CHECK(dataset.num_tokens() == 8);
-  CHECK(loaded.keys == std::vector<std::string>{"x", "y"});
 }
 
 TEST_CASE("dataset: regression targets") {
-  const auto loaded =
-      load("{\"text\": \"a\", \"label\": 4.75}\n{\"text\": \"b\", \"label\": 3}\n", {});
-  CHECK(loaded.examples.target(0) == 4.75F);
-  CHECK(loaded.examples.target(1) == 3.0F);
-  CHECK(loaded.keys.empty());
+  const Dataset dataset =
+      encoded("{\"text\": \"a\", \"label\": 4.75}\n{\"text\": \"b\", \"label\": 3}\n", {});
+  CHECK(dataset.target(0) == 4.75F);
+  CHECK(dataset.target(1) == 3.0F);
 }
 
 TEST_CASE("dataset: subset keeps the order that it is given") {
@@ -92,7 +97,7 @@ TEST_CASE("dataset: subset keeps the order that it is given") {
 
 TEST_CASE("dataset: records that do not fit are refused with their line") {
   const LabelMap classes({"no", "yes"});
-  const LoadOptions options{.classes = &classes};
+  const LabelledOptions options{.classes = &classes, .remedy = {}};
   const std::string good = "{\"text\": \"a\", \"label\": \"no\"}\n";
   CHECK(contains(refusal(good + "{\"text\": \"a\", \"label\": \"maybe\"}\n", options),
                  "a.jsonl:2: label \"maybe\" where one of the 2 classes was expected"));
@@ -100,7 +105,6 @@ TEST_CASE("dataset: records that do not fit are refused with their line") {
   CHECK(contains(refusal("{\"input_ids\": [5], \"label\": \"no\"}\n", options),
                  "id 5 is outside the model's vocabulary of 5"));
   CHECK(contains(refusal(good, {}), "a.jsonl:1: label \"no\" where a number was expected"));
-  CHECK(contains(refusal("", options), "no records"));
 }
 
 TEST_CASE("labels: a number is the id where no name is one") {

@@ -6,9 +6,10 @@
 
 #include "core/error.h"
 #include "data/record_reader.h"
-#include "tests/data/files.h"
+#include "tests/text/files.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::test::TemporaryFolder;
 
 TEST_CASE("jsonl writer: records come back equal, types included") {

@@ -11,6 +11,7 @@
 #include "data/batches.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::InvalidArgument;
 using drystone::core::SplitMix64;
 

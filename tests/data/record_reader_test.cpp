@@ -4,9 +4,10 @@
 #include <zlib.h>
 
 #include "core/error.h"
-#include "tests/data/files.h"
+#include "tests/text/files.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::ConfigError;
 using drystone::core::IoError;
 using drystone::test::contains;

@@ -3,10 +3,11 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "tests/data/files.h"
-#include "tests/data/greedy_tokenizer.h"
+#include "tests/text/files.h"
+#include "tests/text/greedy_tokenizer.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::ConfigError;
 using drystone::test::contains;
 using drystone::test::GreedyTokenizer;

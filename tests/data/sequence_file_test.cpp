@@ -6,10 +6,11 @@
 #include "core/seed.h"
 #include "data/dataset.h"
 #include "data/load_sequences.h"
-#include "tests/data/files.h"
-#include "tests/data/greedy_tokenizer.h"
+#include "tests/text/files.h"
+#include "tests/text/greedy_tokenizer.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::core::ConfigError;
 using drystone::core::InvalidArgument;
 using drystone::core::IoError;

@@ -7,9 +7,10 @@
 #include "data/load_sequences.h"
 #include "data/packing.h"
 #include "data/record_reader.h"
-#include "tests/data/files.h"
+#include "tests/text/files.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::test::contains;
 
 namespace {

@@ -9,10 +9,11 @@
 #include "data/batches.h"
 #include "data/cut_texts.h"
 #include "data/dataset.h"
-#include "tests/data/files.h"
-#include "tests/data/greedy_tokenizer.h"
+#include "tests/text/files.h"
+#include "tests/text/greedy_tokenizer.h"
 
 using namespace drystone::data;
+using namespace drystone::text;
 using drystone::test::GreedyTokenizer;
 using drystone::test::TemporaryFolder;
 using drystone::test::write_file;

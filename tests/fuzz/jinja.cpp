@@ -4,16 +4,16 @@
 
 #include "core/bytes.h"
 #include "core/error.h"
-#include "data/chat_template.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "text/chat_template.h"
 
 using namespace drystone;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::vector<data::Message> kMessages = {
+  static const std::vector<text::Message> kMessages = {
       {"system", "s"}, {"user", "é"}, {"assistant", " a\n"}, {"user", ""}};
   try {
-    const data::ChatTemplate chat(core::as_text({data, size}), {{"bos_token", "<s>"}});
+    const text::ChatTemplate chat(core::as_text({data, size}), {{"bos_token", "<s>"}});
     chat.render(kMessages, true);
     chat.render_spans(kMessages);
   } catch (const core::ConfigError&) {

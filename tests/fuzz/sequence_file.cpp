@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const data::SequenceFile file(path, kMade, kVocabulary);
     std::size_t tokens = 0;
     for (std::size_t i = 0; i < file.size(); ++i) {
-      for (const data::TokenId id : file.ids(i)) {
+      for (const text::TokenId id : file.ids(i)) {
         if (id < 0 || id >= kVocabulary) std::abort();
       }
       tokens += file.labels(i).size();
@@ -51,9 +51,9 @@ std::vector<core::Bytes> seed_inputs(std::uint64_t seed) {
   const auto path = folder() / "seed";
   data::SequenceFileWriter writer(path, kMade);
   for (std::uint64_t i = 0; i <= random.below(5); ++i) {
-    std::vector<data::TokenId> ids(1 + random.below(4));
-    for (data::TokenId& id : ids) id = static_cast<data::TokenId>(random.below(kVocabulary));
-    std::vector<data::TokenId> labels = ids;
+    std::vector<text::TokenId> ids(1 + random.below(4));
+    for (text::TokenId& id : ids) id = static_cast<text::TokenId>(random.below(kVocabulary));
+    std::vector<text::TokenId> labels = ids;
     labels.front() = data::kNoLabel;
     writer.add(ids, labels);
     if (seed % 2 == 0) writer.add_key(std::to_string(i));

@@ -9,9 +9,9 @@
 
 #include "core/error.h"
 #include "core/seed.h"
-#include "data/normalizer_charsmap.h"
-#include "data/tokenizer_files.h"
 #include "tests/fuzz/fuzz_target.h"
+#include "text/normalizer_charsmap.h"
+#include "text/tokenizer_files.h"
 
 using namespace drystone;
 using nlohmann::json;
@@ -21,11 +21,11 @@ namespace {
 constexpr const char* kTexts[] = {"", "the cat's hat 123", "a\xFF\xC3 b",
                                   "\xE2\x96\x81 e\xCC\x81 \xF0\x9F\x98\x80 <s><tok>"};
 
-std::unique_ptr<data::Tokenizer> load(std::string_view bytes) {
-  const data::TokenizerRoles no_roles("no such folder");
+std::unique_ptr<text::Tokenizer> load(std::string_view bytes) {
+  const text::TokenizerRoles no_roles("no such folder");
   const json root = json::parse(bytes, nullptr, /*allow_exceptions=*/false);
-  if (root.is_object()) return data::from_json(root, "tokenizer.json", no_roles);
-  return data::from_sentencepiece(bytes, "tokenizer.model", no_roles);
+  if (root.is_object()) return text::from_json(root, "tokenizer.json", no_roles);
+  return text::from_sentencepiece(bytes, "tokenizer.model", no_roles);
 }
 
 /// Every value below `node`, itself included.
@@ -67,7 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto tokenizer = load({reinterpret_cast<const char*>(data), size});
     for (const char* text : kTexts) {
       const auto ids = tokenizer->encode(text);
-      for (const data::TokenId id : ids) {
+      for (const text::TokenId id : ids) {
         if (id < 0) std::abort();
       }
       tokenizer->decode(ids);
@@ -83,7 +83,7 @@ namespace drystone::test {
 
 std::vector<core::Bytes> seed_inputs(std::uint64_t seed) {
   static const json fixture =
-      json::parse(std::ifstream(DRYSTONE_SOURCE_DIR "/tests/data/tokenizer_cases.json"));
+      json::parse(std::ifstream(DRYSTONE_SOURCE_DIR "/tests/text/tokenizer_cases.json"));
   core::SplitMix64 random(seed);
   const json& tokenizers = fixture.at("json");
   json root = std::next(tokenizers.begin(), static_cast<std::ptrdiff_t>(seed % tokenizers.size()))
@@ -96,7 +96,7 @@ std::vector<core::Bytes> seed_inputs(std::uint64_t seed) {
   const json& models = fixture.at("sentencepiece");
   const json& model = *std::next(models.begin(), static_cast<std::ptrdiff_t>(seed % models.size()));
   return {bytes_of(root.dump()),
-          bytes_of(data::decode_base64(model.at("model").get_ref<const std::string&>()))};
+          bytes_of(text::decode_base64(model.at("model").get_ref<const std::string&>()))};
 }
 
 }  // namespace drystone::test

@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/bert.h"
+#include "models/encoder/bert.h"
 #include "models/load.h"
 #include "tensors/safetensors.h"
 

@@ -7,7 +7,7 @@
 
 #include <doctest/doctest.h>
 
-#include "models/bert.h"
+#include "models/encoder/bert.h"
 #include "models/load.h"
 #include "tests/models/encoder_oracle.h"
 

@@ -1,6 +1,6 @@
 // BERT against transformers on a committed model with random weights (tests/oracles/bert_tiny.py).
 
-#include "models/bert.h"
+#include "models/encoder/bert.h"
 
 #include <map>
 #include <memory>

@@ -1,6 +1,6 @@
 // The blocks against the definition in float64, forward and backward.
 
-#include "models/causal_attention.h"
+#include "models/decoder/causal_attention.h"
 
 #include <algorithm>
 #include <cmath>

@@ -15,7 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/files.h"
-#include "models/generation.h"
+#include "models/decoder/generation.h"
 #include "models/likelihood.h"
 #include "models/load.h"
 #include "tests/models/decoder_oracle.h"

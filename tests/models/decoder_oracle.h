@@ -12,8 +12,8 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
-#include "models/decoder.h"
-#include "models/generation.h"
+#include "models/decoder/decoder.h"
+#include "models/decoder/generation.h"
 #include "models/load.h"
 #include "models/loss.h"
 #include "tensors/safetensors.h"

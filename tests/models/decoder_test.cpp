@@ -1,7 +1,7 @@
 // The decoder families on committed models with random weights (tests/oracles/decoder_cases.py),
 // and what the decoder promises besides transformers' numbers.
 
-#include "models/decoder.h"
+#include "models/decoder/decoder.h"
 
 #include <filesystem>
 #include <map>

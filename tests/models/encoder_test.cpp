@@ -11,8 +11,8 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "models/bert.h"
-#include "models/deberta.h"
+#include "models/encoder/bert.h"
+#include "models/encoder/deberta.h"
 #include "models/load.h"
 #include "tests/models/encoder_oracle.h"
 

@@ -6,7 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "models/linear.h"
-#include "models/nf4.h"
+#include "models/quantized/nf4.h"
 #include "tensors/random.h"
 
 using namespace drystone;

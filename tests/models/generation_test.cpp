@@ -1,6 +1,6 @@
 // Generation with a cache against transformers' generate and against the model without a cache.
 
-#include "models/generation.h"
+#include "models/decoder/generation.h"
 
 #include <filesystem>
 #include <memory>
@@ -13,7 +13,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "models/decoder_session.h"
+#include "models/decoder/decoder_session.h"
 #include "models/load.h"
 #include "tests/models/decoder_oracle.h"
 #include "tests/pretend_device.h"

@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "models/int8_weight.h"
+#include "models/quantized/int8_weight.h"
 #include "tensors/random.h"
 #include "tensors/safetensors.h"
 

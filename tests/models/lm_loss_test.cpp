@@ -1,4 +1,4 @@
-#include "models/lm_loss.h"
+#include "models/decoder/lm_loss.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>

@@ -1,4 +1,4 @@
-#include "models/nf4.h"
+#include "models/quantized/nf4.h"
 
 #include <cmath>
 #include <filesystem>

@@ -1,6 +1,6 @@
 // Logits processing against transformers' (tests/oracles/sampling_cases.py), and the draw.
 
-#include "models/sampling.h"
+#include "models/decoder/sampling.h"
 
 #include <cmath>
 #include <filesystem>

@@ -1,4 +1,4 @@
-"""Writes tests/data/added_token_cases.json: what transformers makes of model folders whose tokens are
+"""Writes tests/text/added_token_cases.json: what transformers makes of model folders whose tokens are
 named in tokenizer_config.json, special_tokens_map.json and added_tokens.json only.
 
 Run: .venv/bin/python tests/oracles/added_token_cases.py   (needs transformers)

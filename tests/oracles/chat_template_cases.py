@@ -1,8 +1,8 @@
-"""Chat templates rendered by transformers: the expected texts of tests/data/chat_template_test.cpp
-and tests/data/jinja_test.cpp.
+"""Chat templates rendered by transformers: the expected texts of tests/text/chat_template_test.cpp
+and tests/text/jinja_test.cpp.
 
 The templates are our own, in the manner of the families' ones. Regenerate with
-    .venv/bin/python tests/oracles/chat_template_cases.py tests/data/chat_template_cases.json
+    .venv/bin/python tests/oracles/chat_template_cases.py tests/text/chat_template_cases.json
 """
 
 import json

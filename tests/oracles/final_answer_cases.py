@@ -1,4 +1,4 @@
-"""Writes tests/client/fixtures/final_answers.json: the final answers of texts by regular expressions
+"""Writes tests/evaluation/fixtures/final_answers.json: the final answers of texts by regular expressions
 and Python's Decimal and Fraction, and what lm-evaluation-harness's task gsm8k makes of the same
 texts by its own expressions (lm_eval/tasks/gsm8k/gsm8k.yaml and its RegexFilter).
 
@@ -11,7 +11,7 @@ import re
 from decimal import Decimal, getcontext
 from fractions import Fraction
 
-OUT = pathlib.Path(__file__).parent.parent / "client" / "fixtures" / "final_answers.json"
+OUT = pathlib.Path(__file__).parent.parent / "evaluation" / "fixtures" / "final_answers.json"
 getcontext().prec = 2000
 NUMBER = re.compile(r"""
     (?:(?<![0-9)])(?P<sign>[-+−])\$?)?
@@ -55,14 +55,19 @@ def extract(expression, text, group):
     return match.strip()
 
 
+def generated(text):
+    """What the harness's generation is of this text: it ends at the task's `until`."""
+    for stop in ("Question:", "</s>", "<|im_end|>"):
+        text = text.split(stop)[0]
+    return text
+
+
 def strict(text):
-    return extract(r"#### (\-?[0-9\.\,]+)", text, 0)
+    return extract(r"#### (\-?[0-9\.\,]+)", generated(text), 0)
 
 
 def flexible(text):
-    for stop in ("Question:", "</s>", "<|im_end|>"):
-        text = text.split(stop)[0]
-    return extract(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", text, -1)
+    return extract(r"(-?[$0-9.,]{2,})|(-?[0-9]+)", generated(text), -1)
 
 
 def is_match(prediction, reference):
@@ -75,7 +80,7 @@ def is_match(prediction, reference):
 
 TEXTS = [
     "The total is 18.\n#### 18", "#### 1,234", "#### -5 apples", "#### $12.50 and 3 more",
-    "She has 3 and buys 4, so 7 in all.", "It costs $1,234.50.", "x = 10-4 = 6", "5-3",
+    "She has 3 and buys 4, so 7 in all.", "so 5\n\nQuestion: foo?\nAnswer: 4\n#### 5", "It costs $1,234.50.", "x = 10-4 = 6", "5-3",
     "answer: -0", "0007.500", "no number here", "  padded text \n", "#### none", "", "####",
     "a-12b", "(3)-4", "1,2,3", "3,000,000 and", "ends with 12.", "version 1.2.3", "-$7", "½ and 5",
     "first #### 3 then #### 4", "#### 72\nmore 99", "100%", "#### 50%", "#### ", "####5", "#### 5.",

@@ -1,4 +1,4 @@
-"""Writes tests/client/fixtures/metrics.json: metrics as scikit-learn, SciPy and NumPy compute them.
+"""Writes tests/training/fixtures/metrics.json: metrics as scikit-learn, SciPy and NumPy compute them.
 
 Run: .venv/bin/python tests/oracles/metrics_oracle.py   (needs numpy, scipy and scikit-learn)
 """
@@ -11,7 +11,7 @@ from scipy import special, stats
 from sklearn import metrics as sk
 
 warnings.filterwarnings("ignore")
-OUT = pathlib.Path(__file__).parent.parent / "client" / "fixtures" / "metrics.json"
+OUT = pathlib.Path(__file__).parent.parent / "training" / "fixtures" / "metrics.json"
 rng = np.random.default_rng(4)
 
 

@@ -1,4 +1,4 @@
-"""Writes tests/data/tokenizer_cases.json: hard strings with the ids and decoded texts that Hugging
+"""Writes tests/text/tokenizer_cases.json: hard strings with the ids and decoded texts that Hugging
 Face's `tokenizers` and `sentencepiece` give them, for tiny tokenizers made here, which together use
 every kind of component. tokenizer_compare.py runs the same tokenizers on much more text.
 

@@ -1,4 +1,4 @@
-"""Writes tests/data/wordpiece_cases.json: hard strings with the ids and decoded texts that Hugging
+"""Writes tests/text/wordpiece_cases.json: hard strings with the ids and decoded texts that Hugging
 Face's `tokenizers` gives them, for small tokenizers made here.
 
 Run from the repository root:  .venv/bin/python tests/oracles/wordpiece_cases.py

@@ -112,6 +112,74 @@ TEST_CASE("provision: the model lies where the clients' machines have it") {
   CHECK(fs::exists(provisioning.out() / "client-1/model/model.safetensors"));
 }
 
+TEST_CASE("provision --update: addresses and the model's place stay unless they are given again") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  const std::string bind = "coordinator = \"tcp://0.0.0.0:5571\"";
+  provisioning.run({"--address", "tcp://server.example:5570", "--bind", "tcp://0.0.0.0:5571",
+                    "--model-path", "../models/tiny"});
+  std::string moved = provisioning.text("client-2/client.toml");
+  moved.replace(moved.find("../models/tiny"), 14, "/opt/models/tiny");
+  core::write_file_atomic(provisioning.out() / "client-2/client.toml", core::as_bytes(moved));
+  provisioning.run({"--update", "--set", "clients.1.count=3"});
+  for (const std::string client : {"client-1", "client-5", "evaluator"}) {
+    CAPTURE(client);
+    CHECK(
+        provisioning.says(client + "/client.toml", "coordinator = \"tcp://server.example:5570\""));
+    CHECK(provisioning.says(client + "/client.toml", "path = \"../models/tiny\""));
+  }
+  CHECK(provisioning.says("client-2/client.toml", "path = \"/opt/models/tiny\""));
+  CHECK(provisioning.says("coordinator/coordinator.toml", bind));
+  provisioning.run({"--update", "--address", "tcp://192.0.2.7:5570", "--model-path", "/models"});
+  CHECK(provisioning.says("client-2/client.toml", "coordinator = \"tcp://192.0.2.7:5570\""));
+  CHECK(provisioning.says("client-2/client.toml", "path = \"/models\""));
+  CHECK(provisioning.says("coordinator/coordinator.toml", bind));
+}
+
+TEST_CASE("provision --update: what was bound for the earlier address follows the new one") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--address", "tcp://192.0.2.7:5570"});
+  provisioning.run({"--update"});
+  CHECK(
+      provisioning.says("coordinator/coordinator.toml", "coordinator = \"tcp://192.0.2.7:5570\""));
+  provisioning.run({"--update", "--address", "tcp://192.0.2.8:5570"});
+  CHECK(
+      provisioning.says("coordinator/coordinator.toml", "coordinator = \"tcp://192.0.2.8:5570\""));
+}
+
+TEST_CASE("provision --update: a copied model stays the copied one, for new parties too") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--copy-model"});
+  provisioning.run({"--update", "--set", "clients.1.count=3"});
+  for (const std::string client : {"client-1", "client-5"}) {
+    CAPTURE(client);
+    CHECK(provisioning.says(client + "/client.toml", "path = \"model\""));
+    CHECK(fs::exists(provisioning.out() / client / "model/model.safetensors"));
+  }
+}
+
+TEST_CASE("provision --update: a model that lies as on this machine follows the configuration") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  const fs::path other = tiny.path() / "other";
+  fs::copy(tiny.path() / "model", other);
+  provisioning.run({"--update", "--set", "model.path=\"" + other.string() + "\""});
+  CHECK(provisioning.says("client-1/client.toml", "path = \"" + other.string() + "\""));
+}
+
+TEST_CASE("provision --update: without a file that tells the address it must be given") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({"--address", "tcp://server.example:5570"});
+  for (const auto& entry : fs::directory_iterator(provisioning.out())) {
+    fs::remove(entry.path() / "client.toml");
+  }
+  CHECK(provisioning.run({"--update"}, 2).find("give --address") != std::string::npos);
+}
+
 TEST_CASE("provision: a folder with a slash at its end is the same folder") {
   const test::TinyFederation tiny;
   const fs::path out = tiny.path() / "parties";

@@ -3,19 +3,20 @@
 #include <doctest/doctest.h>
 
 #include "core/files.h"
-#include "tests/programs/process.h"
-#include "tests/simulation/tiny_federation.h"
+#include "tests/programs/deployment.h"
 
 using namespace drystone;
 using test::Process;
+namespace fs = std::filesystem;
 
 namespace {
 
-std::string simulate(const test::TinyFederation& tiny, std::vector<std::string> arguments) {
+std::string simulate(const test::TinyFederation& tiny, std::vector<std::string> arguments,
+                     int status = 0) {
   arguments.insert(arguments.begin(), {"simulate", tiny.config_file(), "--device", "cpu"});
   static int number = 0;
   Process process("drystone", arguments, tiny.path() / ("log-" + std::to_string(++number)));
-  CHECK_MESSAGE(process.wait() == 0, process.output());
+  CHECK_MESSAGE(process.wait() == status, process.output());
   return process.output();
 }
 
@@ -50,4 +51,82 @@ TEST_CASE("simulate: a folder named by --out is never taken twice without --resu
   Process again("drystone", {"simulate", tiny.config_file(), "--out", out}, tiny.path() / "again");
   CHECK(again.wait() == 2);
   CHECK(again.output().find("--resume") != std::string::npos);
+}
+
+TEST_CASE("simulate --resume: without a run there it is refused and leaves nothing behind") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "runs" / "none";
+  const std::string said = simulate(tiny, {"--out", out, "--resume"}, 2);
+  CHECK(said.find(out.string() + ": holds no run to go on with") != std::string::npos);
+  CHECK_FALSE(fs::exists(tiny.path() / "runs"));
+  CHECK(simulate(tiny, {"--resume"}, 2).find("/run: holds no run") != std::string::npos);
+  CHECK_FALSE(fs::exists(tiny.path() / "run"));
+}
+
+TEST_CASE("simulate --resume: another configuration is refused by the keys that differ") {
+  const test::TinyFederation tiny;
+  const std::string out = tiny.path() / "mine";
+  simulate(tiny, {"--out", out, "--set", "federation.rounds=1", "--set", "training.alpha=8"});
+  std::string said = simulate(tiny, {"--out", out, "--resume", "--set", "seed=8"}, 2);
+  CHECK(said.find("(federation.rounds: 1 -> 2, seed: 7 -> 8, training.alpha: 8.0 -> 4.0)") !=
+        std::string::npos);
+  CHECK(said.find("repeat its --set's") != std::string::npos);
+  CHECK(said.find(out + "/config.toml") != std::string::npos);
+  CHECK(said.find("--start-over") != std::string::npos);
+  said = simulate(tiny,
+                  {"--out", out, "--resume", "--set", "federation.rounds=1", "--set",
+                   "training.alpha=8", "--set", "clients.0.rank=3"},
+                  2);
+  CHECK(said.find("(clients.0.rank: 4 -> 3)") != std::string::npos);
+  fs::remove(out + "/config.toml");
+  said = simulate(tiny, {"--out", out, "--resume"}, 2);
+  CHECK(said.find("holds the state of another configuration") != std::string::npos);
+  CHECK(said.find("--start-over") != std::string::npos);
+}
+
+TEST_CASE("simulate --resume: the run's own config.toml means that run, not the last one") {
+  const test::TinyFederation tiny;
+  simulate(tiny, {"--set", "federation.rounds=1"});
+  simulate(tiny, {"--set", "federation.rounds=1", "--set", "seed=8"});
+  Process resumed("drystone", {"simulate", tiny.path() / "run" / "config.toml", "--resume"},
+                  tiny.path() / "resumed");
+  CHECK_MESSAGE(resumed.wait() == 0, resumed.output());
+  CHECK(resumed.output().find("/run\n") != std::string::npos);
+}
+
+TEST_CASE("simulate: who stops it is told what is kept, and sees the finished rounds") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "stopped";
+  Process stopped("drystone",
+                  {"simulate", tiny.config_file(), "--device", "cpu", "--out", out, "--set",
+                   "federation.rounds=1000"},
+                  tiny.path() / "log");
+  REQUIRE_MESSAGE(stopped.says("version published"), stopped.output());
+  stopped.signal(SIGINT);
+  CHECK(stopped.wait() == 130);
+  const std::string said = stopped.output();
+  CAPTURE(said);
+  CHECK(said.find("stopped after round ") != std::string::npos);
+  CHECK(said.find(out.string() + " keeps all that was done, and --resume goes on from there") !=
+        std::string::npos);
+  CHECK(said.find("exactness") < said.find("stopped after round "));
+}
+
+TEST_CASE("coordinator: who stops it is told what is kept; another configuration is refused") {
+  const test::TinyFederation tiny;
+  const test::Deployment deployment(tiny);
+  Process coordinator = deployment.start_coordinator();
+  REQUIRE_MESSAGE(coordinator.says("listening"), coordinator.output());
+  coordinator.signal(SIGTERM);
+  CHECK(coordinator.wait() == 143);
+  CHECK(coordinator.output().find("stopped before round 1; " +
+                                  (deployment.run() / "state").string() + " keeps") !=
+        std::string::npos);
+  CHECK(coordinator.output().find("starting it again goes on") != std::string::npos);
+  Process other("drystone-coordinator",
+                {deployment.parties() / "coordinator" / "coordinator.toml", "--set", "seed=8"},
+                tiny.path() / "other");
+  CHECK(other.wait() == 2);
+  CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
+  CHECK(other.output().find("--start-over") != std::string::npos);
 }

@@ -13,12 +13,12 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/evaluate.h"
-#include "cli/evaluate_ensemble.h"
 #include "cli/inspection.h"
 #include "cli/verify.h"
 #include "coordinator/observer.h"
 #include "core/error.h"
+#include "evaluation/evaluate.h"
+#include "evaluation/evaluate_ensemble.h"
 #include "simulation/simulator.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/member_names.h"
@@ -184,20 +184,20 @@ TEST_CASE(
   Evaluations evaluations;
   REQUIRE_FALSE(run(tiny, {}, {&evaluations}).failure.has_value());
   const fs::path global = tiny.path() / "run/global";
-  CHECK(cli::member_folders(global).size() == 3);
+  CHECK(evaluation::member_folders(global).size() == 3);
   CHECK(fs::exists(global / "member-2/head.safetensors"));
   CHECK(fs::exists(global / "member-2/labels.json"));
   const auto about = nlohmann::json::parse(std::ifstream(global / "ensemble.json"));
   CHECK(about.at("members").size() == 3);
   CHECK(about.at("relative_tail") == 0.0);
 
-  cli::EvaluateOptions options;
+  evaluation::EvaluateOptions options;
   options.model = tiny.path() / "model";
   options.ensemble = global;
   options.data = tiny.path() / "test.jsonl";
   options.max_length = 8;
   options.device = "cpu";
-  const cli::Measurement measured = cli::evaluate(options, {});
+  const evaluation::Measurement measured = evaluation::evaluate(options, {});
   const auto& in_round = evaluations.seen.at(2);
   for (const char* name : {"nll", "accuracy", "ece", "brier", "uncertainty_total",
                            "uncertainty_epistemic", "nll_member_0", "nll_members"}) {
@@ -207,10 +207,10 @@ TEST_CASE(
   REQUIRE(measured.predictives.size() == 4);
   CHECK(measured.metrics.at("nll") <= measured.metrics.at("nll_members") + 1e-9);
   for (int m = 0; m < 3; ++m) {  // each is an adapter like any other
-    cli::EvaluateOptions alone = options;
+    evaluation::EvaluateOptions alone = options;
     alone.ensemble.clear();
     alone.adapter = global / ("member-" + std::to_string(m));
-    const cli::Measurement own = cli::evaluate(alone, {});
+    const evaluation::Measurement own = evaluation::evaluate(alone, {});
     const auto& [name, listed] = measured.predictives[static_cast<std::size_t>(m) + 1];
     CHECK(name == "member-" + std::to_string(m));
     CHECK(own.metrics.at("nll") == doctest::Approx(listed.at("nll")).epsilon(1e-4));
@@ -219,7 +219,7 @@ TEST_CASE(
   const auto inspected = cli::inspect(tiny.path() / "run");
   CHECK(inspected.modules.front().name.starts_with("member-0/"));
   options.ensemble = tiny.path();
-  CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains("member-<k>"),
+  CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains("member-<k>"),
                        core::ConfigError);
 }
 

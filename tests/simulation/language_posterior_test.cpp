@@ -10,9 +10,9 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "cli/evaluate.h"
 #include "cli/verify.h"
 #include "core/error.h"
+#include "evaluation/evaluate.h"
 #include "tensors/factor_set_io.h"
 #include "tests/simulation/tiny_language_model.h"
 
@@ -36,13 +36,13 @@ struct Collected {
                                       "training.options.labels=\"sampled\"",
                                       "data.partition=\"iid\"", "data.partition_key=\"\""})) {}
 
-  cli::EvaluateOptions options(const std::string& task = "causal-lm") const {
-    cli::EvaluateOptions options{.model = observers.path("model"),
-                                 .adapter = {},
-                                 .data = observers.path("test.jsonl"),
-                                 .task = task,
-                                 .max_length = 24,
-                                 .device = "cpu"};
+  evaluation::EvaluateOptions options(const std::string& task = "causal-lm") const {
+    evaluation::EvaluateOptions options{.model = observers.path("model"),
+                                        .adapter = {},
+                                        .data = observers.path("test.jsonl"),
+                                        .task = task,
+                                        .max_length = 24,
+                                        .device = "cpu"};
     options.posterior = observers.path("run/global");
     options.samples = 6;
     return options;
@@ -58,7 +58,7 @@ struct Collected {
   }
 };
 
-double of(const cli::Measurement& measurement, const std::string& name, const char* metric) {
+double of(const evaluation::Measurement& measurement, const std::string& name, const char* metric) {
   for (const auto& [own, metrics] : measurement.predictives) {
     if (own == name) return metrics.at(metric);
   }
@@ -86,12 +86,12 @@ TEST_CASE("language posterior: ten clients collect what one does, and predict as
   }
   CHECK(cli::verify_run(ten.observers.path("run")).is_sound());
 
-  const auto predicted = cli::evaluate(ten.options(), {});
-  const auto centrally = cli::evaluate(one.options(), {});
-  cli::EvaluateOptions plain = ten.options();
+  const auto predicted = evaluation::evaluate(ten.options(), {});
+  const auto centrally = evaluation::evaluate(one.options(), {});
+  evaluation::EvaluateOptions plain = ten.options();
   plain.posterior.clear();
   plain.adapter = ten.trained.path("run/global");
-  const auto trained = cli::evaluate(plain, {});
+  const auto trained = evaluation::evaluate(plain, {});
   CHECK(predicted.num_examples == trained.num_examples);
   for (const char* name : {"loss", "perplexity", "targets"}) {
     CAPTURE(name);
@@ -114,19 +114,20 @@ TEST_CASE("language posterior: ten clients collect what one does, and predict as
 
 TEST_CASE("language posterior: a strong prior is the MAP; temperature and prior by validation") {
   const Collected collected(2);
-  cli::EvaluateOptions options = collected.options();
+  evaluation::EvaluateOptions options = collected.options();
   options.prior = "1e13";
   options.batch_size = 7;
-  const auto sure = cli::evaluate(options, {});
+  const auto sure = evaluation::evaluate(options, {});
   for (const char* metric : {"accuracy", "nll", "ece", "brier", "perplexity"}) {
     CAPTURE(metric);
     CHECK(of(sure, "laplace.mc", metric) == doctest::Approx(of(sure, "map", metric)).epsilon(1e-5));
   }
   options.prior = "validation";
-  CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains("--validation"),
+  CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains("--validation"),
                        core::ConfigError);
   options.validation = collected.observers.path("test.jsonl");
-  const auto fitted = cli::evaluate(options, {});  // on the same texts: no worse than MAP there
+  const auto fitted =
+      evaluation::evaluate(options, {});  // on the same texts: no worse than MAP there
   REQUIRE(fitted.predictives.size() == 3);
   CHECK(of(fitted, "temperature", "nll") <= of(fitted, "map", "nll") + 1e-6);
   CHECK(of(fitted, "laplace.mc", "nll") <= 1.001 * of(fitted, "map", "nll"));
@@ -137,14 +138,14 @@ TEST_CASE("language posterior: a strong prior is the MAP; temperature and prior 
 
 TEST_CASE("language posterior: multiple choice has the answers for classes") {
   const Collected collected(2);
-  cli::EvaluateOptions options = collected.options("multiple-choice");
+  evaluation::EvaluateOptions options = collected.options("multiple-choice");
   options.data = collected.questions();
   options.samples = 2000;
-  cli::EvaluateOptions plain = options;
+  evaluation::EvaluateOptions plain = options;
   plain.posterior.clear();
   plain.adapter = collected.trained.path("run/global");
-  const auto trained = cli::evaluate(plain, {});
-  const auto measured = cli::evaluate(options, {});
+  const auto trained = evaluation::evaluate(plain, {});
+  const auto measured = evaluation::evaluate(options, {});
   REQUIRE(measured.predictives.size() == 4);
   for (const auto& [name, value] : trained.metrics) {
     CAPTURE(name);
@@ -163,21 +164,22 @@ TEST_CASE("language posterior: multiple choice has the answers for classes") {
   }
   options.prior = "1e13";
   options.validation = options.data;
-  const auto sure = cli::evaluate(options, {});
+  const auto sure = evaluation::evaluate(options, {});
   for (const char* name : {"laplace.mc", "laplace.probit"}) {
     CHECK(of(sure, name, "nll") == doctest::Approx(of(sure, "map", "nll")).epsilon(1e-4));
   }
   CHECK(of(sure, "temperature", "nll") <= of(sure, "map", "nll") + 1e-6);
   options.prior = "validation";
-  CHECK(cli::evaluate(options, {}).metrics.at("laplace.precision") > 0.0);
+  CHECK(evaluation::evaluate(options, {}).metrics.at("laplace.precision") > 0.0);
 }
 
 TEST_CASE("language posterior: what cannot predict is refused with the remedy") {
   const Collected collected(1);
-  const auto refused = [&](cli::EvaluateOptions options, const char* remedy) {
-    CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains(remedy), core::ConfigError);
+  const auto refused = [&](evaluation::EvaluateOptions options, const char* remedy) {
+    CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains(remedy),
+                         core::ConfigError);
   };
-  cli::EvaluateOptions options = collected.options();
+  evaluation::EvaluateOptions options = collected.options();
   options.dtype = "bfloat16";
   refused(options, "--dtype");
   options = collected.options("exact-match");

@@ -9,13 +9,13 @@
 #include <ATen/ops/arange.h>
 #include <doctest/doctest.h>
 
-#include "client/global_model.h"
 #include "models/load.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
 #include "tensors/safetensors.h"
 #include "tests/programs/oracle.h"
 #include "tests/simulation/tiny_language_model.h"
+#include "training/global_model.h"
 
 using namespace drystone;
 using test::TinyLanguageModel;
@@ -31,11 +31,11 @@ class Federated {
   explicit Federated(const TinyLanguageModel& letters)
       : model_(
             models::load_model({.folder = letters.path("model"), .task = models::Task::CausalLm})),
-        pristine_(client::GlobalState::pristine(*model_)) {}
+        pristine_(training::GlobalState::pristine(*model_)) {}
 
   /// Of a member as the clients hold it after the last version.
   at::Tensor logits_of_member(const fs::path& versions, std::int64_t number) const {
-    client::GlobalStatePtr state = pristine_;
+    training::GlobalStatePtr state = pristine_;
     for (std::uint64_t version = 0; fs::exists(folder(versions, version)); ++version) {
       state = state->apply(version, core::PublishMode::Add,
                            tensors::read_factor_set(folder(versions, version)));
@@ -52,14 +52,14 @@ class Federated {
   static fs::path folder(const fs::path& versions, std::uint64_t version) {
     return versions / ("000" + std::to_string(version)) / "factors.safetensors";
   }
-  at::Tensor logits(const client::GlobalState& state) const {
+  at::Tensor logits(const training::GlobalState& state) const {
     const at::NoGradGuard no_grad;
     state.install_for_evaluation(*model_);
     return model_->logits(kTwoRows).clone();
   }
 
   std::unique_ptr<models::Model> model_;
-  client::GlobalStatePtr pristine_;
+  training::GlobalStatePtr pristine_;
 };
 
 }  // namespace

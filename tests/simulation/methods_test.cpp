@@ -256,7 +256,7 @@ TEST_CASE("methods: SoRA sends what its gates leave, module by module") {
                               entry("lora", 2));
   const auto outcome = run(closed, {"federation.rounds=1"});
   CHECK(outcome.report.rounds[0].accepted == 3);
-  CHECK(outcome.report.rounds[0].exactness == "exact, 1 of zeros");
+  CHECK(outcome.report.rounds[0].zero_updates == std::vector<std::string>{"client-2"});
   const tensors::FactorSet open = update_of(closed, 1, "client-1");
   std::int64_t sum = 0;
   for (const auto& [name, factors] : open.modules) sum += factors.rank();

@@ -17,12 +17,12 @@
 #include "adapters/registry.h"
 #include "adapters/side_path.h"
 #include "aggregation/rule.h"
-#include "client/trainer.h"
 #include "models/load.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/threads.h"
 #include "tests/simulation/tiny_models.h"
 #include "tests/temporary_folder.h"
+#include "training/trainer.h"
 
 using namespace drystone;
 
@@ -56,13 +56,13 @@ Weights effective_weights(models::Model& model) {
 }
 
 /// The label is the first token modulo three; as a sequence, every token is the first.
-client::Examples made_examples(models::Task task, const std::string& client, std::size_t count) {
+training::Examples made_examples(models::Task task, const std::string& client, std::size_t count) {
   core::SplitMix64 random({3, 0, client, "examples"});
-  client::Examples examples;
+  training::Examples examples;
   examples.task = task;
   for (std::size_t i = 0; i < count; ++i) {
-    const auto token = static_cast<data::TokenId>(1 + random.below(30));
-    const std::vector<data::TokenId> ids(2 + random.below(6), token);
+    const auto token = static_cast<text::TokenId>(1 + random.below(30));
+    const std::vector<text::TokenId> ids(2 + random.below(6), token);
     if (task == models::Task::CausalLm) {
       examples.dataset.add_sequence(ids, ids);
     } else {
@@ -78,7 +78,7 @@ class MixedFederation {
       : spec_(std::move(spec)),
         base_(models::load_base(spec_)),
         pristine_(effective_weights(*models::build(spec_, base_))),
-        state_(client::GlobalState::pristine(*models::build(spec_, base_))) {
+        state_(training::GlobalState::pristine(*models::build(spec_, base_))) {
     state_ = state_->apply(0, core::PublishMode::Add, {.modules = {}, .dense = state_->dense()});
   }
 
@@ -93,7 +93,7 @@ class MixedFederation {
       const std::string method(adapters::methods()[index].name);
       CAPTURE(method);
       const std::int64_t rank = kRanks.at((index + 2 * round) % kRanks.size());
-      const client::Examples examples = made_examples(spec_.task, method, 8 + index);
+      const training::Examples examples = made_examples(spec_.task, method, 8 + index);
       trained.emplace_back(examples.dataset.size(), Weights());
       const tensors::FactorSet update = train(method, rank, round, examples, trained.back().second);
       const auto payload = folder_ / method;
@@ -112,7 +112,7 @@ class MixedFederation {
 
  private:
   tensors::FactorSet train(const std::string& method, std::int64_t rank, std::uint64_t round,
-                           const client::Examples& examples, Weights& effective) const {
+                           const training::Examples& examples, Weights& effective) const {
     const auto model = models::build(spec_, base_);
     core::TrainingConfig training;
     training.method = method;
@@ -124,20 +124,20 @@ class MixedFederation {
     training.schedule = "constant";
     training.warmup = 0.0;
     training.dropout = 0.1;
-    const auto result = client::train_locally({.model = *model,
-                                               .state = *state_,
-                                               .training = training,
-                                               .examples = examples,
-                                               .seed = 7,
-                                               .round = round,
-                                               .rounds = kRounds,
-                                               .client = method},
-                                              {.on_progress =
-                                                   [&](const client::TrainProgress& progress) {
-                                                     if (progress.step == progress.num_steps)
-                                                       effective = effective_weights(*model);
-                                                   },
-                                               .stop = {}});
+    const auto result = training::train_locally({.model = *model,
+                                                 .state = *state_,
+                                                 .training = training,
+                                                 .examples = examples,
+                                                 .seed = 7,
+                                                 .round = round,
+                                                 .rounds = kRounds,
+                                                 .client = method},
+                                                {.on_progress =
+                                                     [&](const training::TrainProgress& progress) {
+                                                       if (progress.step == progress.num_steps)
+                                                         effective = effective_weights(*model);
+                                                     },
+                                                 .stop = {}});
     REQUIRE(result.has_value());
     return result->update;
   }
@@ -181,7 +181,7 @@ class MixedFederation {
   models::Base base_;
   Weights pristine_;
   Weights sums_;  ///< of all rounds' weighted changes
-  client::GlobalStatePtr state_;
+  training::GlobalStatePtr state_;
 };
 
 struct Kind {

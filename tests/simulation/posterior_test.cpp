@@ -13,9 +13,9 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/evaluate.h"
 #include "cli/verify.h"
 #include "core/error.h"
+#include "evaluation/evaluate.h"
 #include "simulation/simulator.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
@@ -52,12 +52,12 @@ nlohmann::json read_json(const fs::path& file) {
   return nlohmann::json::parse(std::ifstream(file));
 }
 
-cli::EvaluateOptions evaluation(const TinyFederation& tiny, const fs::path& global) {
-  cli::EvaluateOptions options{.model = tiny.path() / "model",
-                               .adapter = {},
-                               .data = tiny.path() / "test.jsonl",
-                               .max_length = 8,
-                               .device = "cpu"};
+evaluation::EvaluateOptions options_for(const TinyFederation& tiny, const fs::path& global) {
+  evaluation::EvaluateOptions options{.model = tiny.path() / "model",
+                                      .adapter = {},
+                                      .data = tiny.path() / "test.jsonl",
+                                      .max_length = 8,
+                                      .device = "cpu"};
   options.posterior = global;
   return options;
 }
@@ -97,8 +97,8 @@ TEST_CASE("posterior: ten clients that never trained collect what one with all d
   CHECK(federated.report.before->at("loss") == doctest::Approx(before->at("loss")).epsilon(1e-4));
   CHECK(federated.report.after->at("loss") == doctest::Approx(before->at("loss")).epsilon(1e-4));
 
-  const auto predicted = cli::evaluate(evaluation(ten, ten.path() / "run/global"), {});
-  const auto centrally = cli::evaluate(evaluation(one, one.path() / "run/global"), {});
+  const auto predicted = evaluation::evaluate(options_for(ten, ten.path() / "run/global"), {});
+  const auto centrally = evaluation::evaluate(options_for(one, one.path() / "run/global"), {});
   CHECK(predicted.metrics.at("nll") == doctest::Approx(before->at("nll")).epsilon(1e-4));
   REQUIRE(predicted.predictives.size() == 10);
   for (std::size_t i = 0; i < 10; ++i) {
@@ -113,29 +113,30 @@ TEST_CASE("posterior: the prior by validation, a number, a temperature and dropo
   const Trained trained;
   const TinyFederation tiny(observers(3));
   run(tiny, "run", posterior_overrides(trained.adapter));
-  cli::EvaluateOptions options = evaluation(tiny, tiny.path() / "run/global");
+  evaluation::EvaluateOptions options = options_for(tiny, tiny.path() / "run/global");
   options.samples = 200;
   options.validation = tiny.path() / "train.jsonl";
   options.mc_dropout = 3;
   options.prior = "validation";
-  const auto measured = cli::evaluate(options, {});
+  const auto measured = evaluation::evaluate(options, {});
   CHECK(measured.predictives.size() == 12);
   CHECK(measured.metrics.at("temperature") > 0.0);
   CHECK(measured.predictions.size() == 40);
   options.prior = "1e13";
-  const auto sure = cli::evaluate(options, {});
+  const auto sure = evaluation::evaluate(options, {});
   for (const auto& [name, metrics] : sure.predictives) {
     if (!name.ends_with(".mc") && !name.ends_with(".probit")) continue;
     CHECK(metrics.at("nll") == doctest::Approx(sure.metrics.at("nll")).epsilon(1e-4));
   }
   options.prior = "none";
-  CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains("--prior"), core::ConfigError);
+  CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains("--prior"),
+                       core::ConfigError);
   options.prior = "validation";
   options.validation.clear();
-  CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains("--validation"),
+  CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains("--validation"),
                        core::ConfigError);
   options.posterior = trained.adapter;
-  CHECK_THROWS_WITH_AS(cli::evaluate(options, {}), doctest::Contains("laplace-lora"),
+  CHECK_THROWS_WITH_AS(evaluation::evaluate(options, {}), doctest::Contains("laplace-lora"),
                        core::IoError);
 }
 

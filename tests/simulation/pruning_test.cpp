@@ -15,11 +15,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/merge.h"
-#include "cli/pruned_checkpoint.h"
 #include "cli/verify.h"
-#include "client/global_model.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "evaluation/pruned_checkpoint.h"
 #include "models/load.h"
 #include "models/prunable.h"
 #include "simulation/simulator.h"
@@ -28,6 +27,7 @@
 #include "tests/models/tiny_decoder.h"
 #include "tests/simulation/tiny_federation.h"
 #include "tests/temporary_folder.h"
+#include "training/global_model.h"
 
 using namespace drystone;
 namespace fs = std::filesystem;
@@ -120,10 +120,10 @@ at::Tensor logits_of(models::Model& model) {
 /// The base with an adapter and the masks beside it.
 std::unique_ptr<models::Model> adapted(const fs::path& base, const fs::path& adapter) {
   auto model = load(base);
-  client::GlobalState::pristine(*model)
+  training::GlobalState::pristine(*model)
       ->apply(0, core::PublishMode::Add, tensors::read_peft(adapter))
       ->install_for_evaluation(*model);
-  cli::apply_masks_beside(*model, adapter);
+  evaluation::apply_masks_beside(*model, adapter);
   return model;
 }
 
@@ -132,9 +132,9 @@ nlohmann::json config_of(const fs::path& folder) {
 }
 
 /// What clients have after each version, from the run folder alone.
-std::vector<client::GlobalStatePtr> states_of(const PrunedLetters& letters, int rounds) {
+std::vector<training::GlobalStatePtr> states_of(const PrunedLetters& letters, int rounds) {
   const auto model = load(letters.path("model"));
-  std::vector<client::GlobalStatePtr> states = {client::GlobalState::pristine(*model)};
+  std::vector<training::GlobalStatePtr> states = {training::GlobalState::pristine(*model)};
   for (int version = 0; version <= rounds; ++version) {
     states.push_back(states.back()->apply(static_cast<std::uint64_t>(version),
                                           core::PublishMode::Add, letters.published(version)));
@@ -162,7 +162,7 @@ TEST_CASE("pruning: federations at 20 % and 50 % with mixed ranks, methods and b
         CHECK_FALSE((next & kept.logical_not()).any().item<bool>());
       }
     }
-    const tensors::KeptGroups masks = cli::masks_beside(letters.path("run/global"));
+    const tensors::KeptGroups masks = evaluation::masks_beside(letters.path("run/global"));
     REQUIRE(masks.size() == 4);
     for (const auto& [block, kept] : masks) {
       CAPTURE(block);
@@ -229,7 +229,7 @@ TEST_CASE("pruning: layers that keep different counts keep the largest, with zer
   const PrunedLetters letters;
   letters.run({"federation.rounds=2"});
   const fs::path global = letters.path("run/global");
-  tensors::KeptGroups masks = cli::masks_beside(global);
+  tensors::KeptGroups masks = evaluation::masks_beside(global);
   masks["model.layers.1.heads"] = at::ones({4}, at::kBool);
   masks["model.layers.1.heads"].mutable_data_ptr<bool>()[2] = false;  // three of four: 16 % 6 ≠ 0
   masks["model.layers.0.channels"].fill_(true).mutable_data_ptr<bool>()[5] = false;
@@ -268,10 +268,10 @@ TEST_CASE("pruning: a BERT loses channels; its heads are zeros in the checkpoint
   models::ModelSpec base = spec;
   base.folder = tiny.path() / "model";
   const auto masked = models::load_model(base);
-  const client::GlobalStatePtr pristine = client::GlobalState::pristine(*masked);
+  const training::GlobalStatePtr pristine = training::GlobalState::pristine(*masked);
   tensors::FactorSet adapter = tensors::read_peft(global);
   pristine->apply(0, core::PublishMode::Add, adapter)->install_for_evaluation(*masked);
-  cli::apply_masks_beside(*masked, global);
+  evaluation::apply_masks_beside(*masked, global);
   const at::NoGradGuard no_grad;
   const models::Batch batch{.input_ids = at::arange(12, at::kLong).view({2, 6}) + 5,
                             .pad_mask = {}};

@@ -1,0 +1,29 @@
+#pragma once
+// Questions of multiple choice, and their answers as continuations of a prompt.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/cut_texts.h"
+#include "data/dataset.h"
+#include "evaluation/evaluate.h"
+#include "text/tokenizer.h"
+
+namespace drystone::evaluation {
+
+struct ChoiceQuestion {
+  std::string prompt;
+  std::vector<std::string> answers;  ///< what follows the prompt, with its leading space
+  std::size_t truth = 0;
+};
+
+/// Those of options.data, at most max_examples. @throws core::ConfigError, core::IoError
+std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options);
+
+/// Adds a sequence for each answer, in their order; its labels are the answer's tokens.
+void add_answers(const text::Tokenizer& tokenizer, const ChoiceQuestion& question,
+                 std::int64_t max_length, data::Dataset& dataset, data::CutTexts& cut);
+
+}  // namespace drystone::evaluation

@@ -1,0 +1,110 @@
+#pragma once
+// What a session needs to compute: one shared base model, its tokenizer and the encoded examples.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "aggregation/layout.h"
+#include "core/config.h"
+#include "data/record.h"
+#include "data/sequence_encoder.h"
+#include "training/evaluator.h"
+#include "training/global_model.h"
+#include "training/memory_plan.h"
+#include "training/trainer.h"
+
+namespace drystone::training {
+
+struct WorkbenchConfig {
+  core::ModelConfig model;
+  std::vector<std::string> labels;     ///< class names in id order; classification only
+  data::SequenceOptions sequences;     ///< causal LM: how records become sequences
+  std::string device = "auto";         ///< auto | cpu | cuda | cuda:N
+  bool packing = false;                ///< causal LM: several examples a row in training
+  std::int64_t evaluation_batch = 64;  ///< examples
+  std::int64_t memory_limit = 0;       ///< bytes, of evaluations; 0: none
+  std::uint64_t seed = 0;            ///< of what the checkpoint lacks: the head that all start from
+  std::int64_t max_member_rank = 0;  ///< of an ensemble's members: see MemberStates
+};
+
+/// One local training. Its randomness (A's start, data order, dropout) is keyed by seed, round and
+/// client alone, so a round that is planned again gives the same update.
+struct TrainRequest {
+  std::uint64_t seed = 0;
+  std::uint64_t round = 0;
+  std::uint64_t rounds = 0;  ///< of the federation
+  std::string client;        ///< names the shard as well
+  core::TrainingConfig training;
+  GlobalStatePtr state;
+  const std::map<std::string, at::Tensor>* memory = nullptr;  ///< borrowed: see TrainInput
+  bool common_start = false;  ///< for rules that average A and B: see TrainInput
+};
+
+/// What a training takes, told before it runs.
+struct TrainingMemory {
+  MemoryFixed fixed;
+  MemoryPlan plan;
+};
+
+/// Loads the base once; every training or evaluation gets its own model instance, made on demand,
+/// whose frozen weights are the shared ones. `train` and `evaluate` are const and may run in
+/// several threads at the same time with the same bits as one after the other; everything else
+/// belongs to the owner and must be done first.
+class Workbench {
+ public:
+  /// @throws core::ConfigError  no usable model or tokenizer at the path, unknown task or device,
+  ///                            or a base that is not the pinned one (model.sha256)
+  explicit Workbench(WorkbenchConfig config);
+  ~Workbench();
+  Workbench(const Workbench&) = delete;
+  Workbench& operator=(const Workbench&) = delete;
+
+  /// Encodes and keeps examples under a name: a client's for `train`, any name for `evaluate`.
+  /// Causal LM: examples in which max_length leaves nothing to learn are left out, with a warning.
+  /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
+  ///                            regression: a number), with its position
+  void add_examples(const std::string& name, const std::vector<data::Record>& records);
+  /// The same with examples that are encoded already, by `sequences()`.
+  void add_dataset(const std::string& name, data::Dataset examples);
+  /// Causal LM: what turns records into examples. @throws core::InvalidArgument  another task
+  const data::SequenceEncoder& sequences() const;
+  /// @throws core::InvalidArgument  no such name
+  std::int64_t num_examples(const std::string& name) const;
+
+  /// SHA-256 (hex) over the base checkpoint's files (config.json, then the weights), hashed when
+  /// the workbench was made.
+  const std::string& base_sha256() const;
+  /// "cpu", "cuda:0".
+  std::string device() const;
+  /// The most memory that training has taken so far: models::peak_memory of its device.
+  std::uint64_t peak_memory() const;
+  /// What updates of clients with these settings may contain: every module that one of them adapts,
+  /// and the head; of ensembles each member's as well.
+  /// @throws core::ConfigError  as adapters::validate and match_linears
+  aggregation::AdapterLayout layout(const std::vector<core::TrainingConfig>& trainings) const;
+
+  /// The state before version 0.
+  GlobalStatePtr pristine() const;
+
+  /// How a training would fit training.memory_limit, which must be set. Of a method that keeps more
+  /// than LoRA does it tells LoRA's. @throws core::ConfigError  not even one row fits
+  TrainingMemory training_memory(const std::string& examples,
+                                 const core::TrainingConfig& training) const;
+
+  /// Computes with request.training.threads threads. nullopt: stopped by the token.
+  /// @throws core::Error  e.g. a loss that is not finite
+  std::optional<LocalResult> train(const TrainRequest& request, const TrainHooks& hooks = {}) const;
+  /// Of a state with members: their averaged probabilities. nullopt: stopped by the token.
+  std::optional<Evaluation> evaluate(const GlobalState& state, const std::string& examples,
+                                     const EvaluateHooks& hooks = {}) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace drystone::training
