@@ -64,6 +64,12 @@ bool is_metric_name(const std::string& name) {
          name != "event" && name != "version" && name != "client";
 }
 
+MachineSettings settings_for(const CoordinatorSetup& setup) {
+  MachineSettings settings = machine_settings(setup.config, setup.roster);
+  settings.waits_for_all = setup.waits_for_all;
+  return settings;
+}
+
 }  // namespace
 
 std::string federation_id(const core::Config& config) {
@@ -202,7 +208,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       settings(settings_of(setup.config, setup.roster)),
       store(setup.state_dir, {.federation = federation_id(setup.config),
                               .coordinator = identity.public_part.signing}),
-      machine(machine_settings(setup.config, setup.roster), initial_state(), clock.now()),
+      machine(settings_for(setup), initial_state(), clock.now()),
       gate(setup.roster, setup.layout, setup.config.aggregation.max_norm),
       aggregator(setup.config, setup.state_dir),
       plan(store.open_plan()),

@@ -13,7 +13,7 @@ using core::Refusal;
 using core::refuse;
 
 namespace {
-constexpr std::size_t kRememberedRounds = 16;
+constexpr std::size_t kRememberedPlans = 16;
 constexpr std::int64_t kLargestRank = 65'536;  // of a configuration; more is no quota
 }  // namespace
 
@@ -27,8 +27,8 @@ void Gate::open(const wire::RoundPlan& plan, core::ByteView plan_bytes) {
 }
 
 void Gate::close() {
-  if (open_round_ != 0) earlier_[open_round_] = open_transcript_;
-  if (earlier_.size() > kRememberedRounds) earlier_.erase(earlier_.begin());
+  if (open_round_ != 0) earlier_.emplace_back(open_round_, open_transcript_);
+  if (earlier_.size() > kRememberedPlans) earlier_.pop_front();
   open_round_ = 0;
 }
 

@@ -2,8 +2,8 @@
 // The checks on an arriving update, cheap to dear, before anything is allocated for it or stored
 // (aggregation-and-privacy D.1). A refusal leaves no trace in the state.
 
+#include <deque>
 #include <filesystem>
-#include <map>
 #include <string>
 
 #include "aggregation/layout.h"
@@ -45,7 +45,8 @@ class Gate {
   double max_norm_;
   std::uint64_t open_round_ = 0;  ///< 0: none
   core::Digest open_transcript_{};
-  std::map<std::uint64_t, core::Digest> earlier_;  ///< round → T_r of its last attempt
+  /// Round and T_r of the last plans, each attempt's own.
+  std::deque<std::pair<std::uint64_t, core::Digest>> earlier_;
 };
 
 }  // namespace drystone::coordinator

@@ -11,6 +11,7 @@ namespace drystone::coordinator {
 namespace {
 
 constexpr core::Instant kNoticeInterval = std::chrono::minutes(1);
+constexpr core::Instant kForEver = std::chrono::hours(24 * 365);
 constexpr std::uint64_t kMaxRestDoublings = 6;
 
 bool contains(const std::vector<std::string>& sorted, const std::string& name) {
@@ -40,7 +41,7 @@ RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::I
   } else if (state_.version >= settings_.rounds) {
     phase_ = Phase::Finishing;
   }
-  if (phase_ != Phase::Gathering) deadline_ = now + settings_.deadline;
+  if (phase_ != Phase::Gathering) deadline_ = now + patience();
 }
 
 std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) {
@@ -49,10 +50,18 @@ std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) 
   return actions;
 }
 
+core::Instant RoundMachine::patience() const {
+  return settings_.waits_for_all ? kForEver : settings_.deadline;
+}
+
+core::Instant RoundMachine::grace() const {
+  return settings_.waits_for_all ? kForEver : settings_.grace;
+}
+
 std::optional<core::Instant> RoundMachine::next_deadline() const {
   if (phase_ == Phase::Aggregating || phase_ == Phase::Done) return std::nullopt;
   if (phase_ == Phase::Gathering && quorum_at_) {
-    return std::min(deadline_, *quorum_at_ + settings_.grace);
+    return std::min(deadline_, *quorum_at_ + grace());
   }
   return deadline_;
 }
@@ -117,7 +126,7 @@ void RoundMachine::on(const Published& event, core::Instant now, Actions& action
     gather(now, actions);
   } else {
     phase_ = Phase::Finishing;
-    deadline_ = now + settings_.deadline;
+    deadline_ = now + patience();
     finish_if_evaluated(actions);
   }
 }
@@ -180,7 +189,7 @@ void RoundMachine::try_open(core::Instant now, Actions& actions) {
   if (!quorum_at_) quorum_at_ = now;
   const bool all_there = std::ranges::none_of(
       settings_.trainers, [&](const std::string& trainer) { return is_awaited(trainer); });
-  if (all_there || now >= *quorum_at_ + settings_.grace) open(std::move(cohort), now, actions);
+  if (all_there || now >= *quorum_at_ + grace()) open(std::move(cohort), now, actions);
 }
 
 void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Actions& actions) {
@@ -198,7 +207,7 @@ void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Acti
   plan.settings = plan_settings(settings_.settings, cohort);
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   phase_ = Phase::Collecting;
-  deadline_ = now + settings_.deadline;
+  deadline_ = now + patience();
   quorum_at_.reset();
   if (std::vector<std::string> absent = missing(); !absent.empty()) {
     not_awaited_.insert(absent.begin(), absent.end());

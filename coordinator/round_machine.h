@@ -27,6 +27,7 @@ struct MachineSettings {
   std::int64_t quorum = 0;         ///< fewest accepted updates; 0: the whole cohort; core::kHalf
   core::Instant deadline{};        ///< for a round, for the last evaluation
   core::Instant grace{};           ///< how long a round with its quorum waits for the others
+  bool waits_for_all = false;      ///< neither deadline nor grace ends anything
   std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
   std::map<std::string, core::Digest> settings = {};  ///< by trainer; absent: its own
@@ -173,6 +174,8 @@ class RoundMachine {
   void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
   std::vector<std::string> note_silent(Actions& actions);
   std::vector<std::string> missing() const;
+  core::Instant patience() const;
+  core::Instant grace() const;
   bool is_awaited(const std::string& trainer) const;
   bool is_resting(const std::string& trainer) const;
   void finish_if_evaluated(Actions& actions);

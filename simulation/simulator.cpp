@@ -258,7 +258,8 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
           .roster = roster_,
           .layout = layout(),
           .initial = initial,
-          .state_dir = state};
+          .state_dir = state,
+          .waits_for_all = true};
 }
 
 SimulationOutcome Simulation::run() {

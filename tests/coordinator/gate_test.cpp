@@ -125,6 +125,33 @@ TEST_CASE("gate: one client's signed update sent by another") {
                Refusal::UnknownClient);
 }
 
+TEST_CASE("gate: an answer to an earlier attempt of the round is late, not forged") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1);
+  coordinator::Gate gate(federation.roster(), small_layout());
+  std::vector<wire::Task> tasks;
+  coordinator::OpenRound round;
+  for (std::uint64_t attempt = 1; attempt <= 3; ++attempt) {
+    round.plan = {.round = 1, .attempt = attempt, .cohort = {"client-1"}};
+    core::Bytes bytes = wire::encode(round.plan);
+    gate.open(round.plan, bytes);
+    tasks.push_back({.plan = {std::move(bytes), {}}});
+  }
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    CAPTURE(i);
+    const auto plan = wire::decode_plan(tasks[i].plan.bytes).value();
+    const auto claim = federation.manifest("client-1", honest_payload(), plan);
+    const auto offer = federation.offer("client-1", claim, tasks[i]);
+    const auto checked = gate.check_offer("client-1", offer.update, round);
+    if (i == 2) {
+      CHECK(checked.has_value());
+    } else {
+      REQUIRE_FALSE(checked.has_value());
+      CHECK(checked.error().code == Refusal::RoundClosed);
+    }
+  }
+}
+
 TEST_CASE("gate: a replay is refused and counts nothing twice") {
   TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);

@@ -133,6 +133,17 @@ TEST_CASE("simulate: clients whose round is one step learn with the default sche
   CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss") - 0.02);
 }
 
+TEST_CASE("simulate: a slow machine changes nothing: nobody is late") {
+  const TinyFederation tiny;
+  const auto outcome =
+      run(tiny, "run", {"federation.deadline=\"1ms\"", "federation.grace=\"1ms\""});
+  REQUIRE(outcome.report.rounds.size() == 2);
+  for (const auto& round : outcome.report.rounds) {
+    CHECK(round.accepted == 4);
+    CHECK(round.rejected.empty());
+  }
+}
+
 TEST_CASE("simulate: updates of zeros are counted and named") {
   const TinyFederation tiny;
   const auto outcome = run(tiny, "run", {"clients.1.learning_rate=1e-30"});
