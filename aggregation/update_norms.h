@@ -21,7 +21,7 @@ double reference_norm(const AdapterLayout& layout, const std::string& module);
 double reference_dense_norm(const AdapterLayout& layout, const std::string& part);
 
 /// No module's ‖ΔW‖ and no dense part's norm exceeds `max_norm` times what it is relative to;
-/// statistics are not of the model and are left out. Refuses with NormAboveBound, naming the part and
+/// statistics are not of the model and are left out. Refuses with NormAboveBound, naming part and
 /// both numbers.
 /// @param update    has passed check_payload
 /// @param max_norm  0: no bound

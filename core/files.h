@@ -19,8 +19,8 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
 /// survives a power cut, before it the old content does. Missing folders are made; of a link the
 /// target is written.
 /// @param permissions  of the new file, before the umask; 0600 for secrets
-/// @throws IoError  with the step that failed, or `path` is a device, a FIFO or a folder; nothing is
-///         left behind
+/// @throws IoError  with the step that failed, or `path` is a device, a FIFO or a folder; nothing
+///         is left behind
 void write_file_atomic(const std::filesystem::path& path, ByteView bytes,
                        unsigned permissions = 0644);
 

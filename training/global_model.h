@@ -35,7 +35,8 @@ namespace drystone::training {
 /// Pruning:             where version 0 holds a plan, each version's masks follow from the scores
 ///                      among the statistics (tensors/pruning.h): the same for everybody.
 /// Members:             what belongs to a member of an ensemble ("member-<k>/…", Add mode) never
-///                      goes into W: training/member_state.h. `member` gives one of them as a state.
+///                      goes into W: training/member_state.h. `member` gives one of them as a
+///                      state.
 class GlobalState {
  public:
   /// The state before version 0: the model's own weights and dense parts (handles are shared).

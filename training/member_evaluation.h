@@ -11,7 +11,7 @@
 namespace drystone::training {
 
 /// As evaluate_model, of the members' averaged probabilities: classification as ensemble_metrics,
-/// regression as ensemble_regression_metrics, causal LM as TokenUncertainty (training/uncertainty.h).
+/// regression as ensemble_regression_metrics, causal LM as TokenUncertainty (uncertainty.h).
 /// @param batch_size  examples of all members together that run at once
 std::optional<Evaluation> evaluate_members(models::Model& model, MemberPredictor& predictor,
                                            const Examples& examples, std::int64_t batch_size,

@@ -1,6 +1,6 @@
 #pragma once
-// Included before Cap'n Proto 0.9's headers where Clang compiles: they compare a `const char*` with a
-// kj::StringPtr, which since P2468 (Clang 16) no operator of its own fits.
+// Included before Cap'n Proto 0.9's headers where Clang compiles: they compare a `const char*` with
+// a kj::StringPtr, which since P2468 (Clang 16) no operator of its own fits.
 
 #include <kj/string.h>
 
