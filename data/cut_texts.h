@@ -5,10 +5,6 @@
 #include <cstdint>
 #include <string_view>
 
-#include "data/record.h"
-#include "data/sequence_encoder.h"
-#include "data/text_encoder.h"
-
 namespace drystone::data {
 
 /// Counts over the examples of one data set.
@@ -31,16 +27,5 @@ class CutTexts {
   std::size_t examples_ = 0;
   std::size_t tokens_ = 0;
 };
-
-/// How many tokens of a record max_length cut, which left `length`. Encodes it again, without a
-/// bound, where nothing else tells.
-std::size_t num_lost(const TextEncoder& encoder, const Record& record, std::size_t length,
-                     std::int64_t max_length);
-/// @param unbound  encodes like the one that cut, to any length
-std::size_t num_lost(const SequenceEncoder& unbound, const Record& record, std::size_t length,
-                     std::int64_t max_length);
-
-/// The options without their bound.
-SequenceOptions unbound(SequenceOptions options);
 
 }  // namespace drystone::data

@@ -4,7 +4,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
-#include "data/cut_texts.h"
+#include "data/lost_tokens.h"
 
 namespace drystone::data {
 

@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "data/cut_texts.h"
+#include "data/lost_tokens.h"
 #include "data/record_reader.h"
 #include "data/sequence_file.h"
 

@@ -4,8 +4,8 @@
 #include <span>
 
 #include "evaluation/choice_questions.h"
-#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
+#include "evaluation/measurement.h"
 #include "evaluation/posterior.h"
 
 namespace drystone::evaluation {

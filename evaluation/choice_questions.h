@@ -8,7 +8,7 @@
 
 #include "data/cut_texts.h"
 #include "data/dataset.h"
-#include "evaluation/evaluate.h"
+#include "evaluation/measurement.h"
 #include "text/tokenizer.h"
 
 namespace drystone::evaluation {

@@ -10,7 +10,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "evaluation/evaluate.h"
+#include "evaluation/measurement.h"
 #include "evaluation/posterior.h"
 
 namespace drystone::evaluation {

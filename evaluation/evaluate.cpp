@@ -16,6 +16,7 @@
 #include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/labelled_encoder.h"
+#include "data/lost_tokens.h"
 #include "data/template.h"
 #include "data/text_encoder.h"
 #include "evaluation/evaluate_ensemble.h"

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "data/label_map.h"
-#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
+#include "evaluation/measurement.h"
 
 namespace drystone::evaluation {
 

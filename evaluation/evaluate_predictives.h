@@ -2,8 +2,8 @@
 // drystone evaluate --posterior, --mc-dropout: several predictives of one classifier side by side.
 
 #include "data/dataset.h"
-#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
+#include "evaluation/measurement.h"
 
 namespace drystone::evaluation {
 

@@ -13,7 +13,7 @@
 #include "data/label_map.h"
 #include "data/sequence_encoder.h"
 #include "evaluation/adapted_model.h"
-#include "evaluation/evaluate.h"
+#include "evaluation/measurement.h"
 #include "models/likelihood.h"
 #include "models/model.h"
 #include "text/tokenizer.h"

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/cut_texts.h"
 #include "data/template.h"
+#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
 #include "evaluation/final_answer.h"
 #include "models/decoder/generation.h"

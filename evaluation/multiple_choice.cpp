@@ -7,6 +7,7 @@
 
 #include "evaluation/choice_predictives.h"
 #include "evaluation/choice_questions.h"
+#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
 #include "evaluation/posterior.h"
 #include "training/metrics.h"

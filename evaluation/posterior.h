@@ -12,7 +12,7 @@
 #include "adapters/method.h"
 #include "adapters/posterior/linearisation.h"
 #include "adapters/posterior/predictive.h"
-#include "evaluation/evaluate.h"
+#include "evaluation/measurement.h"
 #include "models/model.h"
 
 namespace drystone::evaluation {

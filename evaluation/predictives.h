@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "evaluation/evaluate.h"
+#include "evaluation/measurement.h"
 
 namespace drystone::evaluation {
 

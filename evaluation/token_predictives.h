@@ -3,8 +3,8 @@
 // over the posterior.
 
 #include "data/dataset.h"
-#include "evaluation/evaluate.h"
 #include "evaluation/evaluated_model.h"
+#include "evaluation/measurement.h"
 
 namespace drystone::evaluation {
 

@@ -9,6 +9,7 @@
 #include "data/batches.h"
 #include "data/cut_texts.h"
 #include "data/dataset.h"
+#include "data/lost_tokens.h"
 #include "tests/text/files.h"
 #include "tests/text/greedy_tokenizer.h"
 
