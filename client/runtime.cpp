@@ -138,7 +138,12 @@ Contract Runtime::contract() {
 }
 
 RunEnd Runtime::run() {
-  if (session_.has_seen_the_end()) return RunEnd::Done;
+  if (session_.has_seen_the_end()) {
+    const std::string contract = (config_.output.dir / kContractFile).string();
+    core::log_info("every version was followed before; to take part anew, remove the contract",
+                   {{"client", std::string_view(name_)}, {"contract", std::string_view(contract)}});
+    return RunEnd::Done;
+  }
   core::log_info("connecting", {{"client", std::string_view(name_)},
                                 {"coordinator", std::string_view(config_.security.coordinator)},
                                 {"device", std::string_view(session_settings().hello.device)}});

@@ -749,11 +749,11 @@ void Coordinator::Impl::on(const std::string& client, const wire::Want& want) {
     return defer(client, want);
   }
   try {
-    if (!store.blobs().contains(want.blob)) {
+    auto chunk = wire::answer(store.blobs(), want);
+    if (!chunk && !store.blobs().contains(want.blob)) {
       throw core::IoError(store.blobs().path(want.blob).string() +
                           ": a published version is missing or damaged");
     }
-    auto chunk = wire::answer(store.blobs(), want);
     if (!chunk) return refuse(client, chunk.error());
     transport.send(client, std::move(*chunk));
   } catch (const core::IoError& error) {
