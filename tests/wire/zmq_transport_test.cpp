@@ -1,7 +1,9 @@
 #include "wire/zmq_transport.h"
 
+#include <algorithm>
 #include <array>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -256,20 +258,30 @@ class PlainRefuser {
       greeting[10] = 3;
       greeting.replace(12, 5, "CURVE");
       greeting[32] = 1;
-      exchange(peer, greeting);
-      exchange(peer, std::string("\x04\x0a\x05"
-                                 "ERROR\x03"
-                                 "400",
-                                 12));
+      say(peer, greeting);
+      hear(peer, kGreetingAndHelloBytes);
+      say(peer, std::string("\x04\x0a\x05"
+                            "ERROR\x03"
+                            "400",
+                            12));
+      hear(peer, kUntilItHangsUp);
       ::close(peer);
     }
   }
-  static void exchange(int peer, const std::string& bytes) {
-    std::array<char, 512> ignored{};
+  static constexpr std::size_t kGreetingAndHelloBytes = 64 + 2 + 200;  // RFC 23, RFC 26
+  static constexpr std::size_t kUntilItHangsUp = std::numeric_limits<std::size_t>::max();
+
+  static void say(int peer, const std::string& bytes) {
     static_cast<void>(::send(peer, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+  }
+  /// Bytes that were never read would make close() a reset, which may overtake the ERROR.
+  static void hear(int peer, std::size_t num_bytes) {
+    std::array<char, 512> ignored{};
     pollfd waiting = {.fd = peer, .events = POLLIN, .revents = 0};
-    if (::poll(&waiting, 1, 500) > 0) {
-      static_cast<void>(::recv(peer, ignored.data(), ignored.size(), 0));
+    while (num_bytes > 0 && ::poll(&waiting, 1, 2000) > 0) {
+      const ssize_t got = ::recv(peer, ignored.data(), std::min(num_bytes, ignored.size()), 0);
+      if (got <= 0) return;
+      num_bytes -= static_cast<std::size_t>(got);
     }
   }
 
