@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "coordinator/console.h"
-#include "coordinator/coordinator.h"
+#include "coordinator/federation_id.h"
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"

@@ -1,0 +1,182 @@
+#include "coordinator/uploads.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "core/log.h"
+
+namespace drystone::coordinator {
+
+using core::Refusal;
+
+Uploads::Uploads(Store& store, const Gate& gate, wire::ServerTransport& transport,
+                 core::WorkerPool& workers, bool keep_updates, Hooks hooks)
+    : store_(store),
+      gate_(gate),
+      transport_(transport),
+      workers_(workers),
+      keep_updates_(keep_updates),
+      hooks_(std::move(hooks)) {}
+
+void Uploads::take(Upload upload) {
+  const std::string client = upload.manifest.client;
+  const auto found = uploads_.find(client);
+  if (found != uploads_.end() && found->second.is_judged) return;
+  if (found != uploads_.end()) {
+    Transfer& transfer = found->second;
+    const wire::UpdateManifest& earlier = transfer.upload.manifest;
+    const bool goes_on = transfer.receiver && earlier.payload == upload.manifest.payload &&
+                         earlier.payload_bytes == upload.manifest.payload_bytes;
+    if (goes_on) {
+      transfer.receiver->reset_window();  // what was asked for may be lost
+      transfer.upload = std::move(upload);
+      return ask_for_more(client);
+    }
+    const core::Digest payload = earlier.payload;
+    uploads_.erase(found);
+    release(payload);
+    begin_waiting(payload);
+  }
+  uploads_.emplace(client, Transfer{.upload = std::move(upload), .receiver = {}});
+  begin(client);
+}
+
+void Uploads::begin(const std::string& client) {
+  try {
+    fetch(client);
+  } catch (const std::exception& error) {
+    reject(client, hooks_.own_trouble(client, error));
+  }
+}
+
+void Uploads::fetch(const std::string& client) {
+  Transfer& transfer = uploads_.at(client);
+  const core::Digest& payload = transfer.upload.manifest.payload;
+  const std::uint64_t claimed = transfer.upload.manifest.payload_bytes;
+  if (store_.blobs().contains(payload)) {
+    if (store_.blobs().size(payload) == claimed) return check(client);
+    return reject(client, {Refusal::PayloadMismatch, "claims " + std::to_string(claimed) +
+                                                         " bytes for a payload of another size"});
+  }
+  const bool is_on_its_way = std::ranges::any_of(uploads_, [&](const auto& entry) {
+    return entry.second.receiver && entry.second.upload.manifest.payload == payload;
+  });
+  if (is_on_its_way) return;
+  transfer.receiver.emplace(store_.blobs(), payload, claimed);
+  last_asked_[client] = payload;
+  ask_for_more(client);
+}
+
+// Those who waited for another client's transfer of `payload`, which has ended.
+void Uploads::begin_waiting(const core::Digest& payload) {
+  std::vector<std::string> waiting;
+  for (const auto& [client, transfer] : uploads_) {
+    const bool waits = !transfer.receiver && !transfer.is_judged;
+    if (waits && transfer.upload.manifest.payload == payload) waiting.push_back(client);
+  }
+  for (const std::string& client : waiting) {
+    if (uploads_.contains(client)) begin(client);
+  }
+}
+
+void Uploads::ask_for_more(const std::string& client) {
+  wire::BlobReceiver& receiver = *uploads_.at(client).receiver;
+  if (receiver.is_complete()) return check(client);
+  for (wire::Want& want : receiver.next_wants()) transport_.send(client, want);
+}
+
+core::Expected<void> Uploads::take(const std::string& client, const wire::Chunk& chunk) {
+  const auto found = uploads_.find(client);
+  if (found == uploads_.end()) {
+    // On its way when the upload ended, or an earlier life of this coordinator: no fault of anyone.
+    const auto asked = last_asked_.find(client);
+    if (asked == last_asked_.end() || asked->second == chunk.blob) return {};
+    return core::refuse(Refusal::MalformedFrame, "a chunk that was not asked for");
+  }
+  Transfer& transfer = found->second;
+  const bool is_stale = !transfer.receiver || chunk.blob != transfer.upload.manifest.payload ||
+                        chunk.offset < transfer.receiver->num_received();
+  if (is_stale) return {};  // asked for twice, around a reconnect, or for an offer since replaced
+  try {
+    const auto taken = transfer.receiver->accept(chunk);
+    if (taken) {
+      ask_for_more(client);
+    } else {
+      reject(client, taken.error());
+    }
+  } catch (const core::IoError& error) {
+    reject(client, hooks_.own_trouble(client, error));
+  }
+  return {};
+}
+
+void Uploads::check(const std::string& client) {
+  Transfer& transfer = uploads_.at(client);
+  transfer.receiver.reset();
+  transfer.is_judged = true;
+  const core::Digest payload = transfer.upload.manifest.payload;
+  ++being_checked_[payload];
+  workers_.post(
+      [this, client, manifest = transfer.upload.manifest, path = store_.blobs().path(payload)] {
+        core::Expected<void> verdict;
+        std::string trouble;
+        try {
+          verdict = gate_.check_payload(manifest, path);
+        } catch (const std::exception& error) {
+          trouble = error.what();
+        }
+        return [this, client, payload = manifest.payload, verdict, trouble] {
+          if (--being_checked_[payload] == 0) being_checked_.erase(payload);
+          const auto found = uploads_.find(client);
+          const bool is_current = found != uploads_.end() && found->second.is_judged &&
+                                  found->second.upload.manifest.payload == payload;
+          if (!is_current) return release(payload);  // the round closed meanwhile
+          if (trouble.empty()) return judge(client, verdict);
+          reject(client, hooks_.own_trouble(client, core::IoError(trouble)));
+        };
+      });
+  begin_waiting(payload);
+}
+
+void Uploads::judge(const std::string& client, const core::Expected<void>& verdict) {
+  if (!verdict) return reject(client, verdict.error());
+  try {
+    hooks_.accept(uploads_.at(client).upload);
+  } catch (const std::exception& error) {
+    return reject(client, hooks_.own_trouble(client, error));
+  }
+  hooks_.accepted(uploads_.extract(client).mapped().upload);
+}
+
+void Uploads::reject(const std::string& client, const core::Failure& failure) {
+  auto node = uploads_.extract(client);
+  if (node.empty()) return;
+  const Upload upload = std::move(node.mapped().upload);
+  node = {};  // its receiver holds the partial file
+  release(upload.manifest.payload);
+  begin_waiting(upload.manifest.payload);
+  hooks_.rejected(upload, failure);
+}
+
+void Uploads::drop() {
+  const auto dropped = std::exchange(uploads_, {});
+  for (const auto& [client, transfer] : dropped) {
+    if (!transfer.receiver) release(transfer.upload.manifest.payload);
+  }
+}
+
+void Uploads::release(const core::Digest& payload) {
+  const bool is_uploaded = std::ranges::any_of(
+      uploads_, [&](const auto& entry) { return entry.second.upload.manifest.payload == payload; });
+  if (is_uploaded || being_checked_.contains(payload)) return;
+  try {
+    if (store_.needs(payload, keep_updates_)) return;
+    store_.blobs().remove(payload);
+  } catch (const core::IoError& error) {  // the next start sweeps it
+    core::log_warning("a payload that nobody needs stays", {{"reason", error.what()}});
+  }
+}
+
+}  // namespace drystone::coordinator
