@@ -161,7 +161,7 @@ std::string Runtime::why_unreachable() const {
 void Runtime::pump() {
   receive();
   watch_.update(transport_.is_connected(), clock_.now(), [this] { return why_unreachable(); });
-  worker_.run_finished();
+  worker_.run_finished(0ms);
   while (const auto notice = notices_.try_receive()) (*notice)();
   for (const wire::Verdict& verdict : session_.take_verdicts()) show(verdict);
   if (auto job = session_.take_job()) compute(std::move(*job));

@@ -26,6 +26,7 @@
 
 namespace drystone::coordinator {
 
+using namespace std::chrono_literals;
 using core::Refusal;
 
 namespace {
@@ -58,7 +59,7 @@ MachineSettings settings_for(const CoordinatorSetup& setup) {
 struct Coordinator::Impl {
   Impl(CoordinatorSetup setup_, const crypto::Identity& identity_,
        wire::ServerTransport& transport_, const core::Clock& clock_,
-       std::vector<Observer*> observers_);
+       std::unique_ptr<core::Executor> executor_, std::vector<Observer*> observers_);
 
   bool step(std::chrono::milliseconds max_wait);
   core::Instant next_wakeup(core::Instant latest) const;
@@ -133,14 +134,14 @@ struct Coordinator::Impl {
   bool recording_fails = false;
   std::map<std::string, wire::TokenBucket> message_rates;
   std::map<std::string, wire::TokenBucket> told_joins;
-  std::optional<std::uint64_t> unsound;  ///< first version whose loss is not finite
-  bool has_no_loss_before = false;       ///< version 0's is not finite either
-  /// Payload checks and aggregation: what would stall the I/O loop. Last: its tasks use the others.
-  core::WorkerPool compute;
+  std::optional<std::uint64_t> unsound;      ///< first version whose loss is not finite
+  bool has_no_loss_before = false;           ///< version 0's is not finite either
+  std::unique_ptr<core::Executor> executor;  ///< last: its tasks use the others
 };
 
 Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identity_,
                         wire::ServerTransport& transport_, const core::Clock& clock_,
+                        std::unique_ptr<core::Executor> executor_,
                         std::vector<Observer*> observers_)
     : setup(std::move(setup_)),
       transport(transport_),
@@ -158,10 +159,9 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       aggregator(setup.config, setup.state_dir),
       ledger(setup.config, clock.now()),
       versions(store, transport, clock),
-      uploads(store, gate, transport, compute, setup.config.output.keep_updates, upload_hooks()),
+      uploads(store, gate, transport, *executor_, setup.config.output.keep_updates, upload_hooks()),
       plan(store.open_plan()),
-      compute(1, {.on_thread_start = [] { tensors::use_threads(1); },
-                  .on_finished = [this] { transport.wake(); }}) {
+      executor(std::move(executor_)) {
   for (const core::Digest& blob : store.blobs().all())
     uploads.release(blob);  // what a crash left over
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
@@ -193,7 +193,7 @@ void Coordinator::Impl::forget_who_left() {
 }
 
 bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
-  bool any = compute.run_finished();
+  bool any = executor->run_finished(0ms);
   const core::Instant before = clock.now();
   const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next_wakeup(latest) - before);
@@ -212,7 +212,7 @@ bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
       refuse(client, failure_);
     });
   }
-  return compute.run_finished() || any;
+  return executor->run_finished(0ms) || any;
 }
 
 core::Instant Coordinator::Impl::next_wakeup(core::Instant latest) const {
@@ -478,7 +478,7 @@ void Coordinator::Impl::aggregate(const OpenRound& round) {
   const auto again = [this, round](const core::IoError& error) {
     actions.put_back(Aggregate{round}, error);
   };
-  compute.post([this, round, again]() -> core::WorkerPool::Continuation {
+  executor->post([this, round, again]() -> core::Executor::Continuation {
     try {
       AggregatedRound result = aggregator.aggregate(round, store.blobs());
       return [this, round, again, result = std::move(result)] {
@@ -516,15 +516,21 @@ void Coordinator::Impl::publish(const AggregatedRound& result, const OpenRound& 
 
 Coordinator::Coordinator(CoordinatorSetup setup, const crypto::Identity& identity,
                          wire::ServerTransport& transport, const core::Clock& clock,
-                         std::vector<Observer*> observers)
+                         std::unique_ptr<core::Executor> executor, std::vector<Observer*> observers)
     : impl_(std::make_unique<Impl>(std::move(setup), identity, transport, clock,
-                                   std::move(observers))) {}
+                                   std::move(executor), std::move(observers))) {}
+
+std::unique_ptr<core::Executor> background_thread(wire::ServerTransport& transport) {
+  return std::make_unique<core::WorkerPool>(
+      1, core::WorkerPool::Hooks{.on_thread_start = [] { tensors::use_threads(1); },
+                                 .on_finished = [&transport] { transport.wake(); }});
+}
 
 Coordinator::~Coordinator() = default;
 
 bool Coordinator::step(std::chrono::milliseconds max_wait) { return impl_->step(max_wait); }
 
-bool Coordinator::is_busy() const { return impl_->compute.num_pending() > 0; }
+bool Coordinator::is_busy() const { return impl_->executor->num_pending() > 0; }
 
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 

@@ -13,6 +13,7 @@
 #include "coordinator/store.h"
 #include "core/clock.h"
 #include "core/config.h"
+#include "core/executor.h"
 #include "crypto/roster.h"
 #include "wire/transport.h"
 
@@ -31,16 +32,20 @@ struct CoordinatorSetup {
   bool waits_for_all = false;
 };
 
+/// A thread of its own, which wakes `transport` when a task is done.
+std::unique_ptr<core::Executor> background_thread(wire::ServerTransport& transport);
+
 /// One federation. Use from one thread: construct (which resumes when state_dir holds state), then
 /// step() until is_over().
 class Coordinator {
  public:
   /// @param identity, transport, clock, observers  outlive the coordinator
+  /// @param executor  payload checks and aggregation: what would stall the messages
   /// @throws core::ConfigError, core::IoError  see Store; a layout or initial file that does not
   /// fit
   Coordinator(CoordinatorSetup setup, const crypto::Identity& identity,
               wire::ServerTransport& transport, const core::Clock& clock,
-              std::vector<Observer*> observers = {});
+              std::unique_ptr<core::Executor> executor, std::vector<Observer*> observers = {});
   ~Coordinator();
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;

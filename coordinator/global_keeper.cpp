@@ -28,7 +28,7 @@ GlobalKeeper::~GlobalKeeper() { gives_up_ = true; }
 bool GlobalKeeper::is_current() const { return done_ == coordinator_.sound_version(); }
 
 void GlobalKeeper::follow() {
-  worker_.run_finished();
+  worker_.run_finished(0ms);
   tell_progress();
   if (worker_.num_pending() > 0 || is_current()) return;
   if (failed_ != coordinator_.sound_version()) start(coordinator_.sound_version());

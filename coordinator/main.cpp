@@ -80,12 +80,13 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  coordinator::Coordinator coordinator({.config = config,
-                                        .roster = roster,
-                                        .layout = layout,
-                                        .initial = config.federation.initial,
-                                        .state_dir = state},
-                                       identity, transport, clock, {&console, &recorder});
+  coordinator::Coordinator coordinator(
+      {.config = config,
+       .roster = roster,
+       .layout = layout,
+       .initial = config.federation.initial,
+       .state_dir = state},
+      identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
   coordinator::GlobalKeeper global(

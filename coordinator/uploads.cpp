@@ -12,11 +12,11 @@ namespace drystone::coordinator {
 using core::Refusal;
 
 Uploads::Uploads(Store& store, const Gate& gate, wire::ServerTransport& transport,
-                 core::WorkerPool& workers, bool keep_updates, Hooks hooks)
+                 core::Executor& executor, bool keep_updates, Hooks hooks)
     : store_(store),
       gate_(gate),
       transport_(transport),
-      workers_(workers),
+      executor_(executor),
       keep_updates_(keep_updates),
       hooks_(std::move(hooks)) {}
 
@@ -118,7 +118,7 @@ void Uploads::check(const std::string& client) {
   transfer.is_judged = true;
   const core::Digest payload = transfer.upload.manifest.payload;
   ++being_checked_[payload];
-  workers_.post(
+  executor_.post(
       [this, client, manifest = transfer.upload.manifest, path = store_.blobs().path(payload)] {
         core::Expected<void> verdict;
         std::string trouble;

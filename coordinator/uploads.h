@@ -8,7 +8,7 @@
 
 #include "coordinator/gate.h"
 #include "coordinator/store.h"
-#include "core/worker_pool.h"
+#include "core/executor.h"
 #include "wire/blob_transfer.h"
 #include "wire/transport.h"
 
@@ -21,7 +21,7 @@ struct Upload {
 };
 
 /// At most one upload a client and one transfer a payload: two receivers must not write to one
-/// partial file. Not thread-safe; payloads are checked on the workers.
+/// partial file. Not thread-safe; payloads are checked by the executor.
 class Uploads {
  public:
   struct Hooks {
@@ -37,7 +37,7 @@ class Uploads {
 
   /// All outlive the uploads, and so do the tasks that these post. @param keep_updates  output's
   Uploads(Store& store, const Gate& gate, wire::ServerTransport& transport,
-          core::WorkerPool& workers, bool keep_updates, Hooks hooks);
+          core::Executor& executor, bool keep_updates, Hooks hooks);
 
   bool contains(const std::string& client) const { return uploads_.contains(client); }
   /// Takes the place of the client's earlier upload, unless that one's verdict is on its way. The
@@ -71,7 +71,7 @@ class Uploads {
   Store& store_;
   const Gate& gate_;
   wire::ServerTransport& transport_;
-  core::WorkerPool& workers_;
+  core::Executor& executor_;
   const bool keep_updates_;
   const Hooks hooks_;
   std::map<std::string, Transfer> uploads_;            ///< by client

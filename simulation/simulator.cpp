@@ -126,7 +126,8 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
                config_.model.quantization);
   }
   coordinator_ = std::make_unique<coordinator::Coordinator>(
-      coordinator_setup(), coordinator_identity_, *server_, clock_, observers_);
+      coordinator_setup(), coordinator_identity_, *server_, clock_,
+      coordinator::background_thread(*server_), observers_);
   global_.emplace(
       coordinator::GlobalKeeperSetup{
           .run_dir = options_.run_dir,

@@ -305,3 +305,37 @@ TEST_CASE("coordinator: an evaluator's figures count once and are its own") {
   CHECK(report("evaluator", 0.9)->refusal == core::Refusal::Replay);
   CHECK(federation.coordinator().report().before->at("accuracy") == 0.5);
 }
+
+TEST_CASE("coordinator: a payload that is being checked when its round closes leaves nothing") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.config().federation.quorum = 1;
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  CHECK(federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25)
+            ->accepted);
+
+  const auto task = federation.next<wire::Task>("client-2").value();
+  const core::Bytes payload = tensors::to_bytes(small_update(4, 0.5));
+  const auto manifest =
+      federation.manifest("client-2", payload, wire::decode_plan(task.plan.bytes).value());
+  federation.client("client-2").send(federation.offer("client-2", manifest, task));
+  federation.settle();
+  const auto want = federation.next<wire::Want>("client-2").value();
+  federation.hold_work(true);
+  federation.client("client-2").send(Federation::chunk(want, payload));
+  federation.settle();
+  auto& blobs = federation.coordinator().store().blobs();
+  CHECK(blobs.contains(manifest.payload));
+  federation.clock().advance(federation.config().federation.deadline + 1s);
+  federation.settle();
+  CHECK(federation.coordinator().is_busy());
+
+  federation.hold_work(false);
+  federation.settle();
+  CHECK_FALSE(blobs.contains(manifest.payload));
+  CHECK(federation.coordinator().is_over());
+  CHECK(federation.coordinator().report().rounds.at(0).accepted == 1);
+  CHECK_FALSE(federation.next<wire::Verdict>("client-2").has_value());
+}

@@ -44,6 +44,22 @@ inline crypto::Identity identity(const std::string& name) {
   return crypto::derive_identity(name, core::as_bytes("coordinator tests"));
 }
 
+/// Works on the owner's thread, at once or when it is no longer held.
+class InlineExecutor final : public core::Executor {
+ public:
+  void post(Task task) override { tasks_.push_back(std::move(task)); }
+  std::size_t num_pending() const override { return tasks_.size(); }
+  bool run_finished(std::chrono::milliseconds /*wait*/) override {
+    if (is_held || tasks_.empty()) return false;
+    for (const Task& task : std::exchange(tasks_, {})) task()();
+    return true;
+  }
+  bool is_held = false;
+
+ private:
+  std::vector<Task> tasks_;
+};
+
 /// One federation with `clients` trainers of quota 4 and, if asked for, an evaluator.
 class Federation {
  public:
@@ -82,13 +98,15 @@ class Federation {
                               {.modules = {}, .dense = {{"classifier.weight", at::zeros({3, 8})}}});
     hub_ = std::make_unique<wire::InprocHub>();
     server_ = hub_->server();
+    auto executor = std::make_unique<InlineExecutor>();
+    executor_ = executor.get();
     coordinator_ = std::make_unique<coordinator::Coordinator>(
         coordinator::CoordinatorSetup{.config = config_,
                                       .roster = roster_,
                                       .layout = small_layout(),
                                       .initial = initial_,
                                       .state_dir = dir_ / "state"},
-        coordinator_identity_, *server_, clock_, std::move(observers));
+        coordinator_identity_, *server_, clock_, std::move(executor), std::move(observers));
   }
   void crash() {
     clients_.clear();
@@ -102,10 +120,13 @@ class Federation {
     return *transport;
   }
 
+  /// What the coordinator computes waits until it is no longer held.
+  void hold_work(bool is_held) { executor_->is_held = is_held; }
+
   /// Lets the coordinator work until nothing happens any more.
   void settle() {
-    int quiet = 0;
-    while (quiet < 3 || coordinator_->is_busy()) quiet = coordinator_->step(2ms) ? 0 : quiet + 1;
+    const auto is_busy = [&] { return coordinator_->is_busy() && !executor_->is_held; };
+    while (coordinator_->step(0ms) || is_busy()) continue;
   }
 
   void hello(const std::string& name) {
@@ -206,6 +227,7 @@ class Federation {
   std::unique_ptr<wire::InprocHub> hub_;
   std::unique_ptr<wire::ServerTransport> server_;
   std::map<std::string, std::unique_ptr<wire::ClientTransport>> clients_;
+  InlineExecutor* executor_ = nullptr;  ///< the coordinator's
   std::unique_ptr<coordinator::Coordinator> coordinator_;
 };
 
