@@ -30,8 +30,9 @@ class Channel {
     return pop();
   }
 
-  /// As receive, but gives up (std::nullopt) after `timeout`.
+  /// As receive, but gives up (std::nullopt) after `timeout`; a wait of 0 would cost a switch.
   std::optional<T> receive_for(std::chrono::milliseconds timeout) {
+    if (timeout <= std::chrono::milliseconds(0)) return try_receive();
     std::unique_lock lock(mutex_);
     ready_.wait_for(lock, timeout, [this] { return closed_ || !items_.empty(); });
     return pop();

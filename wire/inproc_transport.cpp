@@ -26,6 +26,7 @@ Item wake_up() { return {.client = {}, .frames = {}, .is_wake_up = true}; }
 struct ClientLink {
   core::Channel<Item> inbox;
   std::atomic<std::uint64_t> connections{1};
+  bool is_called = false;  ///< guarded by the wires' mutex
 };
 
 }  // namespace
@@ -38,6 +39,17 @@ struct InprocHub::Wires {
   core::Channel<Item> to_server;
   std::mutex mutex;
   std::map<std::string, std::shared_ptr<ClientLink>> clients;  ///< guarded by mutex
+  std::vector<std::string> called;                             ///< likewise
+
+  /// Puts an item into a client's inbox, if there is such an end.
+  void deliver(const std::string& name, Item item) {
+    const std::scoped_lock lock(mutex);
+    const auto found = clients.find(name);
+    if (found == clients.end()) return;
+    ClientLink& link = *found->second;
+    link.inbox.send(std::move(item));
+    if (!std::exchange(link.is_called, true)) called.push_back(name);
+  }
 
   std::shared_ptr<ClientLink> find(const std::string& name) {
     const std::scoped_lock lock(mutex);
@@ -51,11 +63,10 @@ class InprocHub::Wires::Server final : public ServerTransport {
   explicit Server(std::shared_ptr<Wires> wires) : wires_(std::move(wires)) {}
 
   void send(const std::string& client, Message message) override {
-    const auto link = wires_->find(client);
-    if (link == nullptr) return;
+    if (wires_->find(client) == nullptr) return;
     Frames frames = encode(std::move(message));
     bytes_sent_ += num_bytes(frames);
-    link->inbox.send({.client = {}, .frames = std::move(frames)});
+    wires_->deliver(client, {.client = {}, .frames = std::move(frames)});
   }
 
   std::optional<Incoming> receive(std::chrono::milliseconds timeout) override {
@@ -132,12 +143,22 @@ std::unique_ptr<ClientTransport> InprocHub::connect(const std::string& name) {
   return std::make_unique<Wires::Client>(wires_, name);
 }
 
+std::vector<std::string> InprocHub::take_called() {
+  const std::scoped_lock lock(wires_->mutex);
+  std::vector<std::string> called = std::exchange(wires_->called, {});
+  for (const std::string& name : called) {
+    const auto found = wires_->clients.find(name);
+    if (found != wires_->clients.end()) found->second->is_called = false;
+  }
+  return called;
+}
+
 void InprocHub::reconnect(const std::string& name) {
   const auto link = wires_->find(name);
   if (link == nullptr) return;
   while (link->inbox.try_receive()) continue;
   ++link->connections;
-  link->inbox.send(wake_up());
+  wires_->deliver(name, wake_up());
 }
 
 }  // namespace drystone::wire

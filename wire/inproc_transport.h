@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "wire/transport.h"
 
@@ -21,6 +22,9 @@ class InprocHub {
   /// A client end that the server knows under `name`; takes the place of an earlier end of the
   /// name, which then hears nothing more.
   std::unique_ptr<ClientTransport> connect(const std::string& name);
+  /// Client ends that something came for since the last call, each once, in the order of arrival:
+  /// whoever drives many of them looks at no other. Any thread.
+  std::vector<std::string> take_called();
   /// Breaks and renews the connection of `name`, if there is one: what is under way to the client
   /// is lost, and its connections() rises. For fault plans; any thread.
   void reconnect(const std::string& name);

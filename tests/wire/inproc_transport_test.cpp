@@ -107,3 +107,21 @@ TEST_CASE("InprocHub: many client threads, nothing lost") {
   threads.clear();
   for (const int echo : echoes) CHECK(echo == kMessages);
 }
+
+TEST_CASE("InprocHub: tells which ends something came for, each once") {
+  wire::InprocHub hub;
+  const auto server = hub.server();
+  const auto a = hub.connect("a");
+  const auto b = hub.connect("b");
+  const auto c = hub.connect("c");
+  CHECK(hub.take_called().empty());
+  server->send("c", wire::Done{1});
+  server->send("a", wire::Done{1});
+  server->send("c", wire::Done{2});
+  server->send("nobody", wire::Done{3});
+  CHECK(hub.take_called() == std::vector<std::string>{"c", "a"});
+  CHECK(hub.take_called().empty());
+  server->send("c", wire::Done{3});  // whatever lies there still unread
+  hub.reconnect("b");
+  CHECK(hub.take_called() == std::vector<std::string>{"c", "b"});
+}
