@@ -7,7 +7,7 @@
 #include "client/contract.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
-#include "coordinator/coordinator.h"
+#include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "coordinator/aggregate_round.h"
+#include "coordinator/federation_id.h"
 #include "coordinator/gate.h"
 #include "coordinator/machine_settings.h"
 #include "core/check.h"
@@ -71,10 +72,6 @@ MachineSettings settings_for(const CoordinatorSetup& setup) {
 }
 
 }  // namespace
-
-std::string federation_id(const core::Config& config) {
-  return core::to_hex(crypto::sha256(core::as_bytes(core::semantic_text(config))));
-}
 
 struct Coordinator::Impl {
   Impl(CoordinatorSetup setup_, const crypto::Identity& identity_,

@@ -65,7 +65,4 @@ class Coordinator {
   std::unique_ptr<Impl> impl_;
 };
 
-/// SHA-256 (hex) of core::semantic_text: the federation's id and the report's config_hash.
-std::string federation_id(const core::Config& config);
-
 }  // namespace drystone::coordinator

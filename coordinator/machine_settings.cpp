@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "aggregation/rules.h"
-#include "coordinator/coordinator.h"
+#include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "crypto/hash.h"

@@ -11,6 +11,7 @@
 #include "client/job.h"
 #include "client/reveal.h"
 #include "client/session.h"
+#include "coordinator/federation_id.h"
 #include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"

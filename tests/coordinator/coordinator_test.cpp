@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "coordinator/federation_id.h"
 #include "tests/coordinator/harness.h"
 
 using namespace drystone;
