@@ -185,6 +185,8 @@ struct Method {
   bool continues = false;  ///< can start from AdapterStart::factors
   /// false: clients pass over their data once (Adapter::observe) and send statistics alone.
   bool trains = true;
+  /// What its option "of" may name; that method's options stand beside its own. nullptr: nothing.
+  std::span<const Method> (*inner)() = nullptr;
   /// Names and shapes of Adapter::statistics; nullptr: none.
   std::map<std::string, std::vector<std::int64_t>> (*statistics)(models::Model&,
                                                                  const AdapterSpec&) = nullptr;

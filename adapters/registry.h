@@ -43,8 +43,5 @@ std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& mo
 /// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
                                       const AdapterStart& start);
-/// The same for a method that is not in the table. Missing options get their defaults.
-std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
-                                      const AdapterSpec& spec, const AdapterStart& start);
 
 }  // namespace drystone::adapters

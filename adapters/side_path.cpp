@@ -5,7 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 
-#include "adapters/methods/lora.h"
+#include "adapters/lora_linear.h"
 
 namespace drystone::adapters {
 

@@ -4,11 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <string>
 #include <vector>
-
-#include "core/config.h"
 
 namespace drystone::aggregation {
 
@@ -66,12 +63,5 @@ class AggregationRule {
   /// @throws core::IoError          a file cannot be read or written
   virtual AggregationReport aggregate(const AggregationJob& job) const = 0;
 };
-
-/// flora | fedit | zero-pad, with the configuration's weights and compaction.
-/// @throws core::ConfigError  a rule or robust filter that does not exist (lists those that do)
-std::unique_ptr<AggregationRule> make_rule(const core::AggregationConfig& config);
-
-/// The names that make_rule knows.
-std::vector<std::string> rule_names();
 
 }  // namespace drystone::aggregation

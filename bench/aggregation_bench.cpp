@@ -16,7 +16,7 @@
 
 #include "aggregation/compaction.h"
 #include "aggregation/gate_checks.h"
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "aggregation/stacking.h"
 #include "core/check.h"
 #include "tensors/factor_set_io.h"

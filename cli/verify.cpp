@@ -6,6 +6,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "aggregation/rules.h"
 #include "cli/scratch_folder.h"
 #include "cli/verify_global.h"
 #include "cli/verify_report.h"

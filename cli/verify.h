@@ -2,23 +2,15 @@
 // Recomputes what a run folder or a coordinator's state folder claims, file by file, and says what
 // it could not look into.
 
-#include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/part_check.h"
 #include "cli/version_chain.h"
 #include "core/bytes.h"
 
 namespace drystone::cli {
-
-/// Something beside the versions that was looked into: "global", "report.json", "state".
-struct PartCheck {
-  std::string part;
-  std::string how;                   ///< "recomputed bit for bit"
-  std::optional<std::string> wrong;  ///< the first thing that does not hold
-};
 
 struct Verification {
   std::vector<VersionCheck> versions;

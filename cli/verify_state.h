@@ -5,8 +5,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <set>
+#include <string>
+#include <vector>
 
-#include "cli/verify.h"
+#include "cli/part_check.h"
+#include "cli/version_chain.h"
+#include "core/bytes.h"
 
 namespace drystone::cli {
 

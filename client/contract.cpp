@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "adapters/registry.h"
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "aggregation/version_checks.h"
 #include "core/check.h"
 #include "core/error.h"

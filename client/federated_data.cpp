@@ -4,7 +4,7 @@
 
 #include "adapters/methods/lora_ensemble.h"
 #include "adapters/registry.h"
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"

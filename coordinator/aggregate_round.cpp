@@ -1,6 +1,7 @@
 #include "coordinator/aggregate_round.h"
 
 #include "aggregation/gate_checks.h"
+#include "aggregation/rules.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "tensors/safetensors.h"

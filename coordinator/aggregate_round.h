@@ -10,6 +10,7 @@
 
 #include "aggregation/rule.h"
 #include "coordinator/round_machine.h"
+#include "core/config.h"
 #include "wire/blob_store.h"
 
 namespace drystone::coordinator {

@@ -11,6 +11,7 @@
 
 #include "coordinator/console.h"
 #include "coordinator/federation_id.h"
+#include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"
@@ -22,24 +23,6 @@ namespace drystone::coordinator {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr const char* kRemedy =
-    "; restore the state folder from its newest copy, or begin anew with --start-over, which "
-    "deletes what is there, or in another folder";
-
-bool is_carry(const fs::path& file) { return file.filename().string().starts_with("carry-"); }
-
-std::size_t num_payloads(const fs::path& state) {
-  std::error_code ignored;  // a folder that is not there holds none
-  std::size_t count = 0;
-  for (const auto& entry : fs::directory_iterator(state / "blobs", ignored)) {
-    if (entry.is_regular_file(ignored)) ++count;
-  }
-  for (const auto& entry : fs::directory_iterator(state, ignored)) {
-    if (is_carry(entry.path())) ++count;
-  }
-  return count;
-}
 
 std::size_t num_versions(const fs::path& run) {
   std::error_code ignored;
@@ -142,28 +125,20 @@ void remove_whole(const fs::path& path) {
 
 }  // namespace
 
-void refuse_earlier_life(const fs::path& state) {
-  const std::size_t count = num_payloads(state);
-  if (count == 0) return;
-  throw core::ConfigError(state.string() + ": holds " + std::to_string(count) +
-                          " payloads of an earlier life, but state.sqlite is missing or empty" +
-                          kRemedy);
-}
-
 void refuse_earlier_run(const fs::path& run, const fs::path& state) {
   const std::size_t published = num_versions(run);
   if (!fs::exists(state / "state.sqlite")) {
     refuse_earlier_life(state);
     if (published == 0) return;
     throw core::ConfigError(run.string() + ": holds the versions of an earlier run, but " +
-                            state.string() + " holds no state" + kRemedy);
+                            state.string() + " holds no state" + kLostStateRemedy);
   }
   if (published == 0) return;
   const std::uint64_t newest = Store(state).load().version;
   if (published <= newest + 1) return;
   throw core::ConfigError(run.string() + ": holds version " + std::to_string(published - 1) +
                           ", but the newest that " + state.string() + " knows is " +
-                          std::to_string(newest) + kRemedy);
+                          std::to_string(newest) + kLostStateRemedy);
 }
 
 void refuse_other_configuration(const fs::path& run, const fs::path& state,
@@ -175,13 +150,6 @@ void refuse_other_configuration(const fs::path& run, const fs::path& state,
   if (differences.empty()) return;
   throw core::ConfigError(state.string() + ": holds the state of another configuration (" +
                           first_of(differences) + ")" + other_configuration_remedy(run));
-}
-
-std::string other_configuration_remedy(const fs::path& run) {
-  const fs::path file = run / "config.toml";
-  const std::string it = fs::exists(file) ? ", or give " + file.string() + " instead" : "";
-  return "; to go on, restore that configuration: repeat its --set's" + it +
-         "; or begin anew with --start-over, which deletes what is there, or in another folder";
 }
 
 std::string stopped_text(const RunReport& report, const fs::path& folder,

@@ -10,10 +10,6 @@
 
 namespace drystone::coordinator {
 
-/// @throws core::ConfigError  payloads lie in `state` but no database says what they are: it was
-///         lost, and a fresh one would sweep them
-void refuse_earlier_life(const std::filesystem::path& state);
-
 /// @throws core::ConfigError  `run` holds published versions that `state` does not know (it was
 ///         lost, or an older copy was restored): going on would write over another history
 void refuse_earlier_run(const std::filesystem::path& run, const std::filesystem::path& state);
@@ -23,9 +19,6 @@ void refuse_earlier_run(const std::filesystem::path& run, const std::filesystem:
 ///         model and the texts may differ (model.sha256, data.labels), Store refuses.
 void refuse_other_configuration(const std::filesystem::path& run,
                                 const std::filesystem::path& state, const core::Config& config);
-
-/// "; …": what to do about another configuration's state.
-std::string other_configuration_remedy(const std::filesystem::path& run);
 
 /// For the end of a program that was asked to stop: the finished rounds' table, what is kept, and
 /// how it goes on.

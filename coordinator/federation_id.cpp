@@ -1,5 +1,6 @@
 #include "coordinator/federation_id.h"
 
+#include "core/bytes.h"
 #include "crypto/hash.h"
 
 namespace drystone::coordinator {

@@ -1,4 +1,5 @@
 #pragma once
+// What a federation is called.
 
 #include <string>
 

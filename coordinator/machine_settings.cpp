@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <functional>
 
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"

@@ -1,6 +1,5 @@
 #include "coordinator/store.h"
 
-#include "coordinator/earlier_life.h"
 #include "coordinator/store_database.h"
 #include "core/check.h"
 #include "core/error.h"
@@ -24,10 +23,10 @@ const std::filesystem::path& own(const std::filesystem::path& dir, const StateOw
 }  // namespace
 
 Store::Store(const std::filesystem::path& dir, const StateOwner& owner)
-    : db_(std::make_unique<Database>(own(dir, owner), owner)),
+    : db_(std::make_unique<StoreDatabase>(own(dir, owner), owner)),
       blobs_(std::make_unique<wire::BlobStore>(dir / "blobs")) {}
 
-Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<Database>(dir)) {}
+Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<StoreDatabase>(dir)) {}
 
 Store::~Store() = default;
 

@@ -9,6 +9,7 @@
 
 #include "coordinator/report.h"
 #include "coordinator/round_machine.h"
+#include "coordinator/state_folder.h"
 #include "crypto/roster.h"
 #include "wire/blob_store.h"
 #include "wire/messages.h"
@@ -30,11 +31,7 @@ struct StoredEvaluation {
   crypto::PublicKey signer{};
 };
 
-/// Whose state a folder holds: what must not change while it is used.
-struct StateOwner {
-  std::string federation;           ///< id
-  crypto::PublicKey coordinator{};  ///< signs plans and versions: clients know no other
-};
+struct StoreDatabase;
 
 /// The coordinator's state folder: DIR/state.sqlite, DIR/blobs and DIR/lock. One thread, one
 /// process: the lock refuses a second coordinator. Readers may come and go meanwhile.
@@ -98,8 +95,7 @@ class Store {
   core::Digest state_hash() const;
 
  private:
-  struct Database;
-  std::unique_ptr<Database> db_;
+  std::unique_ptr<StoreDatabase> db_;
   std::unique_ptr<wire::BlobStore> blobs_;  ///< nullptr: only reads
 };
 

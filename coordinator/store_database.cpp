@@ -1,7 +1,5 @@
 #include "coordinator/store_database.h"
 
-#include "coordinator/earlier_life.h"
-
 namespace drystone::coordinator {
 
 namespace {
@@ -61,7 +59,7 @@ std::string setting(const SqliteDatabase& db, std::string_view key) {
   return row.bind(key).step() ? row.text(0) : "";
 }
 
-Store::Database::Database(const std::filesystem::path& dir, const StateOwner& owner)
+StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner& owner)
     : lock(owned(dir)), db(dir / kDatabase, SqliteDatabase::Access::Write) {
   check(dir, owner);
   db.execute("PRAGMA journal_mode=WAL");
@@ -75,13 +73,13 @@ Store::Database::Database(const std::filesystem::path& dir, const StateOwner& ow
   transaction.commit();
 }
 
-Store::Database::Database(const std::filesystem::path& dir)
+StoreDatabase::StoreDatabase(const std::filesystem::path& dir)
     : db(existing(dir) / kDatabase, SqliteDatabase::Access::Read) {
   db.execute("BEGIN");
   if (!has_signers(db)) signer = "zeroblob(32)";
 }
 
-void Store::Database::create() {
+void StoreDatabase::create() {
   db.execute(kSchema);
   if (has_signers(db)) return;
   for (const char* const table : {"updates", "evaluations"}) {
@@ -92,7 +90,7 @@ void Store::Database::create() {
   }
 }
 
-void Store::Database::check(const std::filesystem::path& dir, const StateOwner& owner) const {
+void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& owner) const {
   const std::string federation = setting(db, "federation");
   if (federation.empty()) return refuse_earlier_life(dir);
   if (federation != owner.federation) {

@@ -7,8 +7,9 @@
 #include <string>
 
 #include "coordinator/sqlite.h"
+#include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
-#include "coordinator/store.h"
+#include "core/bytes.h"
 #include "core/error.h"
 
 namespace drystone::coordinator {
@@ -29,11 +30,11 @@ Fixed fixed(const core::Bytes& bytes) {
 /// A value of the table meta; empty when it has none.
 std::string setting(const SqliteDatabase& db, std::string_view key);
 
-struct Store::Database {
+struct StoreDatabase {
   /// Of a coordinator, which owns the folder: made where it is missing.
-  Database(const std::filesystem::path& dir, const StateOwner& owner);
+  StoreDatabase(const std::filesystem::path& dir, const StateOwner& owner);
   /// Of a reader: all that it reads is of one moment.
-  explicit Database(const std::filesystem::path& dir);
+  explicit StoreDatabase(const std::filesystem::path& dir);
 
   void create();
   void check(const std::filesystem::path& dir, const StateOwner& owner) const;

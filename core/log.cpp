@@ -6,9 +6,7 @@
 #include <mutex>
 #include <optional>
 
-#include "core/error.h"
 #include "core/log_backend.h"
-#include "core/log_file.h"
 #include "core/log_rate.h"
 #include "core/text.h"
 
@@ -16,13 +14,6 @@ namespace drystone::core {
 namespace {
 
 std::atomic<LogLevel> threshold = LogLevel::Warning;
-
-constexpr std::array<std::pair<std::string_view, LogLevel>, 5> kLevels = {
-    {{"debug", LogLevel::Debug},
-     {"info", LogLevel::Info},
-     {"warning", LogLevel::Warning},
-     {"error", LogLevel::Error},
-     {"off", LogLevel::Off}}};
 
 struct ValueText {
   std::string operator()(std::int64_t value) const { return std::to_string(value); }
@@ -63,14 +54,6 @@ std::optional<std::int64_t> admit(std::string_view message) {
 void init_log(LogLevel level, const std::string& path) {
   detail::open_log_backend(path);
   threshold = level;
-}
-
-LogLevel parse_log_level(std::string_view text) {
-  for (const auto& [name, level] : kLevels) {
-    if (name == text) return level;
-  }
-  throw ConfigError("--log-level: " + quote(text) +
-                    " is not a level; use one of debug, info, warning, error, off");
 }
 
 void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {

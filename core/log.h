@@ -7,9 +7,9 @@
 #include <string_view>
 #include <variant>
 
-namespace drystone::core {
+#include "core/log_level.h"
 
-enum class LogLevel { Debug, Info, Warning, Error, Off };
+namespace drystone::core {
 
 /// One `key=value` of a log line.
 struct Field {
@@ -22,11 +22,11 @@ struct Field {
 /// @throws IoError  the file cannot be opened
 void init_log(LogLevel level, const std::string& path = {});
 
-/// @throws ConfigError  not one of debug, info, warning, error, off
-LogLevel parse_log_level(std::string_view text);
-
 /// Reentrant and cheap when the level is off. `message` is a fixed phrase, the facts are fields.
 void log(LogLevel level, std::string_view message, std::initializer_list<Field> fields = {});
+/// The same to the file alone: for what the terminal is told in another way.
+void log_to_file(LogLevel level, std::string_view message,
+                 std::initializer_list<Field> fields = {});
 
 inline void log_debug(std::string_view message, std::initializer_list<Field> fields = {}) {
   log(LogLevel::Debug, message, fields);

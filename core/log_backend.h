@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "core/log.h"
+#include "core/log_level.h"
 
 namespace drystone::core::detail {
 

@@ -17,7 +17,6 @@
 
 #include "core/error.h"
 #include "core/log.h"
-#include "core/log_file.h"
 #include "core/shorten.h"
 #include "core/terminal.h"
 #include "core/text.h"

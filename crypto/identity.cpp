@@ -5,7 +5,6 @@
 
 #include "core/check.h"
 #include "crypto/hkdf.h"
-#include "crypto/key_pairs.h"
 #include "crypto/names.h"
 #include "crypto/z85.h"
 

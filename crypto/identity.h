@@ -1,18 +1,15 @@
 #pragma once
 // A party's two key pairs: CURVE (X25519) for the transport, Ed25519 for signatures.
 
-#include <array>
 #include <filesystem>
 #include <string>
 #include <string_view>
 
 #include "core/bytes.h"
+#include "crypto/key_pairs.h"
 #include "crypto/secret_bytes.h"
 
 namespace drystone::crypto {
-
-using Signature = std::array<std::uint8_t, 64>;
-using PublicKey = std::array<std::uint8_t, 32>;
 
 /// What others may know of a party: NAME.pub (TOML).
 struct PublicIdentity {

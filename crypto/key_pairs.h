@@ -2,10 +2,16 @@
 // Raw 32-byte keys of the two curves, X25519 (RFC 7748, transport) and Ed25519 (RFC 8032), and the
 // plain Ed25519 signature below crypto::sign.
 
-#include "crypto/identity.h"
+#include <array>
+#include <cstdint>
+
+#include "core/bytes.h"
 #include "crypto/secret_bytes.h"
 
 namespace drystone::crypto {
+
+using Signature = std::array<std::uint8_t, 64>;
+using PublicKey = std::array<std::uint8_t, 32>;
 
 enum class Curve { X25519, Ed25519 };
 

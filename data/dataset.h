@@ -9,12 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "data/token_label.h"
 #include "text/token_id.h"
 
 namespace drystone::data {
-
-/// A token label that asks for nothing (Hugging Face's convention).
-inline constexpr text::TokenId kNoLabel = -100;
 
 class SequenceFile;
 

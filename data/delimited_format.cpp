@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kAbsent = std::numeric_limits<std::size_t>::max();
 
-class DelimitedFormat final : public RecordReader::Format {
+class DelimitedFormat final : public RecordFormat {
  public:
   DelimitedFormat(LineSource lines, const RecordFields& fields, char separator)
       : lines_(std::move(lines)), separator_(separator) {
@@ -159,9 +159,8 @@ class DelimitedFormat final : public RecordReader::Format {
 
 }  // namespace
 
-std::unique_ptr<RecordReader::Format> make_delimited_format(LineSource lines,
-                                                            const RecordFields& fields,
-                                                            char separator) {
+std::unique_ptr<RecordFormat> make_delimited_format(LineSource lines, const RecordFields& fields,
+                                                    char separator) {
   return std::make_unique<DelimitedFormat>(std::move(lines), fields, separator);
 }
 

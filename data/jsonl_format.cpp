@@ -17,7 +17,7 @@ namespace {
 
 using json = nlohmann::ordered_json;  // templates see a message's members in its order
 
-class JsonlFormat final : public RecordReader::Format {
+class JsonlFormat final : public RecordFormat {
  public:
   JsonlFormat(JsonRecords values, RecordFields fields)
       : values_(std::move(values)), fields_(std::move(fields)) {}
@@ -262,7 +262,7 @@ class JsonlFormat final : public RecordReader::Format {
 
 }  // namespace
 
-std::unique_ptr<RecordReader::Format> make_jsonl_format(JsonRecords values, RecordFields fields) {
+std::unique_ptr<RecordFormat> make_jsonl_format(JsonRecords values, RecordFields fields) {
   return std::make_unique<JsonlFormat>(std::move(values), std::move(fields));
 }
 

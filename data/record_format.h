@@ -6,22 +6,21 @@
 
 #include "data/json_records.h"
 #include "data/line_source.h"
-#include "data/record_reader.h"
+#include "data/record.h"
 
 namespace drystone::data {
 
-class RecordReader::Format {
+class RecordFormat {
  public:
-  virtual ~Format() = default;
+  virtual ~RecordFormat() = default;
   virtual bool next(Record& record) = 0;
   virtual std::string where() const = 0;
 };
 
-std::unique_ptr<RecordReader::Format> make_jsonl_format(JsonRecords values, RecordFields fields);
+std::unique_ptr<RecordFormat> make_jsonl_format(JsonRecords values, RecordFields fields);
 
 /// @param separator  ',' for CSV; '\t' for TSV, which has no quoting
-std::unique_ptr<RecordReader::Format> make_delimited_format(LineSource lines,
-                                                            const RecordFields& fields,
-                                                            char separator);
+std::unique_ptr<RecordFormat> make_delimited_format(LineSource lines, const RecordFields& fields,
+                                                    char separator);
 
 }  // namespace drystone::data

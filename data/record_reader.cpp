@@ -19,8 +19,8 @@ std::string format_of(const std::filesystem::path& file) {
   return (is_gzipped ? file.stem() : file).extension().string();
 }
 
-std::unique_ptr<RecordReader::Format> open_format(const std::filesystem::path& file,
-                                                  const RecordFields& fields) {
+std::unique_ptr<RecordFormat> open_format(const std::filesystem::path& file,
+                                          const RecordFields& fields) {
   const std::string extension = format_of(file);
   if (extension == ".jsonl" || extension == ".ndjson" || extension == ".json") {
     return make_jsonl_format(JsonRecords(LineSource(file)), fields);

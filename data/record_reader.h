@@ -11,6 +11,8 @@
 
 namespace drystone::data {
 
+class RecordFormat;
+
 /// Streams one file; holds one record's bytes at a time. The name's end decides the format, `.gz`
 /// may follow:
 ///   .jsonl .ndjson .json  one JSON object a line (blank lines are skipped), or an array of them
@@ -48,11 +50,8 @@ class RecordReader {
   /// `FILE:LINE` where the last record began: the head of messages about it.
   std::string where() const;
 
-  /// What a file format provides.
-  class Format;
-
  private:
-  std::unique_ptr<Format> format_;
+  std::unique_ptr<RecordFormat> format_;
 };
 
 /// The files that `pattern` names, ascending: those of a folder in a known format, or those whose

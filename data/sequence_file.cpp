@@ -12,7 +12,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/temporary_files.h"
-#include "data/dataset.h"
+#include "data/token_label.h"
 
 namespace drystone::data {
 

@@ -6,7 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/load.h"
+#include "models/model_spec.h"
 #include "tensors/factors.h"
 
 namespace drystone::models {

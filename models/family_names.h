@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "models/hf_config.h"
-#include "models/load.h"
+#include "models/model_spec.h"
 
 namespace drystone::models {
 

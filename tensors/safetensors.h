@@ -7,23 +7,15 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "core/bytes.h"
 #include "core/expected.h"
 #include "core/mapped_file.h"
+#include "tensors/tensor_info.h"
 
 namespace drystone::tensors {
-
-/// What the header says about one tensor.
-struct TensorInfo {
-  at::ScalarType dtype = at::ScalarType::Float;
-  std::vector<int64_t> shape;
-  std::uint64_t begin = 0;  ///< first byte, counted from the start of the data
-  std::uint64_t end = 0;    ///< one past the last byte
-};
 
 /// A validated header.
 struct SafetensorsHeader {

@@ -9,7 +9,9 @@
 #include <string_view>
 #include <utility>
 
-#include "tensors/safetensors.h"
+#include <c10/core/ScalarType.h>
+
+#include "tensors/tensor_info.h"
 
 namespace drystone::tensors {
 

@@ -10,18 +10,9 @@
 #include <vector>
 
 #include "text/token_model.h"
+#include "text/word_sink.h"
 
 namespace drystone::text {
-
-/// Takes words from left to right.
-class WordSink {
- public:
-  virtual ~WordSink() = default;
-  /// @param word      not empty; lives only during the call
-  /// @param is_start  whether it begins where the user's text begins
-  /// @return          whether more words are wanted
-  virtual bool word(std::string_view word, bool is_start) = 0;
-};
 
 /// Immutable: may be used from several threads at once. Texts are well-formed UTF-8.
 class PreTokenizer {
@@ -36,15 +27,6 @@ class PreTokenizer {
 };
 
 using PreTokenizers = std::vector<std::unique_ptr<const PreTokenizer>>;
-
-/// What becomes of the delimiters between words.
-enum class SplitBehavior : unsigned char {
-  Removed,
-  Isolated,            ///< each is a word
-  MergedWithPrevious,  ///< it ends the word on its left
-  MergedWithNext,      ///< it begins the word on its right
-  Contiguous,          ///< those in a row are a word
-};
 
 /// Delimiters are the matches of a regular expression; with `invert` what lies between them.
 std::unique_ptr<const PreTokenizer> make_regex_split(std::string_view pattern,

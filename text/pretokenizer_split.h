@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <string_view>
 
-#include "text/pretokenizer.h"
+#include "text/word_sink.h"
 
 namespace drystone::text {
 

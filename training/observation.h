@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "training/trainer.h"
+#include "training/train_input.h"
 
 namespace drystone::training {
 

@@ -13,6 +13,7 @@
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
+#include "adapters/lora_linear.h"
 #include "adapters/methods/lora.h"
 #include "core/seed.h"
 #include "models/gemm.h"

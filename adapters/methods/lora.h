@@ -9,36 +9,9 @@
 
 #include "adapters/method.h"
 #include "adapters/side_path.h"
-#include "models/dropout.h"
 #include "models/linear.h"
-#include "models/product_form.h"
 
 namespace drystone::adapters {
-
-/// x·Wᵀ + bias + scale · (drop(x)·Aᵀ)·Bᵀ as one node of the autograd graph. Differentiable once
-/// with respect to x, a and b; never with respect to weight and bias. Keeps, on the side path, the
-/// thin drop(x)·Aᵀ, and x where its recipe cannot make it again and something needs it.
-/// @param x       [..., in]
-/// @param weight  [out, in], frozen, dense of x's type or quantised
-/// @param bias    [out], frozen, or undefined
-/// @param a       [rank, in] of x's type
-/// @param b       [out, rank] of x's type
-/// @param dropout on x in the side path; backward draws the mask again instead of keeping it
-/// @param form    the effective weight takes memory of W's size for the time of a product (not on a
-///                quantised base); with dropout, or where 16 bits would swallow B·A, it is always
-///                the side path
-/// @return        [..., out]
-at::Tensor lora_linear(const models::LayerInput& x, const models::FrozenWeightPtr& weight,
-                       const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
-                       double scale, const models::Dropout& dropout = {},
-                       models::ProductForm form = models::ProductForm::Automatic);
-inline at::Tensor lora_linear(const models::LayerInput& x, const at::Tensor& weight,
-                              const at::Tensor& bias, const at::Tensor& a, const at::Tensor& b,
-                              double scale, const models::Dropout& dropout = {},
-                              models::ProductForm form = models::ProductForm::Automatic) {
-  return lora_linear(x, c10::make_intrusive<models::FrozenWeight>(weight), bias, a, b, scale,
-                     dropout, form);
-}
 
 /// A's start of one module: U(±1/√in) [rank, in] (kaiming_uniform, a = √5). The rows of a smaller
 /// rank are the first rows of a larger one of the same key.

@@ -1,17 +1,31 @@
 #include "adapters/methods/lora_ensemble.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
+#include "adapters/methods/ba_lora.h"
 #include "adapters/methods/base_pass.h"
+#include "adapters/methods/bilora.h"
+#include "adapters/methods/clora.h"
+#include "adapters/methods/flat_lora.h"
+#include "adapters/methods/kasa.h"
+#include "adapters/methods/lora.h"
+#include "adapters/methods/lora_pro.h"
+#include "adapters/methods/lora_rite.h"
 #include "adapters/methods/output_regularisers.h"
-#include "adapters/registry.h"
+#include "adapters/methods/pissa.h"
+#include "adapters/methods/rac_lora.h"
+#include "adapters/methods/sbora.h"
+#include "adapters/methods/sora.h"
 #include "adapters/side_path.h"
+#include "adapters/specification.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/seed.h"
@@ -23,12 +37,33 @@ namespace {
 
 constexpr std::string_view kName = "lora-ensemble";
 
+/// What a member may be.
+std::span<const Method> member_methods() {
+  static const std::array known = {
+      lora_method(),     rslora_method(),   pissa_method(),     ba_lora_method(),   kasa_method(),
+      bilora_method(),   sbora_fa_method(), sbora_fb_method(),  sora_method(),      clora_method(),
+      rac_lora_method(), lora_pro_method(), lora_rite_method(), flat_lora_method(),
+  };
+  return known;
+}
+
+std::vector<std::string_view> names_of(std::span<const Method> methods) {
+  std::vector<std::string_view> names;
+  for (const Method& method : methods) names.push_back(method.name);
+  return names;
+}
+
+const Method& member_method(const AdapterSpec& spec) {
+  return *std::ranges::find(member_methods(), text(spec, "of"), &Method::name);
+}
+
 /// The specification of the method that a member is, without the ensemble's own options.
 AdapterSpec inner_spec(const AdapterSpec& spec) {
+  const Method& method = member_method(spec);
   AdapterSpec inner = spec;
-  inner.method = text(spec, "of");
+  inner.method = method.name;
   inner.options.clear();
-  for (const MethodOption& option : find_method(inner.method).options) {
+  for (const MethodOption& option : method.options) {
     const std::string name(option.name);
     inner.options[name] = spec.options.at(name);
   }
@@ -71,7 +106,7 @@ class EnsembleMember final : public Adapter {
         to_base_(text(spec, "kl_direction") == "model-base"),
         b_decay_(number(spec, "b_decay")) {
     if (kl_ > 0.0) base_.emplace(model, start);
-    inner_ = make_adapter(model, inner_spec(spec), start);
+    inner_ = make_adapter(member_method(spec), model, inner_spec(spec), start);
   }
 
   std::vector<Parameter> parameters() const override { return inner_->parameters(); }
@@ -134,7 +169,7 @@ std::int64_t member_export_rank(const AdapterSpec& spec) {
                             " is none of the " + std::to_string(integer(spec, "members")) +
                             " members, which count from 0");
   }
-  return export_rank(inner_spec(spec));
+  return export_rank(member_method(spec), inner_spec(spec));
 }
 
 MethodOption count_option(std::string_view name, std::int64_t by_default, std::string_view help,
@@ -154,8 +189,7 @@ std::vector<MethodOption> ensemble_options() {
       {.name = "of",
        .default_value = std::string("lora"),
        .help = "method of a member; its options stand beside",
-       .choices = {"lora", "rslora", "pissa", "ba-lora", "kasa", "bilora", "sbora-fa", "sbora-fb",
-                   "sora", "clora", "rac-lora", "lora-pro", "lora-rite", "flat-lora"}},
+       .choices = names_of(member_methods())},
       count_option("start_round", 1, "round in which the members part; one shared chain before", 1,
                    1e9),
       {.name = "kl",
@@ -198,7 +232,7 @@ std::vector<std::int64_t> EnsembleSettings::members_of(std::uint64_t seed,
 
 std::optional<EnsembleSettings> ensemble_settings(const AdapterSpec& spec) {
   if (spec.method != kName) return std::nullopt;
-  const AdapterSpec complete = completed(spec);
+  const AdapterSpec complete = completed(lora_ensemble_method(), spec);
   return EnsembleSettings{.members = integer(complete, "members"),
                           .assign = text(complete, "assign") == "cluster"
                                         ? EnsembleSettings::Assign::Cluster
@@ -237,7 +271,8 @@ Method lora_ensemble_method() {
               "Rudolph, 2023, arXiv:2310.00035)",
           .options = ensemble_options(),
           .make = make_member,
-          .export_rank = member_export_rank};
+          .export_rank = member_export_rank,
+          .inner = member_methods};
 }
 
 }  // namespace drystone::adapters

@@ -11,8 +11,8 @@
 #include "adapters/methods/flat_lora.h"
 #include "adapters/methods/lora.h"
 #include "adapters/methods/pissa.h"
-#include "adapters/registry.h"
 #include "adapters/side_path.h"
+#include "adapters/specification.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -118,7 +118,9 @@ std::vector<MethodOption> pair_options(std::vector<MethodOption> own) {
   return own;
 }
 
-std::int64_t pair_export_rank(const AdapterSpec& spec) { return export_rank(inner_spec(spec)); }
+std::int64_t pair_export_rank(const AdapterSpec& spec) {
+  return export_rank(chosen(spec).method, inner_spec(spec));
+}
 
 double pair_scale(const AdapterSpec& spec) { return chosen(spec).scale(spec); }
 

@@ -16,8 +16,8 @@
 #include "models/dropout.h"
 #include "models/hf_config.h"
 #include "models/linear.h"
-#include "models/load.h"
 #include "models/model.h"
+#include "models/model_spec.h"
 #include "models/packing.h"
 
 namespace drystone::models {

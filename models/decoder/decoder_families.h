@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "models/load.h"
+#include "models/model_spec.h"
 
 namespace drystone::models {
 

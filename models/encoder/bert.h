@@ -10,7 +10,7 @@
 
 #include "models/encoder/encoder.h"
 #include "models/hf_config.h"
-#include "models/load.h"
+#include "models/model_spec.h"
 
 namespace drystone::models {
 

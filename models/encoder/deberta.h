@@ -12,7 +12,7 @@
 #include "models/encoder/disentangled_attention.h"
 #include "models/encoder/encoder.h"
 #include "models/hf_config.h"
-#include "models/load.h"
+#include "models/model_spec.h"
 
 namespace drystone::models {
 

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "models/encoder/encoder.h"
-#include "models/load.h"
+#include "models/model_spec.h"
 #include "models/weights.h"
 
 namespace drystone::models {

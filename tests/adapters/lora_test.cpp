@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "adapters/lora_linear.h"
 #include "adapters/registry.h"
 #include "fixture.h"
 #include "models/load.h"

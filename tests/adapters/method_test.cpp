@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"
+#include "adapters/specification.h"
 #include "core/error.h"
 #include "toy_model.h"
 

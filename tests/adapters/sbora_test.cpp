@@ -4,7 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
-#include "adapters/methods/lora.h"
+#include "adapters/lora_linear.h"
 #include "adapters/registry.h"
 #include "core/error.h"
 #include "method_case.h"

@@ -5,8 +5,8 @@
 #include <doctest/doctest.h>
 
 #include "adapters/methods/lora.h"
-#include "adapters/registry.h"
 #include "adapters/side_path.h"
+#include "adapters/specification.h"
 #include "toy_model.h"
 
 namespace drystone::adapters {

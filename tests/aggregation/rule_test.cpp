@@ -1,5 +1,3 @@
-#include "aggregation/rule.h"
-
 #include <fstream>
 #include <string>
 #include <utility>
@@ -10,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
+#include "aggregation/rules.h"
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
 #include "tests/aggregation/random_updates.h"

@@ -16,7 +16,7 @@
 
 #include "adapters/registry.h"
 #include "adapters/side_path.h"
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "models/load.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/threads.h"

@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 #include "core/files.h"
 #include "simulation/simulator.h"
 #include "tensors/checkpoint.h"

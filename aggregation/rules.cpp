@@ -1,4 +1,4 @@
-#include "aggregation/rule.h"
+#include "aggregation/rules.h"
 
 #include <array>
 #include <utility>

@@ -1,12 +1,13 @@
 // The LoRA layer's own autograd function: thin intermediates, products accumulated in place, by way
 // of the side path or of the effective weight.
 
+#include "adapters/lora_linear.h"
+
 #include <optional>
 #include <tuple>
 
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "adapters/methods/lora.h"
 #include "adapters/saved_input.h"
 #include "models/gemm.h"
 

@@ -1,0 +1,32 @@
+#pragma once
+// Whose a state folder is, and what stands against using it.
+
+#include <filesystem>
+#include <string>
+
+#include "crypto/key_pairs.h"
+
+namespace drystone::coordinator {
+
+/// Whose state a folder holds: what must not change while it is used.
+struct StateOwner {
+  std::string federation;           ///< id
+  crypto::PublicKey coordinator{};  ///< signs plans and versions: clients know no other
+};
+
+/// Whether it is what a round's compaction cut.
+bool is_carry(const std::filesystem::path& file);
+
+/// @throws core::ConfigError  payloads lie in `state` but no database says what they are: it was
+///         lost, and a fresh one would sweep them
+void refuse_earlier_life(const std::filesystem::path& state);
+
+/// "; …": what to do about a state that was lost.
+inline constexpr const char* kLostStateRemedy =
+    "; restore the state folder from its newest copy, or begin anew with --start-over, which "
+    "deletes what is there, or in another folder";
+
+/// "; …": what to do about another configuration's state.
+std::string other_configuration_remedy(const std::filesystem::path& run);
+
+}  // namespace drystone::coordinator

@@ -1,0 +1,3 @@
+#include "core/hen.h"
+
+#include "core/egg.h"
