@@ -61,9 +61,7 @@ Json to_json(const Pinned& pinned) {
           {"heads", Json::array()}};
 }
 
-void write(const std::filesystem::path& file, const Json& json) {
-  core::write_file_atomic(file, core::as_bytes(json.dump(2) + "\n"), 0600);
-}
+std::string dump(const Json& json) { return json.dump(2) + "\n"; }
 
 wire::PublishMode mode_of(const core::AggregationConfig& config) {
   return aggregation::make_rule(config)->publish() == aggregation::Publish::Replace
@@ -99,12 +97,22 @@ std::int64_t version_rank(const core::Config& config) {
   return sum;
 }
 
+void distrust(const std::string& what) {
+  throw core::Error("coordinator: " + what +
+                    "; check that the coordinator's key and this client's state folder belong to "
+                    "the same federation");
+}
+
+void write_contract(const std::filesystem::path& file, const std::string& text) {
+  core::write_file_atomic(file, core::as_bytes(text), 0600);
+}
+
 void pin(const Pinned& pinned, const std::filesystem::path& file) {
   if (std::filesystem::exists(file)) {
     const Json there = core::read_json(file, {.max_bytes = kMaxFileBytes});
     if (there.value("federation", "") == pinned.federation) return;  // what was followed stays
   }
-  write(file, to_json(pinned));
+  write_contract(file, dump(to_json(pinned)));
 }
 
 Contract::Contract(ContractTerms terms, Pinned pinned)
@@ -112,9 +120,9 @@ Contract::Contract(ContractTerms terms, Pinned pinned)
   max_version_bytes_ = aggregation::max_version_bytes(terms_.layout, pinned_.max_rank);
 }
 
-Contract::Contract(ContractTerms terms, std::filesystem::path file)
-    : terms_(std::move(terms)), file_(std::move(file)) {
-  if (std::filesystem::exists(file_)) load();
+Contract::Contract(ContractTerms terms, const std::filesystem::path& file)
+    : terms_(std::move(terms)) {
+  if (std::filesystem::exists(file)) load(file);
   max_version_bytes_ = aggregation::max_version_bytes(terms_.layout, pinned_.max_rank);
 }
 
@@ -210,28 +218,16 @@ core::Expected<void> Contract::check(const wire::VersionManifest& manifest) cons
   return {};
 }
 
-core::Expected<void> Contract::check_payload(core::ByteView payload) const {
-  return aggregation::check_version(payload, terms_.layout, pinned_.max_rank);
-}
-
-void Contract::follow(const wire::VersionManifest& manifest) {
-  if (manifest.version < num_followed()) return;  // catching up after a restart
+bool Contract::follow(const wire::VersionManifest& manifest) {
+  if (manifest.version < num_followed()) return false;
   core::require(manifest.version == num_followed(), "Contract: a version was left out");
   pinned_.federation = core::to_hex(manifest.config);
   heads_.push_back(manifest.head);
   if (answer_ && answer_->manifest.base_version < manifest.version) answer_.reset();
-  save();
+  return true;
 }
 
-void Contract::keep(Answer answer) {
-  answer_ = std::move(answer);
-  save();
-}
-
-void Contract::forget_answer() {
-  answer_.reset();
-  save();
-}
+void Contract::keep(Answer answer) { answer_ = std::move(answer); }
 
 std::uint64_t Contract::max_storage() const {
   if (terms_.max_storage > 0) return static_cast<std::uint64_t>(terms_.max_storage);
@@ -241,14 +237,14 @@ std::uint64_t Contract::max_storage() const {
              : bytes;
 }
 
-void Contract::load() {
+void Contract::load(const std::filesystem::path& file) {
   const auto damaged = [&](const std::string& why) -> core::IoError {
-    return core::IoError(file_.string() + ": " + why +
+    return core::IoError(file.string() + ": " + why +
                          "; restore it from a backup, or choose another output.dir");
   };
   const Json json =
-      core::read_json(file_, {.max_bytes = kMaxFileBytes,
-                              .remedy = "restore it from a backup, or choose another output.dir"});
+      core::read_json(file, {.max_bytes = kMaxFileBytes,
+                             .remedy = "restore it from a backup, or choose another output.dir"});
   try {
     if (json.at("format") != kFormat) throw damaged("was written by another version");
     pinned_ = {.federation = json.at("federation").get<std::string>(),
@@ -270,8 +266,7 @@ void Contract::load() {
   }
 }
 
-void Contract::save() const {
-  if (file_.empty()) return;
+std::string Contract::file_text() const {
   Json json = to_json(pinned_);
   for (const core::Digest& head : heads_) json["heads"].push_back(core::to_hex(head));
   if (answer_) {
@@ -279,7 +274,7 @@ void Contract::save() const {
                       {"base_head", core::to_hex(answer_->base_head)},
                       {"seconds", answer_->seconds}};
   }
-  write(file_, json);
+  return dump(json);
 }
 
 }  // namespace drystone::client

@@ -58,6 +58,12 @@ std::int64_t version_rank(const core::Config& config);
 
 inline constexpr const char* kContractFile = "contract.json";  ///< in the client's output folder
 
+/// A coordinator whose signed words do not fit together is broken or hostile: stop, do not train.
+[[noreturn]] void distrust(const std::string& what);
+
+/// Survives a power cut after return. @param text  Contract::file_text() @throws core::IoError
+void write_contract(const std::filesystem::path& file, const std::string& text);
+
 /// Writes the file of a contract under which nothing was done yet, unless one of this federation is
 /// there. @throws core::Error
 void pin(const Pinned& pinned, const std::filesystem::path& file);
@@ -69,14 +75,13 @@ struct Answer {
   double seconds = 0.0;
 };
 
-/// One thread at a time.
+/// Its owner writes file_text() to the file before anybody hears of a change. One thread at a time.
 class Contract {
  public:
-  /// In memory only.
   Contract(ContractTerms terms, Pinned pinned);
-  /// @param file  where it is kept; may be missing
+  /// @param file  where an earlier life wrote it; may be missing
   /// @throws core::Error  unreadable or damaged
-  Contract(ContractTerms terms, std::filesystem::path file);
+  Contract(ContractTerms terms, const std::filesystem::path& file);
 
   const ContractTerms& terms() const { return terms_; }
   /// Empty: not known yet.
@@ -94,29 +99,29 @@ class Contract {
   /// Whether a signed version fits: before a byte of its payload is fetched. Refuses with
   /// PlanMismatch, TooLarge or WrongBase (a rewritten history).
   core::Expected<void> check(const wire::VersionManifest& manifest) const;
-  /// Whether the payload fits. As aggregation::check_version.
-  core::Expected<void> check_payload(core::ByteView payload) const;
 
-  /// The version is applied. Survives a power cut after return. @throws core::IoError
-  void follow(const wire::VersionManifest& manifest);
-  /// The update is made, and the only one of its base version. As durable.
+  /// The version is applied. @return whether that is new: catching up after a restart is not
+  bool follow(const wire::VersionManifest& manifest);
+  /// The update is made, and the only one of its base version.
   void keep(Answer answer);
   /// The stored update was lost (its payload is damaged or gone): it may be made again, which gives
   /// the same bits.
-  void forget_answer();
+  void forget_answer() { answer_.reset(); }
   const std::optional<Answer>& answer() const { return answer_; }
   /// Versions followed in this life or an earlier one.
   std::uint64_t num_followed() const { return heads_.size(); }
 
+  /// Of a module in a version; see Pinned.
+  std::int64_t max_rank() const { return pinned_.max_rank; }
   /// Bytes that versions, partials and the update may take together.
   std::uint64_t max_storage() const;
+  /// What the file holds.
+  std::string file_text() const;
 
  private:
-  void load();
-  void save() const;
+  void load(const std::filesystem::path& file);
 
   ContractTerms terms_;
-  std::filesystem::path file_;
   Pinned pinned_;
   std::uint64_t max_version_bytes_ = 0;
   std::vector<core::Digest> heads_;  ///< of the versions followed, in this life or an earlier one

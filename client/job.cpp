@@ -33,10 +33,13 @@ JobResult train(const training::Workbench& workbench, const JobSettings& setting
                                   .memory = &remembered,
                                   .common_start = job.plan.start == wire::kCommonStart},
                                  hooks);
-  if (trained && !trained->memory.empty()) {
-    memory.keep(job.plan.round, std::exchange(trained->memory, {}));
-  }
-  return {.job = std::move(job), .trained = std::move(trained), .evaluated = {}};
+  if (!trained) return {.job = std::move(job), .trained = {}, .evaluated = {}};
+  if (!trained->memory.empty()) memory.keep(job.plan.round, trained->memory);
+  Update update = make_update(*trained, job.plan,
+                              {.client = settings.client,
+                               .method = settings.training.method,
+                               .reveals_everything = settings.reveals_everything});
+  return {.job = std::move(job), .trained = std::move(update), .evaluated = {}};
 }
 
 JobResult run(const training::Workbench& workbench, const JobSettings& settings, TrainJob job,

@@ -17,6 +17,7 @@ struct JobSettings {
   core::TrainingConfig training;
   std::string test;                   ///< name of the evaluation examples in the workbench
   std::filesystem::path memory = {};  ///< folder of the client's own memory; see ClientMemory
+  bool reveals_everything = true;     ///< see UpdateTerms
 };
 
 /// Told after every step (training) or batch (evaluation), on the computing thread; may be empty.
@@ -24,7 +25,7 @@ using ProgressHook = std::function<void(wire::Progress)>;
 
 struct JobResult {
   Job job;
-  std::optional<training::LocalResult> trained;  ///< empty: evaluated, or stopped
+  std::optional<Update> trained;  ///< empty: evaluated, or stopped
   std::optional<training::Evaluation> evaluated;
   std::string failure = {};  ///< why the training ended without an update; empty: it did not
 };

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/coordinator_watch.h"
+#include "client/disk.h"
 #include "client/federated_data.h"
 #include "client/job.h"
 #include "client/reveal.h"
@@ -15,6 +16,7 @@
 #include "core/program.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
+#include "tensors/threads.h"
 #include "training/workbench.h"
 #include "wire/reachability.h"
 #include "wire/zmq_transport.h"
@@ -57,6 +59,7 @@ class Runtime {
   void pump();
   void receive();
   void flush();
+  void work_on_disk();
   void compute(Job job);
   [[noreturn]] void end(const Job& job, const std::exception_ptr& error);
   void show(const wire::Progress& progress, bool evaluates);
@@ -70,9 +73,9 @@ class Runtime {
   std::string name_;
   std::uint64_t instance_;
   std::unique_ptr<training::Workbench> workbench_;
-  wire::BlobStore blobs_;
-  OwnStateKeeper states_;
   Session session_;
+  OwnStateKeeper states_;
+  Disk disk_;
   wire::ZmqClient transport_;
   std::uint64_t connections_ = 0;
   core::Channel<std::function<void()>> notices_;  ///< progress, from the worker
@@ -82,7 +85,8 @@ class Runtime {
   core::Instant last_progress_{};
   std::optional<wire::Progress> progress_;  ///< the newest that was not told yet
   CoordinatorWatch watch_;
-  core::WorkerPool worker_;  ///< last: its thread uses everything above
+  core::WorkerPool worker_;       ///< its thread, and the next one's, use everything above
+  core::WorkerPool disk_worker_;  ///< with the disk's jobs, a stopped training ends beside them
 };
 
 Runtime::Runtime(const core::Config& config, const std::string& device, core::ProgressBoard& board,
@@ -95,30 +99,33 @@ Runtime::Runtime(const core::Config& config, const std::string& device, core::Pr
       name_(identity_.public_part.name),
       instance_(draw_instance()),
       workbench_(make_workbench(config, device, name_)),
-      blobs_(config.output.dir / "blobs"),
-      session_(session_settings(), contract(), identity_, states_, blobs_, workbench_->pristine()),
+      session_(session_settings(), contract(), identity_, workbench_->pristine()),
+      disk_({.blobs = config.output.dir / "blobs", .contract = config.output.dir / kContractFile},
+            session_.contract(), states_),
       transport_(config.security.coordinator, identity_, coordinator_.curve),
       watch_({.client = name_,
               .address = config.security.coordinator,
               .give_up_after = config.client.give_up_after},
              clock_.now()),
-      worker_(1, {.on_thread_start = {}, .on_finished = [this] { transport_.wake(); }}) {}
+      worker_(1, {.on_thread_start = {}, .on_finished = [this] { transport_.wake(); }}),
+      disk_worker_(1, {.on_thread_start =
+                           [own = tensors::threads_in_use()] {
+                             tensors::use_threads(own);  // the number is part of a version's bits
+                           },
+                       .on_finished = {}}) {}
 
 SessionSettings Runtime::session_settings() {
   const bool trains = !config_.data.train.empty();
   const bool tells_all = config_.client.reveal == "full";
   const auto examples =
       trains ? static_cast<std::uint64_t>(workbench_->num_examples(name_)) : std::uint64_t{0};
-  return {.method = config_.training.method,
-          .coordinator_signing = coordinator_.signing,
+  return {.coordinator_signing = coordinator_.signing,
           .hello = {.software = "drystone " + core::version(),
                     .base_sha256 = workbench_->base_sha256(),
                     .device = workbench_->device(),
                     .num_examples = tells_all ? examples : coarse_count(examples),
                     .base = config_.model.quantization,
-                    .instance = instance_},
-          .keep_blobs = true,
-          .reveals_everything = tells_all};
+                    .instance = instance_}};
 }
 
 Contract Runtime::contract() {
@@ -159,7 +166,7 @@ std::string Runtime::why_unreachable() const {
 }
 
 void Runtime::pump() {
-  receive();
+  session_.is_busy() ? work_on_disk() : receive();
   watch_.update(transport_.is_connected(), clock_.now(), [this] { return why_unreachable(); });
   worker_.run_finished(0ms);
   while (const auto notice = notices_.try_receive()) (*notice)();
@@ -173,7 +180,7 @@ void Runtime::pump() {
 void Runtime::receive() {
   constexpr int kAtOnce = 64;
   constexpr std::size_t kMaxBacklog = 64;
-  for (int i = 0; i < kAtOnce && session_.backlog() < kMaxBacklog; ++i) {
+  for (int i = 0; i < kAtOnce && session_.backlog() < kMaxBacklog && !session_.is_busy(); ++i) {
     auto message = transport_.receive(i == 0 ? 100ms : 0ms);
     if (transport_.connections() != connections_) {
       connections_ = transport_.connections();
@@ -188,6 +195,16 @@ void Runtime::receive() {
     }
   }
   if (session_.backlog() >= kMaxBacklog) core::sleep_unless_stopped(stop_, 20ms);
+}
+
+void Runtime::work_on_disk() {
+  while (auto job = session_.take_disk_job()) {
+    disk_worker_.post([this, job = std::make_shared<DiskJob>(std::move(*job))] {
+      auto result = std::make_shared<DiskResult>(disk_.run(*job));
+      return [this, result] { session_.on_disk(std::move(*result)); };
+    });
+  }
+  disk_worker_.run_finished(100ms);
 }
 
 void Runtime::flush() {
@@ -205,7 +222,8 @@ void Runtime::compute(Job job) {
   const JobSettings settings{.client = name_,
                              .training = config_.training,
                              .test = kTestExamples,
-                             .memory = config_.output.dir / "memory"};
+                             .memory = config_.output.dir / "memory",
+                             .reveals_everything = config_.client.reveal == "full"};
   worker_.post([this, settings, evaluates,
                 job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
     const auto on_progress = [this, evaluates](const wire::Progress& progress) {

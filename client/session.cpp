@@ -1,16 +1,12 @@
 #include "client/session.h"
 
 #include <algorithm>
-#include <cmath>
+#include <utility>
 
-#include "client/reveal.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "core/mapped_file.h"
-#include "core/text.h"
 #include "crypto/hash.h"
-#include "tensors/factor_set_io.h"
 #include "wire/limits.h"
 
 namespace drystone::client {
@@ -24,13 +20,6 @@ constexpr int kMaxFailedDownloads = 3;  // of one version
 /// Pieces of the update that may be asked for at a time: some transfers' windows, around
 /// reconnects.
 constexpr std::size_t kMaxWants = 4 * wire::kMaxOutstandingChunks;
-
-// A coordinator whose signed words do not fit together is broken or hostile: stop, do not train.
-[[noreturn]] void distrust(const std::string& what) {
-  throw core::Error("coordinator: " + what +
-                    "; check that the coordinator's key and this client's state folder belong to "
-                    "the same federation");
-}
 
 wire::VersionManifest verified(const wire::Signed& entry, const crypto::PublicKey& signer) {
   if (!crypto::verify(signer, "version", kNoContext, entry.bytes, entry.signature)) {
@@ -56,40 +45,39 @@ bool turns_away(Refusal refusal) {
 
 }  // namespace
 
-training::GlobalStatePtr OwnStateKeeper::apply(const training::GlobalStatePtr& state,
-                                               const wire::VersionManifest& manifest,
-                                               const std::filesystem::path& payload) {
-  training::GlobalStatePtr next =
-      state->apply(manifest.version, manifest.mode, tensors::read_factor_set(payload));
-  if (const auto part = next->not_finite()) {
-    distrust(name_of(manifest) + ", as it published it, makes " + core::quote(*part) +
-             " of the model overflow");
-  }
-  return next;
-}
-
 Session::Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
-                 StateKeeper& states, wire::BlobStore& blobs, training::GlobalStatePtr pristine)
+                 training::GlobalStatePtr pristine)
     : settings_(std::move(settings)),
       contract_(std::move(contract)),
       identity_(identity),
-      states_(states),
-      blobs_(blobs),
-      storage_(blobs, contract_.max_storage()),
       state_(std::move(pristine)) {}
 
 void Session::on_connected() {
+  core::require(!is_busy(), "Session: a reconnect before the disk is done");
   outbox_.clear();  // of a connection that is gone
   wants_.clear();
   is_welcome_ = false;
   catalog_requested_ = false;
+  is_receiving_ = false;
   send(settings_.hello);
-  if (download_) download_->reset_window();
-  if (goal_) advance();
+  advance();
 }
 
 void Session::on_message(wire::Message message) {
-  std::visit([this](const auto& m) { on(m); }, message);
+  core::require(!is_busy(), "Session: a message before the disk is done");
+  std::visit([this](auto& m) { on(m); }, message);
+}
+
+void Session::on_disk(DiskResult result) {
+  core::require(num_disk_jobs_ > disk_jobs_.size(), "Session: the result of no disk job");
+  --num_disk_jobs_;
+  std::visit([this](auto& r) { done(r); }, result);
+  if (advance_later_) advance();
+}
+
+void Session::ask_disk(DiskJob job) {
+  disk_jobs_.push_back(std::move(job));
+  ++num_disk_jobs_;
 }
 
 void Session::on(const wire::Welcome& message) {
@@ -160,24 +148,25 @@ void Session::pursue(Goal goal) {
 }
 
 void Session::advance() {
-  while (goal_ && state_->version() < static_cast<std::int64_t>(goal_->version)) {
-    if (catalog_.empty()) {
-      request_catalog();
-      return;
-    }
-    if (!fetch(catalog_.front())) return;
-    apply(catalog_.front());
-    catalog_.pop_front();
+  advance_later_ = is_busy();
+  if (advance_later_ || !goal_) return;
+  if (needs_version()) {
+    if (catalog_.empty()) return request_catalog();
+    if (is_receiving_) return;
+    return ask_disk(SeekJob{catalog_.front().payload, catalog_.front().payload_bytes});
   }
-  if (!goal_) return;
-  if (state_->version() > static_cast<std::int64_t>(goal_->version)) {
-    core::log_warning(
-        "the coordinator asks for a version that is past",
-        {{"version", static_cast<std::int64_t>(goal_->version)}, {"now", state_->version()}});
+  const auto version = static_cast<std::int64_t>(goal_->version);
+  if (state_->version() > version) {
+    core::log_warning("the coordinator asks for a version that is past",
+                      {{"version", version}, {"now", state_->version()}});
     goal_.reset();
     return;
   }
   start_job();
+}
+
+bool Session::needs_version() const {
+  return goal_ && state_->version() < static_cast<std::int64_t>(goal_->version);
 }
 
 void Session::start_job() {
@@ -188,8 +177,9 @@ void Session::start_job() {
   }
   if (goal_->plan && goal_->plan->base_head != head_) distrust("its history has forked");
   if (job_running_) return;  // on_trained / on_evaluated of the stopped job comes back here
-  if (goal_->plan && has_answer(*goal_->plan)) {
-    offer(*goal_->plan);
+  const auto& answer = contract_.answer();
+  if (goal_->plan && answer && answer->manifest.base_version == goal_->plan->base_version) {
+    ask_disk(CheckUpdateJob{answer->manifest.payload, answer->manifest.payload_bytes});
     return;
   }
   job_stop_ = std::stop_source();
@@ -228,52 +218,40 @@ void Session::on(const wire::Catalog& message) {
   if (!catalog_.empty()) advance();
 }
 
-bool Session::fetch(const wire::VersionManifest& manifest) {
-  if (!download_) {
-    if (storage_.holds(manifest.payload, manifest.payload_bytes)) return true;
-    storage_.make_room(manifest.payload, manifest.payload_bytes);
-    download_.emplace(blobs_, manifest.payload, manifest.payload_bytes);
-  }
-  if (download_->is_complete()) {
-    download_.reset();
-    return true;
-  }
-  for (wire::Want& want : download_->next_wants()) send(want);
-  return false;
+void Session::on(wire::Chunk& message) {
+  if (!is_receiving_ || catalog_.empty() || message.blob != catalog_.front().payload) return;
+  ask_disk(ReceiveJob{std::move(message)});
 }
 
-void Session::on(const wire::Chunk& message) {
-  if (!download_ || catalog_.empty() || message.blob != catalog_.front().payload) return;
-  if (message.offset < download_->num_received()) return;  // asked for twice, around a reconnect
-  if (const auto accepted = download_->accept(message); !accepted) {
-    const std::string& detail = accepted.error().detail;
-    if (++failed_downloads_ == kMaxFailedDownloads) {
-      distrust("the payload of " + name_of(catalog_.front()) + " arrives damaged: " + detail);
-    }
-    core::log_warning("download went wrong, starting it again",
-                      {{"detail", std::string_view(detail)}});
-    download_.reset();
+void Session::done(const Received& result) {
+  is_receiving_ = !result.is_whole && result.damage.empty();
+  if (is_receiving_) {
+    for (const wire::Want& want : result.wants) send(want);
+    return;
   }
+  if (result.is_whole) {
+    if (needs_version()) ask_disk(FoldJob{state_, catalog_.front()});
+    return;
+  }
+  if (++failed_downloads_ == kMaxFailedDownloads) {
+    distrust("the payload of " + name_of(catalog_.front()) + " arrives damaged: " + result.damage);
+  }
+  core::log_warning("download went wrong, starting it again",
+                    {{"detail", std::string_view(result.damage)}});
   advance();
 }
 
-void Session::apply(const wire::VersionManifest& manifest) {
-  const std::filesystem::path payload = blobs_.path(manifest.payload);
-  {
-    const core::MappedFile file(payload);
-    if (const auto fits = contract_.check_payload(file.bytes()); !fits) {
-      distrust(name_of(manifest) + ", as it published it: " + fits.error().detail);
-    }
-  }
-  state_ = states_.apply(state_, manifest, payload);
+void Session::done(Folded& result) {
+  const wire::VersionManifest manifest = catalog_.front();
+  catalog_.pop_front();
+  state_ = std::move(result.state);
   head_ = manifest.head;
   failed_downloads_ = 0;
   const auto& answer = contract_.answer();
   if (answer && answer->manifest.base_version < manifest.version) release_answer();
-  contract_.follow(manifest);
-  storage_.release(manifest.payload);
-  if (!settings_.keep_blobs) blobs_.remove(manifest.payload);
+  if (contract_.follow(manifest)) ask_disk(SaveContractJob{contract_.file_text()});
   if (!is_swept_ && manifest.version + 1 == contract_.num_followed()) sweep();
+  advance();
 }
 
 /// Once this life is as far as the one before: what then belongs to nothing is nobody's.
@@ -281,48 +259,33 @@ void Session::sweep() {
   std::vector<core::Digest> needed;
   for (const wire::VersionManifest& manifest : catalog_) needed.push_back(manifest.payload);
   if (contract_.answer()) needed.push_back(contract_.answer()->manifest.payload);
-  storage_.sweep(needed);
+  ask_disk(SweepJob{std::move(needed)});
   is_swept_ = true;
 }
 
 void Session::release_answer() {
   wants_.clear();
-  blobs_.remove(contract_.answer()->manifest.payload);
+  ask_disk(RemoveJob{contract_.answer()->manifest.payload});
 }
 
-/// Whether the stored update answers this plan: same version, and its payload is whole.
-bool Session::has_answer(const wire::RoundPlan& plan) {
-  const auto& answer = contract_.answer();
-  if (!answer || answer->manifest.base_version != plan.base_version) return false;
-  if (storage_.holds(answer->manifest.payload, answer->manifest.payload_bytes)) return true;
+/// The stored update answers the plan at hand, if it is whole.
+void Session::done(const UpdateChecked& result) {
+  if (result.is_whole) return offer(*goal_->plan);
   contract_.forget_answer();
-  return false;
+  ask_disk(SaveContractJob{contract_.file_text()});
+  advance();
 }
 
-void Session::on_trained(const TrainJob& job, std::optional<training::LocalResult> result) {
+void Session::on_trained(const TrainJob& job, std::optional<Update> update) {
   job_running_ = false;
   const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round &&
                            goal_->plan->base_head == job.plan.base_head;
-  if (result && still_asked) {
-    const core::Bytes payload = tensors::update_to_bytes(result->update);
-    wire::UpdateManifest manifest{.round = job.plan.round,
-                                  .attempt = job.plan.attempt,
-                                  .client = contract_.terms().client,
-                                  .base_version = job.plan.base_version,
-                                  .payload = blobs_.put(payload),
-                                  .payload_bytes = payload.size(),
-                                  .num_examples = static_cast<std::uint64_t>(result->num_examples),
-                                  .num_steps = static_cast<std::uint64_t>(result->num_steps),
-                                  .num_tokens = static_cast<std::uint64_t>(result->num_tokens),
-                                  .train_loss = result->train_loss,
-                                  .method = settings_.method,
-                                  .num_passes = static_cast<std::uint64_t>(result->num_passes)};
-    if (!settings_.reveals_everything) manifest = coarse(std::move(manifest));
-    contract_.keep({.manifest = std::move(manifest),
-                    .base_head = job.plan.base_head,
-                    .seconds = result->seconds});
+  if (update && still_asked) {
+    ask_disk(StoreUpdateJob{std::move(update->payload)});
+    contract_.keep(std::move(update->answer));
+    ask_disk(SaveContractJob{contract_.file_text()});
   }
-  if (goal_) advance();
+  advance();
 }
 
 void Session::on_failed(const Job& job, const std::string& reason) {
@@ -331,7 +294,7 @@ void Session::on_failed(const Job& job, const std::string& reason) {
     decline(train->plan, {Refusal::TrainingFailed, reason});
     if (goal_ && goal_->plan && goal_->plan->round == train->plan.round) goal_.reset();
   }
-  if (goal_) advance();
+  advance();
 }
 
 void Session::offer(const wire::RoundPlan& plan) {
@@ -341,8 +304,7 @@ void Session::offer(const wire::RoundPlan& plan) {
   core::Bytes bytes = wire::encode(manifest);
   const core::Digest transcript = wire::transcript(wire::encode(plan));
   const crypto::Signature signature = crypto::sign(identity_, "update", transcript, bytes);
-  const double seconds = settings_.reveals_everything ? answer.seconds : std::round(answer.seconds);
-  send(wire::Offer{{std::move(bytes), signature}, seconds});
+  send(wire::Offer{{std::move(bytes), signature}, answer.seconds});
 }
 
 // Only the update that was offered goes out, and not more of it at a time than a window.
@@ -369,7 +331,7 @@ void Session::on_evaluated(const EvaluateJob& job, std::optional<training::Evalu
   job_running_ = false;
   const bool still_asked = goal_ && !goal_->plan && !goal_->finish && goal_->version == job.version;
   if (!evaluation || !still_asked) {
-    if (goal_) advance();
+    advance();
     return;
   }
   goal_.reset();
@@ -409,12 +371,18 @@ std::optional<wire::Message> Session::next_message() {
     outbox_.pop_front();
     return message;
   }
-  if (wants_.empty()) return std::nullopt;
-  const wire::Want want = wants_.front();
-  wants_.pop_front();
-  auto chunk = wire::answer(blobs_, want);
-  if (chunk) return std::move(*chunk);
-  return wire::Refused{chunk.error().code, chunk.error().detail};
+  if (!wants_.empty() && !is_busy()) {
+    ask_disk(ReadJob{wants_.front()});
+    wants_.pop_front();
+  }
+  return std::nullopt;
+}
+
+std::optional<DiskJob> Session::take_disk_job() {
+  if (disk_jobs_.empty()) return std::nullopt;
+  DiskJob job = std::move(disk_jobs_.front());
+  disk_jobs_.pop_front();
+  return job;
 }
 
 std::optional<Job> Session::take_job() {

@@ -1,11 +1,10 @@
 #pragma once
-// The client's half of the protocol without sockets: messages in, messages and jobs out. The client
-// program and the simulator drive the same object; computing happens elsewhere, on any thread.
+// The client's half of the protocol without I/O: messages and results of jobs in, messages and jobs
+// out. The client program and the simulator drive the same object; computing and what touches the
+// disk happen elsewhere, on any thread.
 
 #include <cstdint>
 #include <deque>
-#include <filesystem>
-#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -13,36 +12,14 @@
 #include <vector>
 
 #include "client/contract.h"
-#include "client/storage.h"
+#include "client/disk_job.h"
+#include "client/update.h"
 #include "crypto/identity.h"
 #include "training/evaluator.h"
 #include "training/global_model.h"
-#include "training/trainer.h"
-#include "wire/blob_store.h"
-#include "wire/blob_transfer.h"
 #include "wire/messages.h"
 
 namespace drystone::client {
-
-/// Makes the next version of the model from the one before and a published payload. The simulator
-/// shares one among all its virtual clients, so that each version is folded once.
-class StateKeeper {
- public:
-  virtual ~StateKeeper() = default;
-  /// @throws core::IoError  the payload is unreadable; core::InvalidArgument  it does not fit the
-  ///                        model
-  virtual training::GlobalStatePtr apply(const training::GlobalStatePtr& state,
-                                         const wire::VersionManifest& manifest,
-                                         const std::filesystem::path& payload) = 0;
-};
-
-/// Folds for one client.
-class OwnStateKeeper final : public StateKeeper {
- public:
-  training::GlobalStatePtr apply(const training::GlobalStatePtr& state,
-                                 const wire::VersionManifest& manifest,
-                                 const std::filesystem::path& payload) override;
-};
 
 struct TrainJob {
   wire::RoundPlan plan;
@@ -58,28 +35,28 @@ struct EvaluateJob {
 using Job = std::variant<TrainJob, EvaluateJob>;
 
 struct SessionSettings {
-  std::string method;                       ///< told in the manifest; informative
   crypto::PublicKey coordinator_signing{};  ///< Ed25519: plans and versions must be signed by it
   wire::Hello hello;
-  bool keep_blobs = true;          ///< false: published payloads are deleted once applied
-  bool reveals_everything = true;  ///< false: see reveal.h
 };
 
-/// One client's session; survives reconnects. Not thread-safe.
+/// One client's session; survives reconnects. A message is dealt with when the disk jobs that it
+/// led to have come back: until then, while is_busy(), no other one and no reconnect may come in.
+/// Training and evaluating go on beside messages. Not thread-safe.
 class Session {
  public:
-  /// @param identity, states, blobs  outlive the session
+  /// @param identity  outlives the session
   Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
-          StateKeeper& states, wire::BlobStore& blobs, training::GlobalStatePtr pristine);
+          training::GlobalStatePtr pristine);
 
   /// The transport (re)connected: greets, and takes up unfinished transfers again.
   void on_connected();
   /// @throws core::Error  the coordinator contradicts itself (forked history, bad signature), turns
-  ///                      this client away, or its version does not fit the model or the disk: the
-  ///                      client must not go on
+  ///                      this client away: the client must not go on
   void on_message(wire::Message message);
+  /// The result of the oldest disk job that was taken and has not come back. @throws core::Error
+  void on_disk(DiskResult result);
   /// The result of a job; std::nullopt: it was stopped.
-  void on_trained(const TrainJob& job, std::optional<training::LocalResult> result);
+  void on_trained(const TrainJob& job, std::optional<Update> update);
   void on_evaluated(const EvaluateJob& job, std::optional<training::Evaluation> evaluation);
   /// The job ended without a result, for this reason; the coordinator is told.
   void on_failed(const Job& job, const std::string& reason);
@@ -87,13 +64,17 @@ class Session {
   /// Stops the job at hand: its result will be empty.
   void cancel_job() { job_stop_.request_stop(); }
 
-  /// The next message to send, in order; to be asked for when it can be sent: a payload's piece is
-  /// read from the disk here, so that none waits in memory.
+  /// The next message to send, in order; to be asked for when it can be sent: only then a payload's
+  /// next piece is read, by a disk job, so that one waits in memory at most.
   std::optional<wire::Message> next_message();
   /// Messages that wait for next_message; who sees many takes in no more.
   std::size_t backlog() const { return outbox_.size(); }
   /// The next thing to compute, once.
   std::optional<Job> take_job();
+  /// The next thing to do on the disk, once; in this order.
+  std::optional<DiskJob> take_disk_job();
+  /// Disk jobs have not come back.
+  bool is_busy() const { return num_disk_jobs_ > 0; }
 
   bool is_done() const { return done_; }
   /// Whether the last version was followed in an earlier life: nothing is left to train for.
@@ -125,39 +106,43 @@ class Session {
   void on(const wire::Done& message);
   void on(const wire::Refused& message);
   void on(const wire::Want& message);
-  void on(const wire::Chunk& message);
+  void on(wire::Chunk& message);
   template <typename Unexpected>
   void on(const Unexpected& message);
+  void done(const Received& result);
+  void done(Folded& result);
+  void done(const UpdateChecked& result);
+  void done(PieceRead& result) { send(std::move(result.answer)); }
+  void done(const Written&) {}
 
   void pursue(Goal goal);
   void advance();
   void start_job();
+  bool needs_version() const;
   void request_catalog();
-  bool fetch(const wire::VersionManifest& manifest);
-  void apply(const wire::VersionManifest& manifest);
   void sweep();
   void offer(const wire::RoundPlan& plan);
-  bool has_answer(const wire::RoundPlan& plan);
   void decline(const wire::RoundPlan& plan, const core::Failure& why);
   void release_answer();
   void send(wire::Message message) { outbox_.push_back(std::move(message)); }
+  void ask_disk(DiskJob job);
 
   SessionSettings settings_;
   Contract contract_;
   const crypto::Identity& identity_;
-  StateKeeper& states_;
-  wire::BlobStore& blobs_;
-  Storage storage_;
   training::GlobalStatePtr state_;
   core::Digest head_{};  ///< of state_'s version
   bool is_welcome_ = false;
   std::optional<Goal> goal_;
   std::deque<wire::VersionManifest> catalog_;  ///< verified manifests still to apply, consecutive
   bool catalog_requested_ = false;
-  std::optional<wire::BlobReceiver> download_;
-  bool is_swept_ = false;     ///< an earlier life's leavings are gone
-  int failed_downloads_ = 0;  ///< of the version at hand
-  std::optional<Job> job_;    ///< ready to be taken
+  bool is_receiving_ = false;      ///< the payload of the version at hand, on this connection
+  std::deque<DiskJob> disk_jobs_;  ///< ready to be taken
+  std::size_t num_disk_jobs_ = 0;  ///< these, and those that were taken and have not come back
+  bool advance_later_ = false;     ///< when the disk is done
+  bool is_swept_ = false;          ///< an earlier life's leavings are gone
+  int failed_downloads_ = 0;       ///< of the version at hand
+  std::optional<Job> job_;         ///< ready to be taken
   bool job_running_ = false;
   std::stop_source job_stop_;
   std::optional<Evaluated> evaluated_;

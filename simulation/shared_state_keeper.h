@@ -4,7 +4,7 @@
 #include <map>
 #include <memory>
 
-#include "client/session.h"
+#include "client/state_keeper.h"
 
 namespace drystone::simulation {
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "adapters/registry.h"
+#include "client/disk.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/job.h"
@@ -56,16 +57,15 @@ struct VirtualClient {
       : workbench(own_workbench),
         settings(std::move(job_settings)),
         identity(std::move(own_identity)),
-        blobs(blob_dir),
-        session(std::move(session_settings), std::move(contract), identity, states, blobs,
-                std::move(pristine)),
+        session(std::move(session_settings), std::move(contract), identity, std::move(pristine)),
+        disk({.blobs = blob_dir, .keep_blobs = false}, session.contract(), states),
         transport(std::move(own_transport)) {}
 
   const training::Workbench& workbench;
   client::JobSettings settings;
   crypto::Identity identity;
-  wire::BlobStore blobs;
   client::Session session;
+  client::Disk disk;
   std::unique_ptr<wire::ClientTransport> transport;
 };
 
@@ -88,6 +88,7 @@ class Simulation {
                   const std::string& quantization);
   coordinator::CoordinatorSetup coordinator_setup();
   bool pump(VirtualClient& member);
+  static bool work_on_disk(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
   void stop_jobs();
 
@@ -207,21 +208,19 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
   const std::uint64_t num_examples =
       role == crypto::Role::Train ? static_cast<std::uint64_t>(held.workbench.num_examples(name))
                                   : 0;
-  client::SessionSettings settings{.method = training.method,
-                                   .coordinator_signing = coordinator_identity_.public_part.signing,
+  client::SessionSettings settings{.coordinator_signing = coordinator_identity_.public_part.signing,
                                    .hello = {.software = "drystone simulation",
                                              .base_sha256 = config_.model.sha256,
                                              .device = held.workbench.device(),
                                              .num_examples = num_examples,
-                                             .base = quantization},
-                                   .keep_blobs = false,
-                                   .reveals_everything = config_.client.reveal == "full"};
+                                             .base = quantization}};
   members_.push_back(std::make_unique<VirtualClient>(
       held.workbench,
       client::JobSettings{.client = name,
                           .training = training,
                           .test = kTestExamples,
-                          .memory = options_.run_dir / "state" / "memory" / name},
+                          .memory = options_.run_dir / "state" / "memory" / name,
+                          .reveals_everything = config_.client.reveal == "full"},
       std::move(identity), std::move(settings), contract_of({name, training, quantization}, role),
       held.states, options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
       hub_.connect(name)));
@@ -282,18 +281,31 @@ SimulationOutcome Simulation::run() {
           .failure = coordinator_->failure()};
 }
 
+/// At once, on this thread: the versions that members fold are shared.
+bool Simulation::work_on_disk(VirtualClient& member) {
+  bool any = false;
+  while (auto job = member.session.take_disk_job()) {
+    member.session.on_disk(member.disk.run(*job));
+    any = true;
+  }
+  return any;
+}
+
 // Everything that this client can do without waiting.
 bool Simulation::pump(VirtualClient& member) {
-  bool any = false;
+  bool any = work_on_disk(member);
   while (auto message = member.transport->receive(0ms)) {
     core::ensure(message->has_value(), "simulation: the coordinator sent an unreadable message");
     member.session.on_message(std::move(**message));
+    work_on_disk(member);
     any = true;
   }
-  while (auto message = member.session.next_message()) {
-    member.transport->send(std::move(*message));
-    any = true;
-  }
+  do {
+    while (auto message = member.session.next_message()) {
+      member.transport->send(std::move(*message));
+      any = true;
+    }
+  } while (work_on_disk(member));
   if (auto job = member.session.take_job()) compute(member, std::move(*job));
   member.session.take_verdicts();
   return any;

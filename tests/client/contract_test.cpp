@@ -26,7 +26,8 @@ TEST_CASE("contract: what was followed and answered is there after a restart") {
   {
     Contract contract(test::toy_terms(), file);
     CHECK(contract.meet(std::string(64, 'f')).has_value());
-    for (std::uint64_t number = 0; number < 3; ++number) contract.follow(version(number));
+    for (std::uint64_t number = 0; number < 3; ++number) CHECK(contract.follow(version(number)));
+    CHECK_FALSE(contract.follow(version(1)));
     contract.keep({.manifest = {.round = 3,
                                 .client = test::kClient,
                                 .base_version = 2,
@@ -35,6 +36,7 @@ TEST_CASE("contract: what was followed and answered is there after a restart") {
                                 .method = "lora"},
                    .base_head = version(2).head,
                    .seconds = 1.5});
+    write_contract(file, contract.file_text());
   }
   Contract contract(test::toy_terms(), file);
   CHECK(contract.federation() == std::string(64, 'f'));
@@ -50,7 +52,7 @@ TEST_CASE("contract: what was followed and answered is there after a restart") {
   CHECK(contract.meet(std::string(64, 'a')).error().code == core::Refusal::PlanMismatch);
   CHECK((std::filesystem::status(file).permissions() & std::filesystem::perms::others_read) ==
         std::filesystem::perms::none);
-  contract.follow(version(3));
+  CHECK(contract.follow(version(3)));
   CHECK_FALSE(contract.answer());
 }
 

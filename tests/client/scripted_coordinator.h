@@ -14,6 +14,7 @@
 
 #include <ATen/ops/full.h>
 
+#include "client/disk.h"
 #include "client/session.h"
 #include "crypto/hash.h"
 #include "tensors/factor_set_io.h"
@@ -28,6 +29,43 @@ inline const std::string kQuery = "encoder.layer.0.attention.query";
 inline crypto::Identity party(const std::string& name) {
   return crypto::derive_identity(name, core::as_bytes("session tests"));
 }
+
+/// A session whose disk jobs are done at once.
+class ServedSession final : public client::Session {
+ public:
+  ServedSession(client::SessionSettings settings, client::Contract contract,
+                const crypto::Identity& identity, training::GlobalStatePtr pristine,
+                const client::DiskSettings& disk)
+      : Session(std::move(settings), std::move(contract), identity, std::move(pristine)),
+        disk_(disk, this->contract(), states_) {}
+
+  void on_connected() {
+    Session::on_connected();
+    work_on_disk();
+  }
+  void on_message(wire::Message message) {
+    Session::on_message(std::move(message));
+    work_on_disk();
+  }
+  void on_trained(const client::TrainJob& job, std::optional<client::Update> update) {
+    Session::on_trained(job, std::move(update));
+    work_on_disk();
+  }
+  std::optional<wire::Message> next_message() {
+    auto message = Session::next_message();
+    if (message || !is_busy()) return message;
+    work_on_disk();
+    return Session::next_message();
+  }
+
+ private:
+  void work_on_disk() {
+    while (auto job = take_disk_job()) on_disk(disk_.run(*job));
+  }
+
+  client::OwnStateKeeper states_;
+  client::Disk disk_;
+};
 
 /// Versions, plans and chunks, all signed; every field is the test's to bend.
 class ScriptedCoordinator {
@@ -88,7 +126,7 @@ class ScriptedCoordinator {
   wire::Welcome welcome() const { return {federation_, versions_.size() - 1, 3}; }
 
   /// Answers what the session asks for until it asks for nothing more. @return the other messages
-  std::vector<wire::Message> serve(client::Session& session) {
+  std::vector<wire::Message> serve(ServedSession& session) {
     std::vector<wire::Message> others;
     while (auto message = session.next_message()) {
       if (const auto* request = std::get_if<wire::CatalogRequest>(&*message)) {
@@ -155,6 +193,19 @@ inline client::ContractTerms toy_terms() {
   return terms;
 }
 
+inline client::SessionSettings toy_settings() {
+  return {.coordinator_signing = party("coordinator").public_part.signing, .hello = {}};
+}
+
+inline client::Update toy_update(const client::TrainJob& job, const client::ContractTerms& terms,
+                                 double value = 0.5) {
+  training::LocalResult result{.num_examples = 153, .num_steps = 2, .num_tokens = 10};
+  for (const auto& [name, shape] : terms.layout.modules) {
+    result.update.modules[name] = {at::full({shape.out, 1}, value), at::full({1, shape.in}, 0.1)};
+  }
+  return client::make_update(result, job.plan, {.client = terms.client, .method = "lora"});
+}
+
 /// The client's side: its folder outlives its sessions.
 class RestartableClient {
  public:
@@ -162,30 +213,24 @@ class RestartableClient {
     start();
   }
 
-  client::Session& session() { return *session_; }
+  ServedSession& session() { return *session_; }
   client::ContractTerms& terms() { return terms_; }
   std::filesystem::path blobs() const { return folder_.path() / "blobs"; }
 
   /// As after a kill.
   void start() {
     session_.reset();
-    blob_store_ = std::make_unique<wire::BlobStore>(blobs());
-    session_ = std::make_unique<client::Session>(
-        client::SessionSettings{.method = "lora",
-                                .coordinator_signing = party("coordinator").public_part.signing,
-                                .hello = {}},
-        client::Contract(terms_, folder_.path() / "contract.json"), identity_, states_,
-        *blob_store_, training::GlobalState::pristine(model_));
+    const std::filesystem::path contract = folder_.path() / "contract.json";
+    session_ = std::make_unique<ServedSession>(
+        toy_settings(), client::Contract(terms_, contract), identity_,
+        training::GlobalState::pristine(model_),
+        client::DiskSettings{.blobs = blobs(), .contract = contract});
     session_->on_connected();
   }
 
   /// Ends the job at hand with an update of this value.
   void train(const client::TrainJob& job, double value = 0.5) {
-    training::LocalResult result{.num_examples = 153, .num_steps = 2, .num_tokens = 10};
-    for (const auto& [name, shape] : terms_.layout.modules) {
-      result.update.modules[name] = {at::full({shape.out, 1}, value), at::full({1, shape.in}, 0.1)};
-    }
-    session_->on_trained(job, std::move(result));
+    session_->on_trained(job, toy_update(job, terms_, value));
   }
 
  private:
@@ -193,9 +238,7 @@ class RestartableClient {
   TemporaryFolder folder_;
   ToyModel model_;
   crypto::Identity identity_ = party(kClient);
-  client::OwnStateKeeper states_;
-  std::unique_ptr<wire::BlobStore> blob_store_;
-  std::unique_ptr<client::Session> session_;
+  std::unique_ptr<ServedSession> session_;
 };
 
 template <typename T>

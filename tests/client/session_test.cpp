@@ -16,6 +16,7 @@ namespace {
 using core::Refusal;
 using test::RestartableClient;
 using test::ScriptedCoordinator;
+using test::ServedSession;
 using Bend = std::function<void(wire::RoundPlan&)>;
 
 tensors::FactorSet small_version(double value = 0.01) {
@@ -227,7 +228,7 @@ TEST_CASE("session: a rewritten history is noticed after a restart too") {
     rewritten.publish(small_version(0.5));
     meeting.client.start();
     rewritten.serve(meeting.client.session());
-    Session& session = meeting.client.session();
+    ServedSession& session = meeting.client.session();
     session.on_message(rewritten.welcome());
     session.on_message(rewritten.task(rewritten.plan()));
     if (has_answered) {
@@ -333,7 +334,7 @@ TEST_CASE("session: evaluations, and the end, lead nowhere beyond the rounds") {
   terms.trains = false;
   terms.evaluates = true;
   Meeting meeting(std::move(terms));
-  Session& session = meeting.client.session();
+  ServedSession& session = meeting.client.session();
   session.on_message(wire::EvaluateTask{1'000'000'000'000'000});
   auto answers = meeting.coordinator.serve(session);
   REQUIRE(test::only<wire::Refused>(answers).size() == 1);
@@ -364,7 +365,7 @@ TEST_CASE("session: evaluations, and the end, lead nowhere beyond the rounds") {
 TEST_CASE("session: a flood of Wants waits as a few, of the update alone") {
   Meeting meeting;
   const core::Digest payload = meeting.take_part();
-  Session& session = meeting.client.session();
+  ServedSession& session = meeting.client.session();
   for (int i = 0; i < 98'000; ++i) session.on_message(wire::Want{payload, 0, 1 << 20});
   CHECK(session.backlog() == 0);
   std::size_t chunks = 0;
