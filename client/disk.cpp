@@ -3,16 +3,14 @@
 #include <string>
 #include <utility>
 
-#include "aggregation/version_checks.h"
-#include "core/mapped_file.h"
+#include "client/fold.h"
 
 namespace drystone::client {
 
-Disk::Disk(DiskSettings settings, const Contract& contract, StateKeeper& states)
+Disk::Disk(DiskSettings settings, const Contract& contract)
     : settings_(std::move(settings)),
       layout_(contract.terms().layout),
       max_rank_(contract.max_rank()),
-      states_(states),
       blobs_(settings_.blobs),
       storage_(blobs_, contract.max_storage()) {}
 
@@ -50,16 +48,8 @@ Received Disk::received() {
 
 DiskResult Disk::run(const FoldJob& job) {
   const std::filesystem::path payload = blobs_.path(job.manifest.payload);
-  {
-    const core::MappedFile file(payload);
-    if (const auto fits = aggregation::check_version(file.bytes(), layout_, max_rank_); !fits) {
-      distrust("version " + std::to_string(job.manifest.version) +
-               ", as it published it: " + fits.error().detail);
-    }
-  }
-  Folded folded{states_.apply(job.state, job.manifest, payload)};
+  Folded folded{fold(*job.state, job.manifest, payload, layout_, max_rank_)};
   storage_.release(job.manifest.payload);
-  if (!settings_.keep_blobs) blobs_.remove(job.manifest.payload);
   return folded;
 }
 

@@ -8,7 +8,6 @@
 #include "aggregation/layout.h"
 #include "client/contract.h"
 #include "client/disk_job.h"
-#include "client/state_keeper.h"
 #include "client/storage.h"
 #include "wire/blob_store.h"
 #include "wire/blob_transfer.h"
@@ -18,16 +17,14 @@ namespace drystone::client {
 struct DiskSettings {
   std::filesystem::path blobs;          ///< folder of the payloads
   std::filesystem::path contract = {};  ///< file; empty: the contract is kept in memory only
-  bool keep_blobs = true;  ///< false: published payloads are deleted once they are applied
 };
 
 /// One job at a time, on any thread, in the order of the session.
 class Disk {
  public:
   /// @param contract  what versions may hold and take
-  /// @param states    outlives the disk
   /// @throws core::IoError
-  Disk(DiskSettings settings, const Contract& contract, StateKeeper& states);
+  Disk(DiskSettings settings, const Contract& contract);
 
   /// @throws core::IoError, core::Error  the disk fails or is full, the coordinator's version does
   ///                                     not fit the model: the client must not go on
@@ -48,7 +45,6 @@ class Disk {
   DiskSettings settings_;
   aggregation::AdapterLayout layout_;
   std::int64_t max_rank_;
-  StateKeeper& states_;
   wire::BlobStore blobs_;
   Storage storage_;
   std::optional<wire::BlobReceiver> download_;

@@ -74,7 +74,6 @@ class Runtime {
   std::uint64_t instance_;
   std::unique_ptr<training::Workbench> workbench_;
   Session session_;
-  OwnStateKeeper states_;
   Disk disk_;
   wire::ZmqClient transport_;
   std::uint64_t connections_ = 0;
@@ -101,7 +100,7 @@ Runtime::Runtime(const core::Config& config, const std::string& device, core::Pr
       workbench_(make_workbench(config, device, name_)),
       session_(session_settings(), contract(), identity_, workbench_->pristine()),
       disk_({.blobs = config.output.dir / "blobs", .contract = config.output.dir / kContractFile},
-            session_.contract(), states_),
+            session_.contract()),
       transport_(config.security.coordinator, identity_, coordinator_.curve),
       watch_({.client = name_,
               .address = config.security.coordinator,

@@ -50,7 +50,8 @@ Session::Session(SessionSettings settings, Contract contract, const crypto::Iden
     : settings_(std::move(settings)),
       contract_(std::move(contract)),
       identity_(identity),
-      state_(std::move(pristine)) {}
+      state_(std::move(pristine)),
+      version_(state_->version()) {}
 
 void Session::on_connected() {
   core::require(!is_busy(), "Session: a reconnect before the disk is done");
@@ -128,7 +129,7 @@ void Session::on(const wire::Done& message) {
                       {{"version", static_cast<std::int64_t>(message.version)},
                        {"rounds", static_cast<std::int64_t>(rounds)}});
   }
-  const auto own = static_cast<std::uint64_t>(std::max<std::int64_t>(state_->version(), 0));
+  const auto own = static_cast<std::uint64_t>(std::max<std::int64_t>(version_, 0));
   pursue({.version = std::max(own, std::min(message.version, rounds)),
           .plan = std::nullopt,
           .finish = true});
@@ -156,9 +157,9 @@ void Session::advance() {
     return ask_disk(SeekJob{catalog_.front().payload, catalog_.front().payload_bytes});
   }
   const auto version = static_cast<std::int64_t>(goal_->version);
-  if (state_->version() > version) {
+  if (version_ > version) {
     core::log_warning("the coordinator asks for a version that is past",
-                      {{"version", version}, {"now", state_->version()}});
+                      {{"version", version}, {"now", version_}});
     goal_.reset();
     return;
   }
@@ -166,7 +167,7 @@ void Session::advance() {
 }
 
 bool Session::needs_version() const {
-  return goal_ && state_->version() < static_cast<std::int64_t>(goal_->version);
+  return goal_ && version_ < static_cast<std::int64_t>(goal_->version);
 }
 
 void Session::start_job() {
@@ -193,13 +194,13 @@ void Session::start_job() {
 void Session::request_catalog() {
   if (catalog_requested_) return;
   catalog_requested_ = true;
-  send(wire::CatalogRequest{static_cast<std::uint64_t>(state_->version() + 1)});
+  send(wire::CatalogRequest{static_cast<std::uint64_t>(version_ + 1)});
 }
 
 void Session::on(const wire::Catalog& message) {
   if (!catalog_requested_) return;
   catalog_requested_ = false;
-  auto next = static_cast<std::uint64_t>(state_->version() + 1) + catalog_.size();
+  auto next = static_cast<std::uint64_t>(version_ + 1) + catalog_.size();
   core::Digest head = catalog_.empty() ? head_ : catalog_.back().head;
   for (const wire::Signed& entry : message.versions) {
     wire::VersionManifest manifest = verified(entry, settings_.coordinator_signing);
@@ -245,6 +246,7 @@ void Session::done(Folded& result) {
   const wire::VersionManifest manifest = catalog_.front();
   catalog_.pop_front();
   state_ = std::move(result.state);
+  version_ = static_cast<std::int64_t>(manifest.version);
   head_ = manifest.head;
   failed_downloads_ = 0;
   const auto& answer = contract_.answer();

@@ -130,7 +130,8 @@ class Session {
   SessionSettings settings_;
   Contract contract_;
   const crypto::Identity& identity_;
-  training::GlobalStatePtr state_;
+  training::GlobalStatePtr state_;  ///< what folding `version_` gave; only its jobs look inside
+  std::int64_t version_;
   core::Digest head_{};  ///< of state_'s version
   bool is_welcome_ = false;
   std::optional<Goal> goal_;

@@ -42,6 +42,7 @@ RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::I
     phase_ = Phase::Finishing;
   }
   if (phase_ != Phase::Gathering) deadline_ = now + patience();
+  count_present();
 }
 
 std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) {
@@ -71,8 +72,7 @@ const OpenRound* RoundMachine::collecting() const {
 }
 
 void RoundMachine::on(const Joined& event, core::Instant now, Actions& actions) {
-  joined_.insert(event.client);
-  not_awaited_.erase(event.client);
+  note_joined(event.client);
   if (std::ranges::find(settings_.evaluators, event.client) != settings_.evaluators.end()) {
     request_next_evaluation(event.client, actions);
     return;
@@ -171,25 +171,43 @@ void RoundMachine::gather(core::Instant now, Actions& actions) {
   phase_ = Phase::Gathering;
   deadline_ = now + kNoticeInterval;
   quorum_at_.reset();
+  count_present();
   try_open(now, actions);
+}
+
+void RoundMachine::count_present() {
+  num_available_ = 0;
+  num_awaited_ = 0;
+  for (const std::string& trainer : settings_.trainers) {
+    if (joined_.contains(trainer) && !excluded_.contains(trainer)) ++num_available_;
+    if (is_awaited(trainer)) ++num_awaited_;
+  }
+}
+
+// Every client of a large federation joins: none of them may cost a look at all the others.
+void RoundMachine::note_joined(const std::string& client) {
+  if (!contains(settings_.trainers, client)) {
+    joined_.insert(client);
+    return;
+  }
+  if (is_awaited(client)) --num_awaited_;
+  not_awaited_.erase(client);
+  if (joined_.insert(client).second && !excluded_.contains(client)) ++num_available_;
 }
 
 // Opens as soon as everybody who may be asked is there, so that a run in which all clients show up
 // asks the same clients as the simulated one; otherwise a grace after its quorum is.
 void RoundMachine::try_open(core::Instant now, Actions& actions) {
-  std::vector<std::string> cohort = choose_cohort();
   const std::uint64_t quorum = quorum_of(cohort_size());
-  if (cohort.empty() || cohort.size() < quorum) {
+  if (num_available_ == 0 || num_available_ < quorum) {
     quorum_at_.reset();
     if (now < deadline_) return;
     deadline_ = now + kNoticeInterval;
-    actions.emplace_back(KeepWaiting{cohort.size(), quorum, missing()});
+    actions.emplace_back(KeepWaiting{num_available_, quorum, missing()});
     return;
   }
   if (!quorum_at_) quorum_at_ = now;
-  const bool all_there = std::ranges::none_of(
-      settings_.trainers, [&](const std::string& trainer) { return is_awaited(trainer); });
-  if (all_there || now >= *quorum_at_ + grace()) open(std::move(cohort), now, actions);
+  if (num_awaited_ == 0 || now >= *quorum_at_ + grace()) open(choose_cohort(), now, actions);
 }
 
 void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Actions& actions) {

@@ -176,6 +176,8 @@ class RoundMachine {
   std::vector<std::string> missing() const;
   core::Instant patience() const;
   core::Instant grace() const;
+  void count_present();
+  void note_joined(const std::string& client);
   bool is_awaited(const std::string& trainer) const;
   bool is_resting(const std::string& trainer) const;
   void finish_if_evaluated(Actions& actions);
@@ -198,6 +200,8 @@ class RoundMachine {
   std::uint64_t attempt_ = 0;               ///< of the round being planned
   std::uint64_t num_failures_ = 0;          ///< attempts that failed for the clients' sake
   std::set<std::string> joined_;
+  std::uint64_t num_available_ = 0;    ///< trainers that joined and may be asked; while gathering
+  std::uint64_t num_awaited_ = 0;      ///< trainers that may yet join; while gathering
   std::set<std::string> not_awaited_;  ///< an earlier round went on without them
   std::map<std::string, Silence> silent_;
   std::map<std::string, core::Refusal> refused_;  ///< in the open round

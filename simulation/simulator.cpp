@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "adapters/registry.h"
-#include "client/disk.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/job.h"
@@ -19,7 +18,8 @@
 #include "core/client_list.h"
 #include "core/log.h"
 #include "core/worker_pool.h"
-#include "simulation/shared_state_keeper.h"
+#include "simulation/shared_versions.h"
+#include "simulation/virtual_disk.h"
 #include "tensors/factor_set_io.h"
 #include "training/model_classes.h"
 #include "wire/inproc_transport.h"
@@ -44,28 +44,30 @@ std::int64_t wanted_workers(const core::Config& config) {
 
 /// A base model as some of the clients hold it, and the versions on top of it.
 struct Bench {
+  Bench(training::WorkbenchConfig config, SharedVersions::FindPayload find_payload)
+      : workbench(std::move(config)), versions(workbench.pristine(), std::move(find_payload)) {}
+
   training::Workbench workbench;
-  SharedStateKeeper states;
+  SharedVersions versions;
 };
 
 struct VirtualClient {
-  VirtualClient(const training::Workbench& own_workbench, client::JobSettings job_settings,
-                crypto::Identity own_identity, client::SessionSettings session_settings,
-                client::Contract contract, client::StateKeeper& states,
-                const std::filesystem::path& blob_dir, training::GlobalStatePtr pristine,
-                std::unique_ptr<wire::ClientTransport> own_transport)
-      : workbench(own_workbench),
+  VirtualClient(Bench& own_bench, client::JobSettings job_settings, crypto::Identity own_identity,
+                client::SessionSettings session_settings, client::Contract contract,
+                wire::InprocHub& hub)
+      : bench(own_bench),
         settings(std::move(job_settings)),
         identity(std::move(own_identity)),
-        session(std::move(session_settings), std::move(contract), identity, std::move(pristine)),
-        disk({.blobs = blob_dir, .keep_blobs = false}, session.contract(), states),
-        transport(std::move(own_transport)) {}
+        session(std::move(session_settings), std::move(contract), identity,
+                bench.versions.pristine()),
+        disk(bench.versions, session.contract(), hub, session.contract().terms().evaluates),
+        transport(hub.connect(settings.client)) {}
 
-  const training::Workbench& workbench;
+  Bench& bench;
   client::JobSettings settings;
   crypto::Identity identity;
   client::Session session;
-  client::Disk disk;
+  VirtualDisk disk;
   std::unique_ptr<wire::ClientTransport> transport;
 };
 
@@ -87,7 +89,7 @@ class Simulation {
   void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
                   const std::string& quantization);
   coordinator::CoordinatorSetup coordinator_setup();
-  bool pump(VirtualClient& member);
+  void pump(VirtualClient& member);
   static bool work_on_disk(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
   void stop_jobs();
@@ -105,7 +107,7 @@ class Simulation {
   core::SystemClock clock_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
-  std::vector<std::unique_ptr<VirtualClient>> members_;
+  std::map<std::string, std::unique_ptr<VirtualClient>> members_;  ///< by name
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
   std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
 };
@@ -190,9 +192,10 @@ Bench& Simulation::bench(const std::string& quantization) {
   if (!found) {
     core::Config config = config_;
     config.model.quantization = quantization;
-    found.reset(new Bench{
-        .workbench = training::Workbench(client::workbench_config(config, options_.device)),
-        .states = {}});
+    found = std::make_unique<Bench>(client::workbench_config(config, options_.device),
+                                    [this](const core::Digest& payload) {
+                                      return coordinator_->store().blobs().path(payload);
+                                    });
   }
   return *found;
 }
@@ -214,16 +217,15 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
                                              .device = held.workbench.device(),
                                              .num_examples = num_examples,
                                              .base = quantization}};
-  members_.push_back(std::make_unique<VirtualClient>(
-      held.workbench,
+  members_[name] = std::make_unique<VirtualClient>(
+      held,
       client::JobSettings{.client = name,
                           .training = training,
                           .test = kTestExamples,
                           .memory = options_.run_dir / "state" / "memory" / name,
                           .reveals_everything = config_.client.reveal == "full"},
       std::move(identity), std::move(settings), contract_of({name, training, quantization}, role),
-      held.states, options_.run_dir / "state" / "clients" / name, held.workbench.pristine(),
-      hub_.connect(name)));
+      hub_);
 }
 
 /// In memory only: a simulation that is resumed begins as its clients did.
@@ -264,11 +266,17 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
 }
 
 SimulationOutcome Simulation::run() {
-  for (auto& member : members_) member->session.on_connected();
+  for (auto& [name, member] : members_) {
+    member->session.on_connected();
+    pump(*member);
+  }
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
     bool any = coordinator_->step(0ms);
     global_->follow();
-    for (auto& member : members_) any = pump(*member) || any;
+    for (const std::string& name : hub_.take_called()) {
+      pump(*members_.at(name));
+      any = true;
+    }
     while (const auto notice = notices_.try_receive()) (*notice)();
     workers_->run_finished(any ? 0ms : 2ms);
   }
@@ -292,23 +300,20 @@ bool Simulation::work_on_disk(VirtualClient& member) {
 }
 
 // Everything that this client can do without waiting.
-bool Simulation::pump(VirtualClient& member) {
-  bool any = work_on_disk(member);
+void Simulation::pump(VirtualClient& member) {
+  work_on_disk(member);
   while (auto message = member.transport->receive(0ms)) {
     core::ensure(message->has_value(), "simulation: the coordinator sent an unreadable message");
     member.session.on_message(std::move(**message));
     work_on_disk(member);
-    any = true;
   }
   do {
     while (auto message = member.session.next_message()) {
       member.transport->send(std::move(*message));
-      any = true;
     }
   } while (work_on_disk(member));
   if (auto job = member.session.take_job()) compute(member, std::move(*job));
-  member.session.take_verdicts();
-  return any;
+  if (!member.session.take_verdicts().empty()) member.disk.forget_update();
 }
 
 void Simulation::compute(VirtualClient& member, client::Job job) {
@@ -319,16 +324,25 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
       for (auto* observer : observers_) observer->on_progress(member.settings.client, told);
     });
   };
+  if (auto* training = std::get_if<client::TrainJob>(&job)) {
+    training->state = member.bench.versions.newest();
+    core::ensure(
+        training->state->version() == static_cast<std::int64_t>(training->plan.base_version),
+        "simulation: a training of a version that is not the newest");
+  }
   workers_->post(
       [this, &member, show, job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
         auto result = std::make_shared<client::JobResult>(
-            client::run_job(member.workbench, member.settings, std::move(job), show));
-        return [&member, result] { client::deliver(member.session, std::move(*result)); };
+            client::run_job(member.bench.workbench, member.settings, std::move(job), show));
+        return [this, &member, result] {
+          client::deliver(member.session, std::move(*result));
+          pump(member);
+        };
       });
 }
 
 void Simulation::stop_jobs() {
-  for (auto& member : members_) member->session.cancel_job();
+  for (auto& [name, member] : members_) member->session.cancel_job();
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ struct InprocHub::Wires {
   class Client;
 
   core::Channel<Item> to_server;
+  std::atomic<std::uint64_t> bytes_given{0};
   std::mutex mutex;
   std::map<std::string, std::shared_ptr<ClientLink>> clients;  ///< guarded by mutex
   std::vector<std::string> called;                             ///< likewise
@@ -78,7 +79,7 @@ class InprocHub::Wires::Server final : public ServerTransport {
 
   void wake() override { wires_->to_server.send(wake_up()); }
   std::uint64_t bytes_received() const override { return bytes_received_; }
-  std::uint64_t bytes_sent() const override { return bytes_sent_; }
+  std::uint64_t bytes_sent() const override { return bytes_sent_ + wires_->bytes_given; }
 
  private:
   std::shared_ptr<Wires> wires_;
@@ -152,6 +153,8 @@ std::vector<std::string> InprocHub::take_called() {
   }
   return called;
 }
+
+void InprocHub::count_sent(std::uint64_t bytes) { wires_->bytes_given += bytes; }
 
 void InprocHub::reconnect(const std::string& name) {
   const auto link = wires_->find(name);

@@ -27,15 +27,18 @@ auto decode_signed(core::ByteView bytes, Read read)
 
 /// Of each of the cohort; the canonical form lists every digest once, in order of appearance.
 std::vector<core::Digest> read_settings(schema::RoundPlan::Reader reader, std::size_t cohort) {
-  const auto digests = reader.getSettings();
+  const auto listed = reader.getSettings();
   const auto indices = reader.getSettingsOf();
-  check_count(digests.size(), cohort, "settings");
+  check_count(listed.size(), cohort, "settings");
   if (indices.size() != 0 && indices.size() != cohort) malformed("settings: not the cohort's");
+  std::vector<core::Digest> digests;  // each read once: what is read counts against a limit
+  digests.reserve(listed.size());
+  for (const auto digest : listed) digests.push_back(read_digest(digest, "settings"));
   std::vector<core::Digest> settings;
   settings.reserve(indices.size());
   for (const unsigned index : indices) {
     if (index > digests.size()) malformed("settings: an index beyond the list");
-    settings.push_back(index == 0 ? core::Digest{} : read_digest(digests[index - 1], "settings"));
+    settings.push_back(index == 0 ? core::Digest{} : digests[index - 1]);
   }
   return settings;
 }

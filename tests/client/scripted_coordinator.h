@@ -37,7 +37,7 @@ class ServedSession final : public client::Session {
                 const crypto::Identity& identity, training::GlobalStatePtr pristine,
                 const client::DiskSettings& disk)
       : Session(std::move(settings), std::move(contract), identity, std::move(pristine)),
-        disk_(disk, this->contract(), states_) {}
+        disk_(disk, this->contract()) {}
 
   void on_connected() {
     Session::on_connected();
@@ -63,7 +63,6 @@ class ServedSession final : public client::Session {
     while (auto job = take_disk_job()) on_disk(disk_.run(*job));
   }
 
-  client::OwnStateKeeper states_;
   client::Disk disk_;
 };
 

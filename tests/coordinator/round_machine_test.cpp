@@ -444,3 +444,24 @@ TEST_CASE("round machine: a version of no use ends the federation at once, whate
   CHECK(machine.handle(Unsound{"again"}, 2s).empty());
   CHECK(machine.handle(update_of("client-1"), 2s).empty());
 }
+
+TEST_CASE(
+    "round machine: opens with the last join that is awaited, in any order, with any rejoins") {
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    CAPTURE(seed);
+    auto s = settings(9, 1);
+    s.cohort = 4;
+    core::SplitMix64 random({seed, 0, "", "joins"});
+    std::vector<std::string> order = s.trainers;
+    core::shuffle(order, random);
+    RoundMachine machine(s, {}, 0s);
+    for (std::size_t i = 0; i + 1 < order.size(); ++i) {
+      CHECK(machine.handle(Joined{order[i]}, 0s).empty());
+      CHECK(machine.handle(Joined{order[random.below(i + 1)]}, 0s).empty());
+      CHECK(machine.handle(Joined{"stranger"}, 0s).empty());
+    }
+    const auto actions = machine.handle(Joined{order.back()}, 0s);
+    CHECK(only<PersistPlan>(actions).size() == 1);
+    CHECK(only<SendTask>(actions).size() == 4);
+  }
+}

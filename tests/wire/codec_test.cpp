@@ -218,6 +218,26 @@ TEST_CASE("encode: the largest cohort and the largest catalogue fit their frames
   CHECK(refusal_of(decode(encode(catalog))) == Refusal::MalformedFrame);
 }
 
+TEST_CASE(
+    "decode: a plan is read whatever its cohort, its names and how many settings they share") {
+  for (const std::size_t cohort : {1UL, 10UL, 100UL, 2'000UL, wire::kMaxCohort}) {
+    for (const std::size_t num_settings : {1UL, 2UL, std::min(cohort, 1024UL)}) {
+      CAPTURE(cohort);
+      CAPTURE(num_settings);
+      wire::RoundPlan plan;
+      for (std::size_t i = 0; i < cohort; ++i) {
+        plan.cohort.push_back(std::to_string(100'000 + i));
+        plan.settings.push_back(
+            crypto::sha256(core::as_bytes(std::to_string(std::min(i, num_settings - 1)))));
+      }
+      const auto again = wire::decode_plan(encode(plan));
+      REQUIRE(again.has_value());
+      CHECK(again->cohort == plan.cohort);
+      CHECK(again->settings == plan.settings);
+    }
+  }
+}
+
 TEST_CASE("encode: refuses what would not fit, cuts what is only informative") {
   CHECK_THROWS_AS(encode(wire::Chunk{}), core::InvalidArgument);
   CHECK_THROWS_AS(encode(wire::Chunk{{}, 0, core::Bytes(wire::kMaxChunkBytes + 1)}),

@@ -125,3 +125,11 @@ TEST_CASE("InprocHub: tells which ends something came for, each once") {
   hub.reconnect("b");
   CHECK(hub.take_called() == std::vector<std::string>{"c", "b"});
 }
+
+TEST_CASE("InprocHub: what is given without a message counts as sent") {
+  wire::InprocHub hub;
+  const auto server = hub.server();
+  hub.count_sent(1000);
+  CHECK(server->bytes_sent() == 1000);
+  CHECK(server->bytes_received() == 0);
+}
