@@ -59,6 +59,8 @@ class Runtime {
   void pump();
   void receive();
   void flush();
+  bool is_greeted() const { return transport_.connections() == connections_; }
+  void greet_if_new();
   void work_on_disk();
   void compute(Job job);
   [[noreturn]] void end(const Job& job, const std::exception_ptr& error);
@@ -76,7 +78,7 @@ class Runtime {
   Session session_;
   Disk disk_;
   wire::ZmqClient transport_;
-  std::uint64_t connections_ = 0;
+  std::uint64_t connections_ = 0;                 ///< that the session knows of
   core::Channel<std::function<void()>> notices_;  ///< progress, from the worker
   std::optional<core::ProgressBoard::Bar> bar_;
   core::TrainingNote note_;
@@ -84,8 +86,8 @@ class Runtime {
   core::Instant last_progress_{};
   std::optional<wire::Progress> progress_;  ///< the newest that was not told yet
   CoordinatorWatch watch_;
-  core::WorkerPool worker_;       ///< its thread, and the next one's, use everything above
-  core::WorkerPool disk_worker_;  ///< with the disk's jobs, a stopped training ends beside them
+  core::WorkerPool worker_;       ///< last, with the next: their threads use everything above
+  core::WorkerPool disk_worker_;  ///< apart: versions are fetched while a stopped training ends
 };
 
 Runtime::Runtime(const core::Config& config, const std::string& device, core::ProgressBoard& board,
@@ -165,7 +167,8 @@ std::string Runtime::why_unreachable() const {
 }
 
 void Runtime::pump() {
-  session_.is_busy() ? work_on_disk() : receive();
+  if (!session_.is_busy()) receive();
+  if (session_.is_busy()) work_on_disk();
   watch_.update(transport_.is_connected(), clock_.now(), [this] { return why_unreachable(); });
   worker_.run_finished(0ms);
   while (const auto notice = notices_.try_receive()) (*notice)();
@@ -179,12 +182,10 @@ void Runtime::pump() {
 void Runtime::receive() {
   constexpr int kAtOnce = 64;
   constexpr std::size_t kMaxBacklog = 64;
+  greet_if_new();  // seen while sending: a message may be here already
   for (int i = 0; i < kAtOnce && session_.backlog() < kMaxBacklog && !session_.is_busy(); ++i) {
     auto message = transport_.receive(i == 0 ? 100ms : 0ms);
-    if (transport_.connections() != connections_) {
-      connections_ = transport_.connections();
-      session_.on_connected();
-    }
+    greet_if_new();  // seen while receiving: then there is no message
     if (!message) return;
     if (*message) {
       session_.on_message(std::move(**message));
@@ -196,10 +197,16 @@ void Runtime::receive() {
   if (session_.backlog() >= kMaxBacklog) core::sleep_unless_stopped(stop_, 20ms);
 }
 
+void Runtime::greet_if_new() {
+  if (is_greeted()) return;
+  connections_ = transport_.connections();
+  session_.on_connected();
+}
+
 void Runtime::work_on_disk() {
   while (auto job = session_.take_disk_job()) {
-    disk_worker_.post([this, job = std::make_shared<DiskJob>(std::move(*job))] {
-      auto result = std::make_shared<DiskResult>(disk_.run(*job));
+    disk_worker_.post([this, job = std::move(*job)]() -> core::WorkerPool::Continuation {
+      auto result = std::make_shared<DiskResult>(disk_.run(job));
       return [this, result] { session_.on_disk(std::move(*result)); };
     });
   }
@@ -207,12 +214,14 @@ void Runtime::work_on_disk() {
 }
 
 void Runtime::flush() {
-  while (transport_.can_send()) {
+  while (transport_.can_send() && is_greeted()) {
     auto message = session_.next_message();
     if (!message) break;
     transport_.send(std::move(*message));
   }
-  if (progress_ && transport_.can_send()) transport_.send(*std::exchange(progress_, std::nullopt));
+  if (progress_ && transport_.can_send() && is_greeted()) {
+    transport_.send(*std::exchange(progress_, std::nullopt));
+  }
 }
 
 void Runtime::compute(Job job) {
