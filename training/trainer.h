@@ -75,7 +75,9 @@ struct TrainInput {
   EarlyStoppingSettings early_stopping = {};
 };
 
-/// Optimiser steps that a shard of `num_examples` makes in a round, one a row.
+/// Optimiser steps of a round.
+std::int64_t steps_of(const core::TrainingConfig& training, std::int64_t batches_per_epoch);
+/// Of a shard of `num_examples`, one a row.
 std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_examples);
 
 /// Trains from `state` and exports what was learnt. Same input, same number of threads: same bits,

@@ -74,6 +74,8 @@ class EnsembleMember final : public Adapter {
     inner_ = make_adapter(model, inner_spec(spec), start);
   }
 
+  void attach() override { inner_->attach(); }
+  void detach() override { inner_->detach(); }
   std::vector<Parameter> parameters() const override { return inner_->parameters(); }
   std::unique_ptr<Optimizer> make_optimizer(std::vector<Parameter> parameters,
                                             const AdamWOptions& options) override {
