@@ -138,6 +138,16 @@ AdapterSpec complete_spec(const Method& method, AdapterSpec spec) {
   return spec;
 }
 
+std::unique_ptr<Adapter> make_complete(const Method& method, models::Model& model,
+                                       const AdapterSpec& complete, const AdapterStart& start) {
+  if (start.factors != nullptr && !method.continues) {
+    throw core::ConfigError("training.method: " + core::quote(method.name) +
+                            " cannot continue from averaged factors; use a rule that adds (" +
+                            "aggregation.rule = \"flora\")");
+  }
+  return method.make(model, complete, start);
+}
+
 }  // namespace
 
 std::span<const Method> methods() { return kMethods; }
@@ -153,6 +163,11 @@ const Method& find_method(std::string_view name) {
 
 AdapterSpec completed(const AdapterSpec& spec) {
   return complete_spec(find_method(spec.method), spec);
+}
+
+ResolvedTraining resolve(const core::TrainingConfig& training) {
+  const Method& method = find_method(training.method);
+  return {.config = training, .method = &method, .spec = complete_spec(method, spec_of(training))};
 }
 
 void validate(const AdapterSpec& spec) {
@@ -179,6 +194,11 @@ std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& mo
   return method.statistics(model, complete_spec(method, spec));
 }
 
+std::unique_ptr<Adapter> make_adapter(const ResolvedTraining& training, models::Model& model,
+                                      const AdapterStart& start) {
+  return make_complete(*training.method, model, training.spec, start);
+}
+
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
                                       const AdapterStart& start) {
   return make_adapter(find_method(spec.method), model, spec, start);
@@ -186,12 +206,7 @@ std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& s
 
 std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
                                       const AdapterSpec& spec, const AdapterStart& start) {
-  if (start.factors != nullptr && !method.continues) {
-    throw core::ConfigError("training.method: " + core::quote(method.name) +
-                            " cannot continue from averaged factors; use a rule that adds (" +
-                            "aggregation.rule = \"flora\")");
-  }
-  return method.make(model, complete_spec(method, spec), start);
+  return make_complete(method, model, complete_spec(method, spec), start);
 }
 
 }  // namespace drystone::adapters

@@ -18,7 +18,7 @@ namespace drystone::training {
 /// @return  numbers of steps, tokens and passes are sums over the members, the loss is their mean;
 ///          nullopt when stopped
 /// @throws  as train_locally
-std::optional<LocalResult> train_ensemble(const TrainInput& input,
+std::optional<LocalResult> train_ensemble(const RoundTask& task, const TrainingSite& site,
                                           const adapters::EnsembleSettings& settings,
                                           const TrainHooks& hooks = {});
 

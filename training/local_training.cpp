@@ -14,7 +14,6 @@
 #include <ATen/core/grad_mode.h>
 
 #include "adapters/rank_scaling.h"
-#include "adapters/registry.h"
 #include "adapters/side_path.h"
 #include "core/check.h"
 #include "core/log.h"
@@ -32,12 +31,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-data::BatchOptions batch_options(const TrainInput& input) {
-  return {.batch_size = input.training.batch_size,
-          .epochs = input.training.epochs,
+data::BatchOptions batch_options(const core::TrainingConfig& training, const Examples& examples) {
+  return {.batch_size = training.batch_size,
+          .epochs = training.epochs,
           .max_batches = 0,
-          .pad = input.examples.pad,
-          .pack_to = input.examples.pack_to};
+          .pad = examples.pad,
+          .pack_to = examples.pack_to};
 }
 
 /// The model's own trainable parts as leaves of this training.
@@ -80,17 +79,18 @@ class Turn {
 
 class LocalTraining::Impl {
  public:
-  explicit Impl(const TrainInput& input)
-      : input_(input),
-        rate_scale_(adapters::rate_scale(input.training)),
-        schedule_(adapters::parse_schedule(input.training.schedule)) {
-    turn_.emplace(input.model, input.state);
-    make_adapter();
-    head_ = make_head(input.model, 1.0 / rate_scale_);  // its rate does not follow the rank
+  Impl(RoundTask task, const TrainingSite& site)
+      : task_(std::move(task)),
+        site_(site),
+        rate_scale_(adapters::rate_scale(training_)),
+        schedule_(adapters::parse_schedule(training_.schedule)) {
+    turn_.emplace(site.model, *task_.state);
+    adapter_ = make_adapter(task_, site.model);
+    passes_.emplace(site.model, *adapter_, site.examples.task);
+    head_ = make_head(site.model, 1.0 / rate_scale_);  // its rate does not follow the rank
     parameters_ = adapter_->parameters();
     parameters_.insert(parameters_.end(), head_.begin(), head_.end());
-    optimizer_ =
-        adapter_->make_optimizer(parameters_, {.weight_decay = input.training.weight_decay});
+    optimizer_ = adapter_->make_optimizer(parameters_, {.weight_decay = training_.weight_decay});
     warn_of_slow_rounding();
     prepare_model();
     prepare_batches();
@@ -99,7 +99,7 @@ class LocalTraining::Impl {
 
   void attach() {
     if (turn_) return;
-    turn_.emplace(input_.model, input_.state);
+    turn_.emplace(site_.model, *task_.state);
     adapter_->attach();
     prepare_model();
   }
@@ -127,7 +127,7 @@ class LocalTraining::Impl {
     const at::NoGradGuard no_grad;
     restore_best();
     LocalResult result{.update = {.modules = adapter_->export_delta()},
-                       .num_examples = static_cast<std::int64_t>(input_.examples.dataset.size()),
+                       .num_examples = static_cast<std::int64_t>(site_.examples.dataset.size()),
                        .num_steps = num_steps_,
                        .num_tokens = num_tokens_,
                        .num_passes = passes_->count() + adapter_->own_passes(),
@@ -135,50 +135,36 @@ class LocalTraining::Impl {
                        .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
     for (const adapters::Parameter& leaf : head_) {
-      const at::Tensor moved = leaf.tensor.detach() - input_.state.dense().at(leaf.name);
+      const at::Tensor moved = leaf.tensor.detach() - task_.state->dense().at(leaf.name);
       result.update.dense[leaf.name] = moved.to(at::kCPU, at::kFloat).contiguous();
     }
     for (auto& [name, tensor] : adapter_->statistics()) {
       result.update.dense[std::string(tensors::kStatistics) + name] = tensor;
     }
-    check_finite(input_, result.update);
-    warn_if_unmoved(input_, result.update, parameters_, num_steps_);
-    core::log_debug("local training", {{"client", std::string_view(input_.client)},
-                                       {"round", static_cast<std::int64_t>(input_.round)},
+    check_finite(task_, result.update);
+    warn_if_unmoved(task_, result.update, parameters_, num_steps_);
+    core::log_debug("local training", {{"client", std::string_view(task_.client)},
+                                       {"round", static_cast<std::int64_t>(task_.round)},
                                        {"task_loss", result.train_loss},
                                        {"extra_loss", mean_extra_loss()}});
     return result;
   }
 
  private:
-  void make_adapter() {
-    const std::map<std::string, tensors::Factors>& start = input_.state.start_factors();
-    adapter_ = adapters::make_adapter(input_.model, adapters::spec_of(input_.training),
-                                      {.seed = input_.seed,
-                                       .round = input_.round,
-                                       .rounds = input_.rounds,
-                                       .client = input_.common_start ? "" : input_.client,
-                                       .factors = start.empty() ? nullptr : &start,
-                                       .pristine = &input_.state.pristine_weights(),
-                                       .statistics = &input_.state.statistics(),
-                                       .memory = input_.memory});
-    passes_.emplace(input_.model, *adapter_, input_.examples.task);
-  }
-
-  bool rounds() const { return input_.training.precision == "bfloat16"; }
+  bool rounds() const { return training_.precision == "bfloat16"; }
 
   void warn_of_slow_rounding() const {
-    if (!rounds() || input_.round > 1) return;
-    if (models::has_fast_bfloat16(input_.model.linears().front()->device())) return;
+    if (!rounds() || task_.round > 1) return;
+    if (models::has_fast_bfloat16(site_.model.linears().front()->device())) return;
     core::log_warning("this processor has no bfloat16 products: float32 would be faster",
-                      {{"client", input_.client}});
+                      {{"client", task_.client}});
   }
 
   /// After the adapter was made: methods read the exact weights.
   void prepare_model() {
-    input_.model.set_bfloat16(rounds());
-    input_.model.set_checkpointing(checkpointing_);
-    const std::map<std::string, at::Tensor*> dense = input_.model.dense();
+    site_.model.set_bfloat16(rounds());
+    site_.model.set_checkpointing(checkpointing_);
+    const std::map<std::string, at::Tensor*> dense = site_.model.dense();
     for (const adapters::Parameter& leaf : head_) *dense.at(leaf.name) = leaf.tensor;
   }
 
@@ -186,31 +172,31 @@ class LocalTraining::Impl {
   void prepare_batches() {
     const double share = adapter_->held_out_share();
     if (share > 0.0) {
-      split_ =
-          hold_out(input_.examples.dataset, share, {input_.seed, 0, input_.client, "held-out"});
-      data::BatchOptions for_ever = batch_options(input_);
+      split_ = hold_out(site_.examples.dataset, share, {task_.seed, 0, task_.client, "held-out"});
+      data::BatchOptions for_ever = batch_options(training_, site_.examples);
       for_ever.epochs = 0;
       held_out_.emplace(split_->held_out, for_ever,
-                        core::StreamKey{input_.seed, input_.round, input_.client, "held-out"});
+                        core::StreamKey{task_.seed, task_.round, task_.client, "held-out"});
     }
-    if (input_.early_stopping.share > 0.0) prepare_stopping();
-    batches_.emplace(split_ ? split_->training : input_.examples.dataset, batch_options(input_),
-                     core::StreamKey{input_.seed, input_.round, input_.client, "batches"});
-    total_ = steps_of(input_.training, batches_->per_epoch());
+    if (task_.early_stopping.share > 0.0) prepare_stopping();
+    batches_.emplace(split_ ? split_->training : site_.examples.dataset,
+                     batch_options(training_, site_.examples),
+                     core::StreamKey{task_.seed, task_.round, task_.client, "batches"});
+    total_ = steps_of(training_, batches_->per_epoch());
   }
 
   /// How passes fit training.memory_limit.
   void plan_passes() {
-    checkpointing_ = input_.training.checkpointing;
-    if (input_.training.memory_limit > 0) {
-      const MemoryPlan plan = plan_memory(input_.model, input_.training,
-                                          pass_limits(input_.examples, input_.training.batch_size),
-                                          fixed(), adapter_->needs_logits());
+    checkpointing_ = training_.checkpointing;
+    if (training_.memory_limit > 0) {
+      const MemoryPlan plan =
+          plan_memory(site_.model, training_, pass_limits(site_.examples, training_.batch_size),
+                      fixed(), adapter_->needs_logits());
       checkpointing_ = plan.checkpointing || checkpointing_;
       max_tokens_ = plan.max_tokens;
       tell(plan);
     }
-    input_.model.set_checkpointing(checkpointing_);
+    site_.model.set_checkpointing(checkpointing_);
   }
 
   MemoryFixed fixed() const {
@@ -218,18 +204,18 @@ class LocalTraining::Impl {
     for (const adapters::Parameter& parameter : parameters_) {
       bytes += static_cast<std::int64_t>(parameter.tensor.nbytes());
     }
-    return fixed_memory(input_.model, input_.examples, input_.base_bytes, bytes);
+    return fixed_memory(site_.model, site_.examples, site_.base_bytes, bytes);
   }
 
   void tell(const MemoryPlan& plan) const {
-    if (input_.round > 1) return;
+    if (task_.round > 1) return;
     const auto text = [](std::int64_t bytes) {
       return core::format_bytes(static_cast<std::uint64_t>(bytes));
     };
-    const std::string limit = text(input_.training.memory_limit);
+    const std::string limit = text(training_.memory_limit);
     const std::string estimate = text(plan.total_bytes);
     core::log_info("fitted to the memory limit",
-                   {{"client", std::string_view(input_.client)},
+                   {{"client", std::string_view(task_.client)},
                     {"limit", std::string_view(limit)},
                     {"estimate", std::string_view(estimate)},
                     {"rows", plan.rows},
@@ -247,22 +233,22 @@ class LocalTraining::Impl {
   void prepare_stopping() {
     if (split_) {
       throw core::ConfigError("training.options.stop_share: method " +
-                              core::quote(input_.training.method) +
+                              core::quote(training_.method) +
                               " sets examples apart itself; set stop_share = 0");
     }
-    split_ = hold_out(input_.examples.dataset, input_.early_stopping.share,
-                      {input_.seed, 0, input_.client, "early-stopping"});
+    split_ = hold_out(site_.examples.dataset, task_.early_stopping.share,
+                      {task_.seed, 0, task_.client, "early-stopping"});
     looked_at_ = Examples{
-        .dataset = split_->held_out, .task = input_.examples.task, .pad = input_.examples.pad};
-    stopping_.emplace(input_.early_stopping);
+        .dataset = split_->held_out, .task = site_.examples.task, .pad = site_.examples.pad};
+    stopping_.emplace(task_.early_stopping);
   }
 
   /// At the examples that were set apart.
   void look() {
     const std::int64_t rows =
-        evaluation_rows(input_.model, input_.training.memory_limit,
-                        pass_limits(*looked_at_, input_.training.batch_size), fixed());
-    const auto seen = evaluate_model(input_.model, *looked_at_, rows);
+        evaluation_rows(site_.model, training_.memory_limit,
+                        pass_limits(*looked_at_, training_.batch_size), fixed());
+    const auto seen = evaluate_model(site_.model, *looked_at_, rows);
     if (!stopping_->is_best(seen->metrics.at("loss"))) return;
     best_state_ = adapter_->state();
     for (const adapters::Parameter& leaf : head_) {
@@ -279,7 +265,7 @@ class LocalTraining::Impl {
   /// The micro-batches of the next step; a step does not reach into the next epoch.
   MicroBatches next_micro_batches() {
     MicroBatches micro_batches;
-    for (std::int64_t i = 0; i < input_.training.gradient_accumulation; ++i) {
+    for (std::int64_t i = 0; i < training_.gradient_accumulation; ++i) {
       data::EncodedBatch batch;
       core::ensure(batches_->next(batch), "train: too few batches");
       add_parts(std::move(batch), micro_batches);
@@ -292,21 +278,21 @@ class LocalTraining::Impl {
   double take_step(const adapters::Step& step, const MicroBatches& micro_batches) {
     const std::string purpose = "model-dropout/" + std::to_string(step.index);
     const std::uint64_t dropout_seed =
-        core::stream_seed({input_.seed, input_.round, input_.client, purpose});
-    input_.model.set_training(true, dropout_seed);
+        core::stream_seed({task_.seed, task_.round, task_.client, purpose});
+    site_.model.set_training(true, dropout_seed);
     adapter_->before_step(step);
     optimizer_->zero_grad();
     const Losses losses =
         passes_->add_gradients(micro_batches, {.step = step, .dropout_seed = dropout_seed});
     const double loss = losses.task.item<double>();  // the only one that a step waits for
     if (losses.extra.defined()) adapters::add_term(extra_sum_, losses.extra);
-    if (!std::isfinite(loss) && step.index == 0) refuse_start(input_);
+    if (!std::isfinite(loss) && step.index == 0) refuse_start(task_);
     if (!std::isfinite(loss)) {
-      refuse(input_, "the loss of step " + std::to_string(step.index + 1));
+      refuse(task_, "the loss of step " + std::to_string(step.index + 1));
     }
     adapter_->on_gradients(step);
-    if (input_.training.max_grad_norm > 0.0) {
-      adapters::clip_gradients_(parameters_, input_.training.max_grad_norm);
+    if (training_.max_grad_norm > 0.0) {
+      adapters::clip_gradients_(parameters_, training_.max_grad_norm);
     }
     const double rate = rate_of(step.index);
     optimizer_->step(rate);
@@ -317,19 +303,18 @@ class LocalTraining::Impl {
 
   /// Every round of the federation is taken to be as long as this one.
   double rate_of(std::int64_t index) const {
-    const auto round = static_cast<std::int64_t>(input_.round);
-    const auto rounds = static_cast<std::int64_t>(input_.rounds);
-    const bool spans_all =
-        input_.training.schedule_over == "federation" && round >= 1 && round <= rounds;
+    const auto round = static_cast<std::int64_t>(task_.round);
+    const auto rounds = static_cast<std::int64_t>(task_.rounds);
+    const bool spans_all = training_.schedule_over == "federation" && round >= 1 && round <= rounds;
     const std::int64_t step = spans_all ? (round - 1) * total_ + index : index;
     const std::int64_t total = spans_all ? rounds * total_ : total_;
-    return input_.training.learning_rate * rate_scale_ *
-           adapters::schedule_factor(schedule_, step, total, input_.training.warmup);
+    return training_.learning_rate * rate_scale_ *
+           adapters::schedule_factor(schedule_, step, total, training_.warmup);
   }
 
   void upper_step(const adapters::Step& step, double rate, const MicroBatches& last) {
     using Data = adapters::UpperContext::Data;
-    input_.model.set_training(false, 0);
+    site_.model.set_training(false, 0);
     const auto backward = [&](Data which) {
       MicroBatches next;
       if (which == Data::HeldOut) {
@@ -349,7 +334,7 @@ class LocalTraining::Impl {
       num_tokens_ =
           std::accumulate(micro_batch.lengths.begin(), micro_batch.lengths.end(), num_tokens_);
     }
-    const std::int64_t targets = num_targets(micro_batches, input_.examples.task);
+    const std::int64_t targets = num_targets(micro_batches, site_.examples.task);
     loss_sum_ += loss * static_cast<double>(targets);
     num_targets_ += targets;
   }
@@ -358,7 +343,9 @@ class LocalTraining::Impl {
     return extra_sum_.defined() ? extra_sum_.item<double>() / static_cast<double>(num_steps_) : 0.0;
   }
 
-  const TrainInput& input_;
+  const RoundTask task_;
+  const core::TrainingConfig& training_ = task_.training.config;
+  const TrainingSite site_;
   const Clock::time_point start_ = Clock::now();
   double rate_scale_;  // of the adapter's learning rate, by its rank
   adapters::Schedule schedule_;
@@ -388,7 +375,8 @@ class LocalTraining::Impl {
   std::int64_t num_tokens_ = 0;
 };
 
-LocalTraining::LocalTraining(const TrainInput& input) : impl_(std::make_unique<Impl>(input)) {}
+LocalTraining::LocalTraining(RoundTask task, const TrainingSite& site)
+    : impl_(std::make_unique<Impl>(std::move(task), site)) {}
 LocalTraining::~LocalTraining() = default;
 void LocalTraining::attach() { impl_->attach(); }
 void LocalTraining::detach() { impl_->detach(); }

@@ -12,9 +12,9 @@ namespace drystone::training {
 /// other. Made attached; its turn ends with `detach`, and the next one begins with `attach`.
 class LocalTraining {
  public:
-  /// Begins. @param input  outlives the training; its model is nobody else's turn
+  /// Begins. @param site  outlives the training; its model is nobody else's turn
   /// @throws core::ConfigError  as train_locally
-  explicit LocalTraining(const TrainInput& input);
+  LocalTraining(RoundTask task, const TrainingSite& site);
   /// Ends its turn.
   ~LocalTraining();
   LocalTraining(const LocalTraining&) = delete;

@@ -9,6 +9,7 @@ namespace drystone::training {
 
 /// As train_locally. The update holds the method's statistics and no module; its dense parts are
 /// zero. Batches are as large as the training's and in the order of evaluation.
-std::optional<LocalResult> observe_locally(const TrainInput& input, const TrainHooks& hooks);
+std::optional<LocalResult> observe_locally(const RoundTask& task, const TrainingSite& site,
+                                           const TrainHooks& hooks);
 
 }  // namespace drystone::training

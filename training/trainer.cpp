@@ -4,7 +4,6 @@
 
 #include <ATen/core/grad_mode.h>
 
-#include "adapters/registry.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "training/local_training.h"
@@ -31,12 +30,13 @@ std::int64_t num_steps(const core::TrainingConfig& training, std::int64_t num_ex
   return steps_of(training, divide_up(num_examples, training.batch_size));
 }
 
-std::optional<LocalResult> train_locally(const TrainInput& input, const TrainHooks& hooks) {
-  core::require(!input.examples.dataset.empty(),
-                "train: client " + core::quote(input.client) + " has no examples");
+std::optional<LocalResult> train_locally(const RoundTask& task, const TrainingSite& site,
+                                         const TrainHooks& hooks) {
+  core::require(!site.examples.dataset.empty(),
+                "train: client " + core::quote(task.client) + " has no examples");
   const at::AutoGradMode with_gradients(true);
-  if (!adapters::find_method(input.training.method).trains) return observe_locally(input, hooks);
-  LocalTraining training(input);
+  if (!task.training.method->trains) return observe_locally(task, site, hooks);
+  LocalTraining training(task, site);
   while (!training.is_over()) {
     if (hooks.stop.stop_requested()) return std::nullopt;
     const TrainProgress progress = training.step();

@@ -31,32 +31,32 @@ bool has_gradient(const adapters::Parameter& parameter) {
   return gradient.defined() && gradient.count_nonzero().item<std::int64_t>() > 0;
 }
 
-std::string training_of(const TrainInput& input) {
-  return "training of " + core::quote(input.client) + " in round " + std::to_string(input.round) +
+std::string training_of(const RoundTask& task) {
+  return "training of " + core::quote(task.client) + " in round " + std::to_string(task.round) +
          ": ";
 }
 
 }  // namespace
 
-void refuse_start(const TrainInput& input) {
+void refuse_start(const RoundTask& task) {
   throw TrainingFailed(
-      training_of(input) +
+      training_of(task) +
       "the loss is not finite before the first step; the model as the coordinator published it "
       "(version " +
-      std::to_string(input.state.version()) +
+      std::to_string(task.state->version()) +
       "), the base model or this client's data are at fault, not its training settings");
 }
 
-void refuse(const TrainInput& input, const std::string& what) {
-  throw TrainingFailed(training_of(input) + what +
+void refuse(const RoundTask& task, const std::string& what) {
+  throw TrainingFailed(training_of(task) + what +
                        " is not finite; lower training.learning_rate (now " +
-                       core::format_double(input.training.learning_rate) +
+                       core::format_double(task.training.config.learning_rate) +
                        "), alpha or weight_decay, or set training.max_grad_norm = 1.0");
 }
 
-void check_finite(const TrainInput& input, const tensors::FactorSet& update) {
+void check_finite(const RoundTask& task, const tensors::FactorSet& update) {
   const auto check = [&](const std::string& name, const at::Tensor& tensor) {
-    if (!at::isfinite(tensor).all().item<bool>()) refuse(input, "the trained " + name);
+    if (!at::isfinite(tensor).all().item<bool>()) refuse(task, "the trained " + name);
   };
   for (const auto& [name, factors] : update.modules) {
     check(name, factors.a);
@@ -65,17 +65,18 @@ void check_finite(const TrainInput& input, const tensors::FactorSet& update) {
   for (const auto& [name, tensor] : update.dense) check(name, tensor);
 }
 
-void warn_if_unmoved(const TrainInput& input, const tensors::FactorSet& update,
+void warn_if_unmoved(const RoundTask& task, const tensors::FactorSet& update,
                      const std::vector<adapters::Parameter>& parameters, std::int64_t num_steps) {
-  if (!is_unmoved(input.state, update)) return;
+  if (!is_unmoved(*task.state, update)) return;
   const std::string cause =
       std::ranges::any_of(parameters, has_gradient)
-          ? "steps of training.learning_rate " + core::format_double(input.training.learning_rate) +
+          ? "steps of training.learning_rate " +
+                core::format_double(task.training.config.learning_rate) +
                 " are lost in float32, or the method closed every component"
           : "the loss has no gradient in the adapter; look at target_modules and the texts";
   core::log_warning("nothing learnt: the update is all zeros and dilutes the others'",
-                    {{"client", std::string_view(input.client)},
-                     {"round", static_cast<std::int64_t>(input.round)},
+                    {{"client", std::string_view(task.client)},
+                     {"round", static_cast<std::int64_t>(task.round)},
                      {"steps", num_steps},
                      {"cause", std::string_view(cause)}});
 }

@@ -12,15 +12,15 @@
 namespace drystone::training {
 
 /// Of a loss before the first step: there is nothing of this client's in the model yet.
-[[noreturn]] void refuse_start(const TrainInput& input);
+[[noreturn]] void refuse_start(const RoundTask& task);
 /// @param what  is not finite. @throws TrainingFailed  with the remedy
-[[noreturn]] void refuse(const TrainInput& input, const std::string& what);
+[[noreturn]] void refuse(const RoundTask& task, const std::string& what);
 
 /// @throws TrainingFailed  a number of the update is not finite
-void check_finite(const TrainInput& input, const tensors::FactorSet& update);
+void check_finite(const RoundTask& task, const tensors::FactorSet& update);
 
 /// Warns, with the cause, of an update that moves nothing.
-void warn_if_unmoved(const TrainInput& input, const tensors::FactorSet& update,
+void warn_if_unmoved(const RoundTask& task, const tensors::FactorSet& update,
                      const std::vector<adapters::Parameter>& parameters, std::int64_t num_steps);
 
 }  // namespace drystone::training

@@ -30,6 +30,8 @@ core::TrainingConfig toy_training(std::string_view method, std::int64_t rank) {
   return training;
 }
 
+core::Bytes bytes_of(const LocalResult& result) { return tensors::to_bytes(result.update); }
+
 /// A client with a state and examples of its own.
 struct Client {
   std::string name;
@@ -38,15 +40,19 @@ struct Client {
   Examples examples = test::toy_examples(1, 30);
   EarlyStoppingSettings early_stopping = {};
 
-  TrainInput input(models::Model& model) const {
-    return {.model = model,
-            .state = *state,
-            .training = training,
-            .examples = examples,
-            .seed = 7,
+  RoundTask task() const {
+    return {.seed = 7,
             .round = 1,
             .client = name,
+            .training = adapters::resolve(training),
+            .state = state,
             .early_stopping = early_stopping};
+  }
+  LocalTraining begin(models::Model& model) const {
+    return LocalTraining(task(), {.model = model, .examples = examples});
+  }
+  core::Bytes train(models::Model& model) const {
+    return bytes_of(train_locally(task(), {.model = model, .examples = examples}).value());
   }
 };
 
@@ -59,23 +65,20 @@ GlobalStatePtr state_with_head(models::Model& model, std::uint64_t seed) {
       ->apply(1, core::PublishMode::Add, {.modules = {{"encoder.layer.1.output.dense", learnt}}});
 }
 
-core::Bytes bytes_of(const LocalResult& result) { return tensors::to_bytes(result.update); }
-
 std::vector<core::Bytes> one_after_the_other(models::Model& model,
                                              const std::vector<Client>& clients) {
   std::vector<core::Bytes> updates;
   for (const Client& client : clients) {
-    updates.push_back(bytes_of(train_locally(client.input(model)).value()));
+    updates.push_back(client.train(model));
   }
   return updates;
 }
 
 std::vector<core::Bytes> in_turns(models::Model& model, const std::vector<Client>& clients) {
-  std::vector<TrainInput> inputs;
-  for (const Client& client : clients) inputs.push_back(client.input(model));
   std::vector<std::unique_ptr<LocalTraining>> trainings;
-  for (const TrainInput& input : inputs) {
-    trainings.push_back(std::make_unique<LocalTraining>(input));
+  for (const Client& client : clients) {
+    trainings.push_back(std::make_unique<LocalTraining>(
+        client.task(), TrainingSite{.model = model, .examples = client.examples}));
     trainings.back()->detach();
   }
   for (bool goes_on = true; goes_on;) {
@@ -138,14 +141,13 @@ TEST_CASE("local training: a step needs its turn, and a turn a plain model") {
   test::ToyModel model;
   const Client client{
       .name = "a", .training = toy_training("lora", 4), .state = state_with_head(model, 5)};
-  const TrainInput input = client.input(model);
-  LocalTraining training(input);
-  CHECK_THROWS_AS(LocalTraining{input}, core::InvalidArgument);
+  LocalTraining training = client.begin(model);
+  CHECK_THROWS_AS(client.begin(model), core::InvalidArgument);
   CHECK(training.step().step == 1);
   training.detach();
   CHECK_THROWS_AS(training.step(), core::InvalidArgument);
   {
-    LocalTraining second(input);
+    LocalTraining second = client.begin(model);
     CHECK_THROWS_AS(training.attach(), core::InvalidArgument);
     CHECK(second.step().step == 1);
   }
@@ -159,21 +161,19 @@ TEST_CASE("local training: one that fails leaves the model to the others") {
   const Client good{.name = "a", .training = toy_training("lora", 4), .state = state};
   Client bad{.name = "b", .training = toy_training("lora", 2), .state = state};
   bad.training.learning_rate = 1e30;
-  const TrainInput input = good.input(model);
-  const TrainInput bad_input = bad.input(model);
-  LocalTraining training(input);
+  LocalTraining training = good.begin(model);
   training.step();
   training.detach();
-  CHECK_THROWS_AS(train_locally(bad_input), TrainingFailed);
+  CHECK_THROWS_AS(bad.train(model), TrainingFailed);
   Client impossible = bad;
   impossible.training.target_modules = {"nothing"};
-  CHECK_THROWS_AS(train_locally(impossible.input(model)), core::ConfigError);
+  CHECK_THROWS_AS(impossible.train(model), core::ConfigError);
   check_plain(model);
   training.attach();
   while (!training.is_over()) training.step();
   const core::Bytes update = bytes_of(training.finish());
   training.detach();
-  CHECK(update == bytes_of(train_locally(input).value()));
+  CHECK(update == good.train(model));
 }
 
 }  // namespace
