@@ -46,16 +46,6 @@ const std::string& text(const AdapterSpec& spec, const std::string& option) {
   return std::get<std::string>(spec.options.at(option));
 }
 
-Adapter::~Adapter() {
-  for (models::Linear* linear : attached_) linear->adapter = nullptr;
-}
-
-void Adapter::attach(models::Linear& linear, models::LinearAdapter& layer) {
-  core::require(linear.adapter == nullptr, "attach: " + linear.name + " already has an adapter");
-  attached_.push_back(&linear);
-  linear.adapter = &layer;
-}
-
 std::unique_ptr<Optimizer> Adapter::make_optimizer(std::vector<Parameter> parameters,
                                                    const AdamWOptions& options) {
   return std::make_unique<AdamW>(std::move(parameters), options);

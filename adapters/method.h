@@ -17,6 +17,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "adapters/optimizer.h"
+#include "adapters/slots.h"
 #include "core/config.h"
 #include "models/model.h"
 #include "models/product_form.h"
@@ -106,9 +107,16 @@ using TensorMap = std::map<std::string, at::Tensor>;
 /// Neither the base weights nor the model's dense parts are ever written to. One thread at a time.
 class Adapter {
  public:
-  virtual ~Adapter();
+  virtual ~Adapter() = default;
   Adapter(const Adapter&) = delete;
   Adapter& operator=(const Adapter&) = delete;
+
+  /// Between steps an adapter may leave its places to others and take them again, with the same
+  /// weights in the model: it keeps all that it learnt. It is made attached.
+  /// @throws core::InvalidArgument  another adapter is in one of its places
+  virtual void attach() { slots_.take(); }
+  /// Leaves the model plain.
+  virtual void detach() { slots_.leave(); }
 
   /// The trainable leaves (shared handles), in a fixed order. Names are unique: "<module>.lora_A".
   virtual std::vector<Parameter> parameters() const = 0;
@@ -157,11 +165,8 @@ class Adapter {
 
  protected:
   Adapter() = default;
-  /// Puts `layer` into the linear's slot until the destructor. @throws core::InvalidArgument  taken
-  void attach(models::Linear& linear, models::LinearAdapter& layer);
-
- private:
-  std::vector<models::Linear*> attached_;
+  /// The places that attach() takes; to be filled, and attached, by the constructor.
+  Slots slots_;
 };
 
 /// An option of a method: its default also fixes its type (an integer is accepted for a double).

@@ -51,6 +51,11 @@ const Method& find_method(std::string_view name) {
 
 AdapterSpec completed(const AdapterSpec& spec) { return completed(find_method(spec.method), spec); }
 
+ResolvedTraining resolve(const core::TrainingConfig& training) {
+  const Method& method = find_method(training.method);
+  return {.config = training, .method = &method, .spec = completed(method, spec_of(training))};
+}
+
 void validate(const AdapterSpec& spec) {
   export_rank(spec);  // methods check there what a table of ranges cannot say
 }
@@ -71,6 +76,11 @@ std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& mo
   const Method& method = find_method(spec.method);
   if (method.statistics == nullptr) return {};
   return method.statistics(model, completed(method, spec));
+}
+
+std::unique_ptr<Adapter> make_adapter(const ResolvedTraining& training, models::Model& model,
+                                      const AdapterStart& start) {
+  return make_completed(*training.method, model, training.spec, start);
 }
 
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,

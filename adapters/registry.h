@@ -24,6 +24,15 @@ const Method& find_method(std::string_view name);
 /// @throws core::ConfigError  as validate, but for what the method itself refuses
 AdapterSpec completed(const AdapterSpec& spec);
 
+/// What a client's [training] means, found out once.
+struct ResolvedTraining {
+  core::TrainingConfig config = {};
+  const Method* method = nullptr;  ///< its row in the table
+  AdapterSpec spec = {};           ///< completed
+};
+/// @throws core::ConfigError  as completed
+ResolvedTraining resolve(const core::TrainingConfig& training);
+
 /// Checks a specification without a model.
 /// @throws core::ConfigError  method, rank, alpha, dropout or an option (names the nearest known
 ///                            one)
@@ -40,6 +49,9 @@ bool can_continue(const AdapterSpec& spec);
 std::map<std::string, std::vector<std::int64_t>> statistics_of(models::Model& model,
                                                                const AdapterSpec& spec);
 
+/// Makes the method on `model`. @throws core::ConfigError  as match_linears
+std::unique_ptr<Adapter> make_adapter(const ResolvedTraining& training, models::Model& model,
+                                      const AdapterStart& start);
 /// Makes `spec.method` on `model`. @throws core::ConfigError  as validate and match_linears
 std::unique_ptr<Adapter> make_adapter(models::Model& model, const AdapterSpec& spec,
                                       const AdapterStart& start);

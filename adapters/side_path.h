@@ -95,8 +95,9 @@ class SideAdapter : public Adapter {
               const Extra&... extra) {
     for (models::Linear* linear : match_linears(model, spec.target_modules)) {
       layers_.emplace_back(*linear, spec, start, extra...);
-      attach(*linear, layers_.back());
+      slots_.add(*linear, layers_.back());
     }
+    slots_.take();
   }
 
   std::vector<Parameter> parameters() const override {

@@ -116,14 +116,19 @@ std::int64_t export_rank(const Method& method, const AdapterSpec& spec) {
   return method.export_rank == nullptr ? complete.rank : method.export_rank(complete);
 }
 
-std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
-                                      const AdapterSpec& spec, const AdapterStart& start) {
+std::unique_ptr<Adapter> make_completed(const Method& method, models::Model& model,
+                                        const AdapterSpec& complete, const AdapterStart& start) {
   if (start.factors != nullptr && !method.continues) {
     throw core::ConfigError("training.method: " + core::quote(method.name) +
                             " cannot continue from averaged factors; use a rule that adds (" +
                             "aggregation.rule = \"flora\")");
   }
-  return method.make(model, completed(method, spec), start);
+  return method.make(model, complete, start);
+}
+
+std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
+                                      const AdapterSpec& spec, const AdapterStart& start) {
+  return make_completed(method, model, completed(method, spec), start);
 }
 
 }  // namespace drystone::adapters

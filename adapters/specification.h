@@ -15,7 +15,11 @@ AdapterSpec completed(const Method& method, AdapterSpec spec);
 /// @throws core::ConfigError  as completed, and what the method itself refuses
 std::int64_t export_rank(const Method& method, const AdapterSpec& spec);
 
-/// Makes the method on `model`. @throws core::ConfigError  as export_rank and match_linears
+/// Makes the method on `model`. @param complete  as `completed` left it
+/// @throws core::ConfigError  what the method itself refuses, and as match_linears
+std::unique_ptr<Adapter> make_completed(const Method& method, models::Model& model,
+                                        const AdapterSpec& complete, const AdapterStart& start);
+/// Completes the specification first. @throws core::ConfigError  as export_rank and match_linears
 std::unique_ptr<Adapter> make_adapter(const Method& method, models::Model& model,
                                       const AdapterSpec& spec, const AdapterStart& start);
 

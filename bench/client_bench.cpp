@@ -10,10 +10,11 @@
 
 #include <benchmark/benchmark.h>
 
+#include "adapters/registry.h"
 #include "core/metrics.h"
 #include "training/workbench.h"
 
-namespace drystone::client {
+namespace drystone::training {
 namespace {
 
 constexpr std::int64_t kRows = 16;
@@ -60,12 +61,14 @@ void lora_step(benchmark::State& state) {
   for (int i = 0; i < 20; ++i) config.labels.push_back("class " + std::to_string(i));
   Workbench bench(config);
   bench.add_examples("client", long_texts());
-  TrainRequest request{.client = "client", .state = bench.pristine()};
-  request.training.rank = 8;
-  request.training.batch_size = kRows;
+  core::TrainingConfig training;
+  training.rank = 8;
+  training.batch_size = kRows;
+  const RoundTask task{
+      .client = "client", .training = adapters::resolve(training), .state = bench.pristine()};
   const double before = resident_mb();
   for (auto _ : state) {
-    const auto result = bench.train(request);
+    const auto result = bench.train(task);
     if (!result || result->num_tokens != kRows * kTokens * kSteps) {
       state.SkipWithError("not the work that was meant");
     }
@@ -77,6 +80,6 @@ void lora_step(benchmark::State& state) {
 BENCHMARK(lora_step)->Unit(benchmark::kMillisecond);
 
 }  // namespace
-}  // namespace drystone::client
+}  // namespace drystone::training
 
 BENCHMARK_MAIN();

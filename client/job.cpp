@@ -28,7 +28,7 @@ JobResult train(const training::Workbench& workbench, const JobSettings& setting
                                   .round = job.plan.round,
                                   .rounds = job.rounds,
                                   .client = settings.client,
-                                  .training = settings.training,
+                                  .training = adapters::resolve(settings.training),
                                   .state = job.state,
                                   .memory = &remembered,
                                   .common_start = job.plan.start == wire::kCommonStart},

@@ -17,6 +17,7 @@
 #include "core/text.h"
 #include "core/worker_pool.h"
 #include "tensors/threads.h"
+#include "training/step_count.h"
 #include "training/workbench.h"
 #include "wire/reachability.h"
 #include "wire/zmq_transport.h"

@@ -22,6 +22,7 @@
 #include "simulation/virtual_disk.h"
 #include "tensors/factor_set_io.h"
 #include "training/model_classes.h"
+#include "training/step_count.h"
 #include "wire/inproc_transport.h"
 
 namespace drystone::simulation {

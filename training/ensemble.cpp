@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensors/member_names.h"
+#include "training/trainer.h"
 
 namespace drystone::training {
 
@@ -32,30 +33,14 @@ EarlyStoppingSettings stopping_of(const adapters::EnsembleSettings& settings) {
 using Memory = std::map<std::string, at::Tensor>;
 
 /// What one member's last training left.
-Memory memory_of(const TrainInput& input, std::int64_t member) {
+Memory memory_of(const RoundTask& task, std::int64_t member) {
   Memory own;
-  if (input.memory == nullptr) return own;
-  for (const auto& [full_name, tensor] : *input.memory) {
+  if (task.memory == nullptr) return own;
+  for (const auto& [full_name, tensor] : *task.memory) {
     const auto name = tensors::split_member(full_name);
     if (name && name->member == member) own.emplace(name->name, tensor);
   }
   return own;
-}
-
-TrainInput with(const TrainInput& input, const GlobalState& state, std::uint64_t seed,
-                const Memory* memory, const EarlyStoppingSettings& stopping) {
-  return {.model = input.model,
-          .state = state,
-          .training = input.training,
-          .examples = input.examples,
-          .seed = seed,
-          .round = input.round,
-          .rounds = input.rounds,
-          .client = input.client,
-          .base_bytes = input.base_bytes,
-          .memory = memory,
-          .common_start = input.common_start,
-          .early_stopping = stopping};
 }
 
 void add(LocalResult& sum, std::int64_t member, LocalResult part, std::size_t count) {
@@ -73,21 +58,20 @@ void add(LocalResult& sum, std::int64_t member, LocalResult part, std::size_t co
 
 }  // namespace
 
-std::optional<LocalResult> train_ensemble(const TrainInput& input,
+std::optional<LocalResult> train_ensemble(const RoundTask& task, const TrainingSite& site,
                                           const adapters::EnsembleSettings& settings,
                                           const TrainHooks& hooks) {
-  const EarlyStoppingSettings stopping = stopping_of(settings);
-  if (!settings.is_forked(input.round)) {
-    return train_locally(with(input, input.state, input.seed, input.memory, stopping), hooks);
-  }
-  const std::vector<std::int64_t> members = settings.members_of(input.seed, input.client);
+  RoundTask own = task;
+  own.early_stopping = stopping_of(settings);
+  if (!settings.is_forked(task.round)) return train_locally(own, site, hooks);
+  const std::vector<std::int64_t> members = settings.members_of(task.seed, task.client);
   LocalResult sum;
   for (std::size_t i = 0; i < members.size(); ++i) {
-    const GlobalStatePtr state = input.state.member(members[i]);
-    const std::uint64_t seed = adapters::member_seed(input.seed, members[i]);
-    const Memory memory = memory_of(input, members[i]);
-    auto trained = train_locally(with(input, *state, seed, &memory, stopping),
-                                 hooks_of(hooks, i, members.size()));
+    const Memory memory = memory_of(task, members[i]);
+    own.state = task.state->member(members[i]);
+    own.seed = adapters::member_seed(task.seed, members[i]);
+    own.memory = &memory;
+    auto trained = train_locally(own, site, hooks_of(hooks, i, members.size()));
     if (!trained) return std::nullopt;
     add(sum, members[i], *std::move(trained), members.size());
   }

@@ -6,7 +6,8 @@
 #include <string>
 
 #include "adapters/methods/lora_ensemble.h"
-#include "training/trainer.h"
+#include "training/local_result.h"
+#include "training/round_task.h"
 
 namespace drystone::training {
 
@@ -18,7 +19,7 @@ namespace drystone::training {
 /// @return  numbers of steps, tokens and passes are sums over the members, the loss is their mean;
 ///          nullopt when stopped
 /// @throws  as train_locally
-std::optional<LocalResult> train_ensemble(const TrainInput& input,
+std::optional<LocalResult> train_ensemble(const RoundTask& task, const TrainingSite& site,
                                           const adapters::EnsembleSettings& settings,
                                           const TrainHooks& hooks = {});
 

@@ -3,12 +3,14 @@
 
 #include <optional>
 
-#include "training/train_input.h"
+#include "training/local_result.h"
+#include "training/round_task.h"
 
 namespace drystone::training {
 
 /// As train_locally. The update holds the method's statistics and no module; its dense parts are
 /// zero. Batches are as large as the training's and in the order of evaluation.
-std::optional<LocalResult> observe_locally(const TrainInput& input, const TrainHooks& hooks);
+std::optional<LocalResult> observe_locally(const RoundTask& task, const TrainingSite& site,
+                                           const TrainHooks& hooks);
 
 }  // namespace drystone::training

@@ -258,24 +258,15 @@ aggregation::AdapterLayout Workbench::layout(
 
 GlobalStatePtr Workbench::pristine() const { return impl_->pristine; }
 
-std::optional<LocalResult> Workbench::train(const TrainRequest& request,
-                                            const TrainHooks& hooks) const {
-  core::require(request.state != nullptr, "workbench: train without a state");
-  tensors::use_threads(static_cast<int>(request.training.threads));
+std::optional<LocalResult> Workbench::train(const RoundTask& task, const TrainHooks& hooks) const {
+  core::require(task.state != nullptr, "workbench: train without a state");
+  tensors::use_threads(static_cast<int>(task.training.config.threads));
   const std::unique_ptr<models::Model> model = impl_->instance();
-  const TrainInput input{.model = *model,
-                         .state = *request.state,
-                         .training = request.training,
-                         .examples = impl_->named(request.client),
-                         .seed = request.seed,
-                         .round = request.round,
-                         .rounds = request.rounds,
-                         .client = request.client,
-                         .base_bytes = models::num_bytes(impl_->base),
-                         .memory = request.memory,
-                         .common_start = request.common_start};
-  const auto ensemble = adapters::ensemble_settings(adapters::spec_of(request.training));
-  return ensemble ? train_ensemble(input, *ensemble, hooks) : train_locally(input, hooks);
+  const TrainingSite site{.model = *model,
+                          .examples = impl_->named(task.client),
+                          .base_bytes = models::num_bytes(impl_->base)};
+  const auto ensemble = adapters::ensemble_settings(task.training.spec);
+  return ensemble ? train_ensemble(task, site, *ensemble, hooks) : train_locally(task, site, hooks);
 }
 
 TrainingMemory Workbench::training_memory(const std::string& examples,

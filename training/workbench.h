@@ -31,19 +31,6 @@ struct WorkbenchConfig {
   std::int64_t max_member_rank = 0;  ///< of an ensemble's members: see MemberStates
 };
 
-/// One local training. Its randomness (A's start, data order, dropout) is keyed by seed, round and
-/// client alone, so a round that is planned again gives the same update.
-struct TrainRequest {
-  std::uint64_t seed = 0;
-  std::uint64_t round = 0;
-  std::uint64_t rounds = 0;  ///< of the federation
-  std::string client;        ///< names the shard as well
-  core::TrainingConfig training;
-  GlobalStatePtr state;
-  const std::map<std::string, at::Tensor>* memory = nullptr;  ///< borrowed: see TrainInput
-  bool common_start = false;  ///< for rules that average A and B: see TrainInput
-};
-
 /// What a training takes, told before it runs.
 struct TrainingMemory {
   MemoryFixed fixed;
@@ -95,9 +82,9 @@ class Workbench {
   TrainingMemory training_memory(const std::string& examples,
                                  const core::TrainingConfig& training) const;
 
-  /// Computes with request.training.threads threads. nullopt: stopped by the token.
+  /// Computes with the training's threads. nullopt: stopped by the token.
   /// @throws core::Error  e.g. a loss that is not finite
-  std::optional<LocalResult> train(const TrainRequest& request, const TrainHooks& hooks = {}) const;
+  std::optional<LocalResult> train(const RoundTask& task, const TrainHooks& hooks = {}) const;
   /// Of a state with members: their averaged probabilities. nullopt: stopped by the token.
   std::optional<Evaluation> evaluate(const GlobalState& state, const std::string& examples,
                                      const EvaluateHooks& hooks = {}) const;

@@ -109,6 +109,8 @@ class EnsembleMember final : public Adapter {
     inner_ = make_adapter(member_method(spec), model, inner_spec(spec), start);
   }
 
+  void attach() override { inner_->attach(); }
+  void detach() override { inner_->detach(); }
   std::vector<Parameter> parameters() const override { return inner_->parameters(); }
   std::unique_ptr<Optimizer> make_optimizer(std::vector<Parameter> parameters,
                                             const AdamWOptions& options) override {

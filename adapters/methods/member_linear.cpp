@@ -75,23 +75,8 @@ MemberAdapters::MemberAdapters(models::Model& model, std::span<const FactorMap* 
     if (std::all_of(own.begin(), own.end(), [](const auto* f) { return f == nullptr; })) continue;
     const std::string purpose = "mc-dropout/" + linear->name;
     layers_.emplace_back(*linear, own, dropout, core::StreamKey{.seed = seed, .purpose = purpose});
-    linears_.push_back(linear);
+    slots_.add(*linear, layers_.back());
   }
-}
-
-void MemberAdapters::attach() {
-  for (std::size_t i = 0; i < linears_.size(); ++i) {
-    core::require(linears_[i]->adapter == nullptr || attached_,
-                  "MemberAdapters: " + linears_[i]->name + " already has an adapter");
-    linears_[i]->adapter = &layers_[i];
-  }
-  attached_ = true;
-}
-
-void MemberAdapters::detach() {
-  if (!attached_) return;
-  for (models::Linear* linear : linears_) linear->adapter = nullptr;
-  attached_ = false;
 }
 
 }  // namespace drystone::adapters

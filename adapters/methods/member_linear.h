@@ -6,10 +6,10 @@
 #include <map>
 #include <span>
 #include <string>
-#include <vector>
 
 #include <ATen/core/Tensor.h>
 
+#include "adapters/slots.h"
 #include "core/seed.h"
 #include "models/linear.h"
 #include "models/model.h"
@@ -47,19 +47,14 @@ class MemberAdapters {
   /// @throws core::InvalidArgument  no members, or factors of another shape
   MemberAdapters(models::Model& model, std::span<const FactorMap* const> members,
                  double dropout = 0.0, std::uint64_t seed = 0);
-  ~MemberAdapters() { detach(); }
-  MemberAdapters(const MemberAdapters&) = delete;
-  MemberAdapters& operator=(const MemberAdapters&) = delete;
-
   /// Into the model's slots. @throws core::InvalidArgument  another adapter is in place
-  void attach();
+  void attach() { slots_.take(); }
   /// Leaves the model plain.
-  void detach();
+  void detach() { slots_.leave(); }
 
  private:
   std::deque<MemberLinear> layers_;  // addresses stay: the linears point at them
-  std::vector<models::Linear*> linears_;
-  bool attached_ = false;
+  Slots slots_;
 };
 
 }  // namespace drystone::adapters

@@ -31,6 +31,8 @@ class PairAdapter : public Adapter {
   /// @throws core::ConfigError  as pair_export_rank and the parameterisation
   PairAdapter(models::Model& model, const AdapterSpec& spec, const AdapterStart& start);
 
+  void attach() override { inner_->attach(); }
+  void detach() override { inner_->detach(); }
   std::vector<Parameter> parameters() const override { return inner_->parameters(); }
   void before_step(const Step& step) override {
     step_ = step;

@@ -214,9 +214,10 @@ ObservedModel::ObservedModel(models::Model& model, const AdapterSpec& spec,
     if (factors == start.factors->end()) continue;
     const std::int64_t rank = wanted.contains(linear->name) ? spec.rank : 0;
     ObservedLayer& layer = layers_.emplace_back(*linear, factors->second, rank);
-    attach(*linear, layer);
+    slots_.add(*linear, layer);
     if (rank > 0) observed_.push_back(&layer);
   }
+  slots_.take();
 }
 
 // The head opened: with the identity in the last layer's place the model gives that layer's input.

@@ -91,6 +91,23 @@ TEST_CASE("adapter: a slot takes one adapter at a time and is free again afterwa
   CHECK(model.linears()[0]->adapter == nullptr);
 }
 
+TEST_CASE("adapter: a detached one leaves its slots to others, and takes all of them or none") {
+  test::ToyModel model;
+  const auto linears = model.linears();
+  auto whole = make_adapter(model, {}, {});
+  models::LinearAdapter* const layer = linears[0]->adapter;
+  whole->detach();
+  CHECK(linears[0]->adapter == nullptr);
+  auto second = make_adapter(model, {.target_modules = {"dense"}}, {});
+  CHECK_THROWS_AS(whole->attach(), core::InvalidArgument);
+  CHECK(linears[0]->adapter == nullptr);
+  second->detach();
+  whole->attach();
+  CHECK(linears[0]->adapter == layer);
+  second.reset();
+  CHECK(linears[1]->adapter != nullptr);
+}
+
 TEST_CASE("adapter: its state goes out and in bit by bit; a foreign one is refused") {
   test::ToyModel model;
   const TensorMap state = make_adapter(model, {.rank = 3}, {.seed = 1})->state();

@@ -124,14 +124,13 @@ class MixedFederation {
     training.schedule = "constant";
     training.warmup = 0.0;
     training.dropout = 0.1;
-    const auto result = training::train_locally({.model = *model,
-                                                 .state = *state_,
-                                                 .training = training,
-                                                 .examples = examples,
-                                                 .seed = 7,
+    const auto result = training::train_locally({.seed = 7,
                                                  .round = round,
                                                  .rounds = kRounds,
-                                                 .client = method},
+                                                 .client = method,
+                                                 .training = adapters::resolve(training),
+                                                 .state = state_},
+                                                {.model = *model, .examples = examples},
                                                 {.on_progress =
                                                      [&](const training::TrainProgress& progress) {
                                                        if (progress.step == progress.num_steps)

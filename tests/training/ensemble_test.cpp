@@ -44,15 +44,15 @@ struct Setup {
 
   LocalResult run(const core::TrainingConfig& training, std::uint64_t round = 1,
                   const TrainHooks& hooks = {}) {
-    const TrainInput input{.model = model,
-                           .state = *state,
-                           .training = training,
-                           .examples = examples,
-                           .seed = 7,
-                           .round = round,
-                           .client = "c"};
-    const auto settings = adapters::ensemble_settings(adapters::spec_of(training));
-    return (settings ? train_ensemble(input, *settings, hooks) : train_locally(input, hooks))
+    const RoundTask task{.seed = 7,
+                         .round = round,
+                         .client = "c",
+                         .training = adapters::resolve(training),
+                         .state = state};
+    const TrainingSite site{.model = model, .examples = examples};
+    const auto settings = adapters::ensemble_settings(task.training.spec);
+    return (settings ? train_ensemble(task, site, *settings, hooks)
+                     : train_locally(task, site, hooks))
         .value();
   }
   void publish(const tensors::FactorSet& update) {
@@ -149,14 +149,13 @@ TEST_CASE("ensemble: a later round goes on from the member's own sum and head") 
   CHECK(at::allclose(own->dense().at(head), setup.state->dense().at(head) + sum.dense.at(head)));
   CHECK(own->members().empty());
 
-  TrainInput input{.model = setup.model,
-                   .state = *own,
-                   .training = training,
-                   .examples = setup.examples,
-                   .seed = adapters::member_seed(7, 1),
-                   .round = 2,
-                   .client = "c"};
-  const auto alone = train_locally(input)->update;
+  const RoundTask task{.seed = adapters::member_seed(7, 1),
+                       .round = 2,
+                       .client = "c",
+                       .training = adapters::resolve(training),
+                       .state = own};
+  const auto alone =
+      train_locally(task, {.model = setup.model, .examples = setup.examples})->update;
   const auto together = tensors::split_members(setup.run(training, 2).update);
   CHECK(bytes_of(together.members.at(1)) == bytes_of(alone));
 }

@@ -242,13 +242,12 @@ struct Federated {
     training.learning_rate = 1e-3;
   }
   training::LocalResult run() {
-    return training::train_locally({.model = *model,
-                                    .state = *state,
-                                    .training = training,
-                                    .examples = examples,
-                                    .seed = 7,
+    return training::train_locally({.seed = 7,
                                     .round = 1,
-                                    .client = "c"})
+                                    .client = "c",
+                                    .training = adapters::resolve(training),
+                                    .state = state},
+                                   {.model = *model, .examples = examples})
         .value();
   }
   training::MemoryPlan plan() {

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <doctest/doctest.h>
 
+#include "adapters/registry.h"
 #include "tests/adapters/toy_model.h"
 #include "tests/pretend_device.h"
 #include "toy_examples.h"
@@ -31,14 +32,12 @@ struct Setup {
     training.batch_size = 7;
   }
   std::optional<LocalResult> run(const TrainHooks& hooks = {}) {
-    return train_locally({.model = model,
-                          .state = *state,
-                          .training = training,
-                          .examples = examples,
-                          .seed = 7,
+    return train_locally({.seed = 7,
                           .round = 1,
-                          .client = "c"},
-                         hooks);
+                          .client = "c",
+                          .training = adapters::resolve(training),
+                          .state = state},
+                         {.model = model, .examples = examples}, hooks);
   }
 };
 

@@ -49,16 +49,14 @@ struct Setup {
   std::uint64_t rounds = 0;
 
   LocalResult run(const TrainHooks& hooks = {}) {
-    return train_locally({.model = model,
-                          .state = *state,
-                          .training = training,
-                          .examples = examples,
-                          .seed = 7,
+    return train_locally({.seed = 7,
                           .round = round,
                           .rounds = rounds,
                           .client = client,
+                          .training = adapters::resolve(training),
+                          .state = state,
                           .common_start = common_start},
-                         hooks)
+                         {.model = model, .examples = examples}, hooks)
         .value();
   }
 };
@@ -337,11 +335,9 @@ TEST_CASE("train: stops at once; a diverging run is refused with the remedy") {
   Setup setup;
   std::stop_source source;
   source.request_stop();
-  const TrainInput input{.model = setup.model,
-                         .state = *setup.state,
-                         .training = setup.training,
-                         .examples = setup.examples};
-  CHECK_FALSE(train_locally(input, {.on_progress = {}, .stop = source.get_token()}));
+  CHECK_FALSE(train_locally({.training = adapters::resolve(setup.training), .state = setup.state},
+                            {.model = setup.model, .examples = setup.examples},
+                            {.on_progress = {}, .stop = source.get_token()}));
   CHECK(setup.model.linears()[0]->adapter == nullptr);
 
   setup.training.learning_rate = 1e30;
@@ -355,14 +351,13 @@ TEST_CASE("train: LoRA-Pro's moments of W go on from the client's last round whe
   setup.training.method = "lora-pro";
   setup.training.options = {{"mode", std::string("full")}, {"keep_moments", true}};
   const auto run = [&](const std::map<std::string, at::Tensor>* memory) {
-    return train_locally({.model = setup.model,
-                          .state = *setup.state,
-                          .training = setup.training,
-                          .examples = setup.examples,
-                          .seed = 7,
+    return train_locally({.seed = 7,
                           .round = 2,
                           .client = "c",
-                          .memory = memory})
+                          .training = adapters::resolve(setup.training),
+                          .state = setup.state,
+                          .memory = memory},
+                         {.model = setup.model, .examples = setup.examples})
         .value();
   };
   const LocalResult fresh = run(nullptr);

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include "adapters/registry.h"
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/safetensors_writer.h"
@@ -103,13 +104,19 @@ WorkbenchConfig config_for(const fs::path& path) {
   return config;
 }
 
-TrainRequest request_for(const std::string& client, GlobalStatePtr state, std::uint64_t round = 1) {
-  TrainRequest request{.seed = 3, .round = round, .client = client, .state = std::move(state)};
-  request.training.rank = 4;
-  request.training.batch_size = 8;
-  request.training.learning_rate = 1e-2;
-  request.training.dropout = 0.1;
-  return request;
+RoundTask task_for(const std::string& client, GlobalStatePtr state, std::uint64_t round = 1,
+                   std::int64_t epochs = 1) {
+  core::TrainingConfig training;
+  training.rank = 4;
+  training.batch_size = 8;
+  training.epochs = epochs;
+  training.learning_rate = 1e-2;
+  training.dropout = 0.1;
+  return {.seed = 3,
+          .round = round,
+          .client = client,
+          .training = adapters::resolve(training),
+          .state = std::move(state)};
 }
 
 TEST_CASE("workbench: federated rounds on one shared base raise the accuracy") {
@@ -127,9 +134,7 @@ TEST_CASE("workbench: federated rounds on one shared base raise the accuracy") {
   const auto before = bench.evaluate(*state, "test");
   REQUIRE(before.has_value());
   for (std::uint64_t round = 1; round <= 3; ++round) {
-    TrainRequest request = request_for("a", state, round);
-    request.training.epochs = 6;
-    const auto update = bench.train(request);
+    const auto update = bench.train(task_for("a", state, round, /*epochs=*/6));
     REQUIRE(update.has_value());
     CHECK(update->num_examples == 60);
     state = state->apply(round, core::PublishMode::Add, update->update);
@@ -146,7 +151,7 @@ TEST_CASE("workbench: trainings in two threads have the bits of trainings one af
   bench.add_examples("b", records(2, 40));
   const GlobalStatePtr state = bench.pristine();
   const auto bytes_of = [&](const std::string& client) {
-    return tensors::to_bytes(bench.train(request_for(client, state))->update);
+    return tensors::to_bytes(bench.train(task_for(client, state))->update);
   };
   const core::Bytes serial_a = bytes_of("a");
   const core::Bytes serial_b = bytes_of("b");

@@ -1,5 +1,5 @@
 #pragma once
-// What one client's local training of one round is made from, and what it leaves behind.
+// What one client's local training of one round tells while it goes on, and leaves behind.
 
 #include <cstdint>
 #include <functional>
@@ -9,14 +9,16 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "core/config.h"
-#include "models/model.h"
+#include "core/error.h"
 #include "tensors/factors.h"
-#include "training/early_stopping.h"
-#include "training/examples.h"
-#include "training/global_model.h"
 
 namespace drystone::training {
+
+/// A training that ended without an update, by its own numbers: the client's other rounds go on.
+class TrainingFailed final : public core::Error {
+ public:
+  using Error::Error;
+};
 
 struct TrainProgress {
   std::int64_t step = 0;       ///< optimiser steps done
@@ -43,28 +45,6 @@ struct LocalResult {
   std::map<std::string, at::Tensor> memory;
   double train_loss = 0.0;  ///< mean task loss over the round's targets, as they were met
   double seconds = 0.0;     ///< wall clock
-};
-
-/// Everything that the result is a function of.
-struct TrainInput {
-  models::Model& model;  ///< an instance of the caller's own, without adapters; plain afterwards
-  const GlobalState& state;
-  const core::TrainingConfig& training;
-  const Examples& examples;
-  std::uint64_t seed = 0;  ///< with round and client: key of A's start, data order and all dropout
-  std::uint64_t round = 0;
-  std::uint64_t rounds = 0;  ///< of the federation; 0: unknown
-  std::string client;
-  /// Of all weights that the process holds, for training.memory_limit; 0: the linear layers'.
-  std::int64_t base_bytes = 0;
-  /// What the client's last training of an earlier round left; nullptr: nothing.
-  const std::map<std::string, at::Tensor>* memory = nullptr;
-  /// A's fresh part is keyed by seed and round alone: everybody starts from the first rows of one
-  /// random A, as rules that average A and B separately need.
-  bool common_start = false;
-  /// Sets examples apart, the same ones in every round, and ends with the state that they liked
-  /// best. For methods that set none apart themselves.
-  EarlyStoppingSettings early_stopping = {};
 };
 
 }  // namespace drystone::training
