@@ -95,6 +95,7 @@ void Session::on_message(wire::Message message) {
 void Session::on(const wire::Welcome& message) {
   if (const auto met = contract_.meet(message.federation); !met) distrust(met.error().detail);
   is_welcome_ = true;
+  if (has_seen_the_end()) done_ = true;
 }
 
 void Session::on(const wire::Task& message) {
