@@ -48,9 +48,7 @@ std::vector<std::int64_t> class_ids(const core::Config& config, const Records& r
   for (const data::Record& record : records) {
     const auto id = classes.id(record.label);
     if (!id) {
-      throw core::ConfigError(config.data.train.string() + ": example " +
-                              std::to_string(ids.size() + 1) +
-                              ": its label is not among data.labels; add it there");
+      throw core::ConfigError(record.where + ": its label is not among data.labels; add it there");
     }
     ids.push_back(*id);
   }

@@ -196,7 +196,8 @@ void Workbench::add_examples(const std::string& name, const std::vector<data::Re
   std::int64_t left_out = 0;
   data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string where = name + ": example " + std::to_string(i + 1);
+    const std::string& known = records[i].where;
+    const std::string where = known.empty() ? name + ": example " + std::to_string(i + 1) : known;
     if (!impl_->add(records[i], where, dataset, cut)) ++left_out;
   }
   if (dataset.empty()) {
