@@ -71,6 +71,21 @@ TEST_CASE("provision --update: one changed value, and every key and text stays")
   }
 }
 
+TEST_CASE("provision: nobody simulates in the folder of a client that it made") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  const fs::path client = provisioning.out() / "client-1";
+  const auto before = files_of(client);
+  for (const char* const flag : {"--resume", "--start-over"}) {
+    test::Process simulate("drystone", {"simulate", client / "client.toml", flag},
+                           tiny.path() / "simulate.log");
+    CHECK(simulate.wait() == 2);
+    CHECK(simulate.output().find("holds the state of a deployed client") != std::string::npos);
+    CHECK(files_of(client) == before);
+  }
+}
+
 TEST_CASE("provision --update: a new party gets keys, the roster's limits stay") {
   const test::TinyFederation tiny;
   Provisioning provisioning(tiny);
