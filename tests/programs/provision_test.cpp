@@ -134,7 +134,8 @@ TEST_CASE("provision --update: addresses and the model's place stay unless they 
   provisioning.run({"--address", "tcp://server.example:5570", "--bind", "tcp://0.0.0.0:5571",
                     "--model-path", "../models/tiny"});
   std::string moved = provisioning.text("client-2/client.toml");
-  moved.replace(moved.find("../models/tiny"), 14, "/opt/models/tiny");
+  const std::string line = "path = \"../models/tiny\"";
+  moved.replace(moved.find(line), line.size(), "\"path\" = \"/opt/models/tiny\"");
   core::write_file_atomic(provisioning.out() / "client-2/client.toml", core::as_bytes(moved));
   provisioning.run({"--update", "--set", "clients.1.count=3"});
   for (const std::string client : {"client-1", "client-5", "evaluator"}) {
