@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "core/error.h"
 #include "core/files.h"
 #include "core/progress.h"
 #include "evaluation/evaluate.h"
@@ -61,6 +62,10 @@ void write_predictions(const evaluation::Measurement& measurement, const fs::pat
 }
 
 int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+  if (fs::exists(options.predictions)) {
+    throw core::ConfigError(options.predictions.string() +
+                            ": exists already; choose another --predictions");
+  }
   if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
   evaluation::EvaluateOptions chosen = evaluation::with_defaults(options.evaluate);
   chosen.device = common.device;
@@ -157,7 +162,8 @@ Command add_evaluate(CLI::App& app) {
   app.add_option("--max-examples", evaluated.max_examples, "The first ones only; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--predictions", options->predictions, "Write one JSON line an example");
+  app.add_option("--predictions", options->predictions,
+                 "File to write, one JSON line an example; must not exist");
   app.add_flag("--json", options->json, "Print JSON");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     return run(*options, common, stop);

@@ -7,6 +7,7 @@
 
 #include "cli/families.h"
 #include "core/error.h"
+#include "core/output_folder.h"
 #include "core/text.h"
 #include "models/family_names.h"
 #include "models/hf_config.h"
@@ -142,11 +143,13 @@ ExportReport export_peft(const ExportOptions& options) {
   if (options.cut.cuts()) report.notes.push_back(cut_adapter(adapter, options.cut).text());
   tensors::PeftFolder about = tensors::read_peft_about(options.adapter);
   if (!options.model.empty()) about.base_model = options.model.string();
-  tensors::write_peft(options.out, adapter, about);
-  const fs::path labels = options.adapter / "labels.json";
-  if (fs::exists(labels)) fs::copy_file(labels, options.out / "labels.json");
-  const fs::path masks = options.adapter / tensors::kMaskFile;
-  if (fs::exists(masks)) fs::copy_file(masks, options.out / tensors::kMaskFile);
+  core::OutputFolder(options.out).fill([&] {
+    tensors::write_peft(options.out, adapter, about);
+    for (const char* const name : {"labels.json", tensors::kMaskFile}) {
+      const fs::path beside = options.adapter / name;
+      if (fs::exists(beside)) fs::copy_file(beside, options.out / name);
+    }
+  });
   return report;
 }
 

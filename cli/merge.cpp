@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json_object.h"
+#include "core/output_folder.h"
 #include "core/text.h"
 #include "evaluation/companion_files.h"
 #include "evaluation/pruned_checkpoint.h"
@@ -230,14 +231,10 @@ void Merger::read_back() const {
 }
 
 MergeReport Merger::run() {
-  fs::create_directories(options_.out);
-  try {
+  core::OutputFolder(options_.out).fill([&] {
     write();
     read_back();
-  } catch (...) {
-    for (const auto& entry : fs::directory_iterator(options_.out)) fs::remove_all(entry.path());
-    throw;
-  }
+  });
   report_.notes.insert(report_.notes.end(), pruned_->notes().begin(), pruned_->notes().end());
   return report_;
 }

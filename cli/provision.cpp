@@ -1,6 +1,5 @@
 #include "cli/provision.h"
 
-#include <fstream>
 #include <map>
 
 #include "adapters/registry.h"
@@ -12,6 +11,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/temporary_files.h"
+#include "core/written_text.h"
 #include "crypto/roster.h"
 #include "data/jsonl_writer.h"
 #include "tensors/factor_set_io.h"
@@ -64,25 +64,6 @@ struct Places {
   std::map<std::string, Place> clients;
 };
 
-/// Whether the path that `origin`, FILE:LINE, leads to is written as an absolute one.
-bool is_absolute(const fs::path& file, const std::string& origin) {
-  std::ifstream lines(file);
-  std::string line;
-  for (auto left = std::stoul(origin.substr(origin.rfind(':') + 1)); left > 0; --left) {
-    std::getline(lines, line);
-  }
-  const std::size_t quote = line.find_first_of("\"'");
-  return quote != std::string::npos && line.substr(quote + 1).starts_with('/');
-}
-
-/// As the file says it: loading made it absolute.
-fs::path written_model(const fs::path& file, const core::Config& config) {
-  const fs::path& model = config.model.path;
-  const auto origin = config.origins.find("model.path");
-  if (origin == config.origins.end() || is_absolute(file, origin->second)) return model;
-  return model.lexically_relative(fs::absolute(file).lexically_normal().parent_path());
-}
-
 /// @throws core::ConfigError  a file there that is no configuration
 Places read_places(const fs::path& out, const crypto::Roster& known) {
   Places places;
@@ -97,7 +78,8 @@ Places read_places(const fs::path& out, const crypto::Roster& known) {
     const fs::path file = out / name / "client.toml";
     if (!fs::exists(file)) continue;
     const core::Config config = core::load_config(file);
-    Place place{.address = config.security.coordinator, .model = written_model(file, config)};
+    const fs::path model = core::written_text(file, "model.path");
+    Place place{.address = config.security.coordinator, .model = model.lexically_normal()};
     if (place.model == base) place.model.clear();
     places.clients[name] = std::move(place);
   }

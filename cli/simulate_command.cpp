@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/commands.h"
+#include "client/contract.h"
 #include "coordinator/console.h"
 #include "coordinator/earlier_life.h"
 #include "coordinator/run_folder.h"
@@ -61,6 +62,12 @@ fs::path choose_folder(const Options& options, const fs::path& dir) {
   return numbered(dir, options.resume ? std::max(next - 1, 1) : next);
 }
 
+void refuse_client(const fs::path& dir) {
+  if (!fs::exists(dir / client::kContractFile)) return;
+  throw core::ConfigError(dir.string() + ": holds the state of a deployed client (" +
+                          client::kContractFile + "); choose another folder by --out");
+}
+
 /// What is in the folder before anything is written there.
 void check_folder(const Options& options, const core::Config& config, const fs::path& dir) {
   const fs::path state = dir / "state";
@@ -99,6 +106,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   if (common.threads > 0) config.simulation.workers = common.threads;
   config.output.dir = choose_folder(options, config.output.dir);
   const fs::path dir = config.output.dir;
+  refuse_client(dir);
   if (options.start_over) {
     coordinator::start_over(dir, dir / "state");
   } else {

@@ -30,8 +30,6 @@ constexpr const char* kNeedsConfig = "not checked: needs config.toml";
 constexpr const char* kRestore =
     "is missing; start the federation again on its state, which writes it, or restore it from a "
     "copy";
-/// What SHA256SUMS lists, as far as it is there.
-constexpr const char* kIndexed[] = {"config.toml", "layout.json", "report.html", "report.json"};
 
 core::Digest semantic_hash(const core::Config& config) {
   const std::string text = core::semantic_text(config);
@@ -172,7 +170,7 @@ void RunCheck::check_index() {
       hold(fs::exists(run_ / file), file + " is missing");
       hold(wire::hash_file(run_ / file) == hash, file + " was changed");
     }
-    for (const char* const file : kIndexed) {
+    for (const char* const file : coordinator::kIndexedFiles) {
       hold(hashes.contains(file) || !fs::exists(run_ / file),
            std::string(file) + " is not listed: lines are missing; restore it from a copy");
     }

@@ -48,9 +48,7 @@ std::vector<std::int64_t> class_ids(const core::Config& config, const Records& r
   for (const data::Record& record : records) {
     const auto id = classes.id(record.label);
     if (!id) {
-      throw core::ConfigError(config.data.train.string() + ": example " +
-                              std::to_string(ids.size() + 1) +
-                              ": its label is not among data.labels; add it there");
+      throw core::ConfigError(record.where + ": its label is not among data.labels; add it there");
     }
     ids.push_back(*id);
   }
@@ -280,6 +278,16 @@ data::Dataset stream_test(const core::Config& config, const data::SequenceEncode
   return all.subset(data::random_subset(all.size(), keep, {config.seed, 0, "", "test-examples"}));
 }
 
+namespace {
+
+void add_records(training::Workbench& workbench, const core::Config& config,
+                 const std::string& name, const Records& records) {
+  const data::Shortened shortened[] = {workbench.add_examples(name, records)};
+  data::warn(shortened, config.model.max_length);
+}
+
+}  // namespace
+
 void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
                 const core::Config& config, const std::vector<std::string>& clients) {
   if (streams(config)) {
@@ -289,9 +297,11 @@ void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
     }
     return;
   }
+  std::vector<data::Shortened> shortened;
   for (const auto& [name, shard] : split(config, load_train(config), clients)) {
-    workbenches.at(name)->add_examples(name, shard);
+    shortened.push_back(workbenches.at(name)->add_examples(name, shard));
   }
+  data::warn(shortened, config.model.max_length);
 }
 
 void add_test_examples(training::Workbench& workbench, const core::Config& config,
@@ -300,7 +310,7 @@ void add_test_examples(training::Workbench& workbench, const core::Config& confi
   if (streams(config)) {
     workbench.add_dataset(name, stream_test(config, workbench.sequences()));
   } else {
-    workbench.add_examples(name, load_test(config));
+    add_records(workbench, config, name, load_test(config));
   }
 }
 
@@ -310,7 +320,7 @@ void add_own_examples(training::Workbench& workbench, const core::Config& config
     workbench.add_dataset(client,
                           stream(config, workbench.sequences(), config.data.train).examples);
   } else if (!config.data.train.empty()) {
-    workbench.add_examples(client, load_train(config));
+    add_records(workbench, config, client, load_train(config));
   }
   add_test_examples(workbench, config, test);
 }

@@ -30,6 +30,9 @@ namespace {
 
 constexpr const char* kTestExamples = "test";
 constexpr auto kProgressInterval = 500ms;
+/// How long a client that has followed every version looks for a coordinator that may have begun
+/// another federation.
+constexpr core::Instant kLastLook = 10s;
 
 std::unique_ptr<training::Workbench> make_workbench(const core::Config& config,
                                                     const std::string& device,
@@ -56,6 +59,7 @@ class Runtime {
  private:
   SessionSettings session_settings();
   Contract contract();
+  void tell_seen_before() const;
   std::string why_unreachable() const;
   void pump();
   void receive();
@@ -107,7 +111,8 @@ Runtime::Runtime(const core::Config& config, const std::string& device, core::Pr
       transport_(config.security.coordinator, identity_, coordinator_.curve),
       watch_({.client = name_,
               .address = config.security.coordinator,
-              .give_up_after = config.client.give_up_after},
+              .give_up_after =
+                  session_.has_seen_the_end() ? core::Instant{} : config.client.give_up_after},
              clock_.now()),
       worker_(1, {.on_thread_start = {}, .on_finished = [this] { transport_.wake(); }}),
       disk_worker_(1, {.on_thread_start =
@@ -147,17 +152,24 @@ Contract Runtime::contract() {
 }
 
 RunEnd Runtime::run() {
-  if (session_.has_seen_the_end()) {
-    const std::string contract = (config_.output.dir / kContractFile).string();
-    core::log_info("every version was followed before; to take part anew, remove the contract",
-                   {{"client", std::string_view(name_)}, {"contract", std::string_view(contract)}});
-    return RunEnd::Done;
-  }
+  const bool had_seen_the_end = session_.has_seen_the_end();
   core::log_info("connecting", {{"client", std::string_view(name_)},
                                 {"coordinator", std::string_view(config_.security.coordinator)},
                                 {"device", std::string_view(session_settings().hello.device)}});
-  while (!session_.is_done() && !stop_.stop_requested()) pump();
-  return session_.is_done() ? RunEnd::Done : RunEnd::Stopped;
+  const core::Instant started = clock_.now();
+  bool is_over = false;
+  while (!is_over && !stop_.stop_requested()) {
+    pump();
+    is_over = session_.is_done() || (had_seen_the_end && clock_.now() - started >= kLastLook);
+  }
+  if (is_over && had_seen_the_end) tell_seen_before();
+  return is_over ? RunEnd::Done : RunEnd::Stopped;
+}
+
+void Runtime::tell_seen_before() const {
+  const std::string contract = (config_.output.dir / kContractFile).string();
+  core::log_info("every version was followed before; to take part anew, remove the contract",
+                 {{"client", std::string_view(name_)}, {"contract", std::string_view(contract)}});
 }
 
 std::string Runtime::why_unreachable() const {

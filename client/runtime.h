@@ -13,7 +13,8 @@ enum class RunEnd { Done, Stopped };
 
 /// Connects to security.coordinator, trains and evaluates as asked, and reconnects as long as it
 /// takes. State (payloads in transfer) lies in output.dir, so that a restart resumes transfers; at
-/// the end the final model's published factors are there.
+/// the end the final model's published factors are there. A client that has seen the end in an
+/// earlier life is done once its coordinator welcomes it, or after ten seconds without one.
 /// @param device  auto | cpu | cuda[:N]
 /// @throws core::ConfigError  keys, model or data that cannot be used, with the remedy
 /// @throws core::Error        a coordinator that contradicts itself, or a training that failed

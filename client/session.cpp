@@ -84,6 +84,7 @@ void Session::ask_disk(DiskJob job) {
 void Session::on(const wire::Welcome& message) {
   if (const auto met = contract_.meet(message.federation); !met) distrust(met.error().detail);
   is_welcome_ = true;
+  if (has_seen_the_end()) done_ = true;
 }
 
 void Session::on(const wire::Task& message) {

@@ -77,7 +77,8 @@ class Session {
   bool is_busy() const { return num_disk_jobs_ > 0; }
 
   bool is_done() const { return done_; }
-  /// Whether the last version was followed in an earlier life: nothing is left to train for.
+  /// Whether the last version was followed, in this life or an earlier one: nothing is left to
+  /// train for, and its coordinator's Welcome ends the session.
   bool has_seen_the_end() const {
     return contract_.terms().trains && !contract_.terms().evaluates &&
            contract_.num_followed() > contract_.terms().rounds;

@@ -23,9 +23,10 @@ std::string describe(const Metrics& metrics) {
   return text;
 }
 
+constexpr std::size_t kShown = 20;  ///< of many clients
+
 /// The first names, and how many more there are.
 std::string few(const std::vector<std::string>& names) {
-  constexpr std::size_t kShown = 20;
   const std::size_t shown = std::min(names.size(), kShown);
   std::string text = core::join(std::span(names).first(shown));
   if (names.size() > shown) text += " and " + std::to_string(names.size() - shown) + " more";
@@ -39,6 +40,10 @@ Console::Console(core::ProgressBoard& board) : board_(board) {}
 Console::~Console() = default;
 
 void Console::on_joined(const std::string& client, const wire::Hello& hello) {
+  if (++num_joined_ > kShown) {
+    further_examples_ += static_cast<std::int64_t>(hello.num_examples);
+    return;
+  }
   core::log_info("joined", {{"client", std::string_view(client)},
                             {"device", std::string_view(hello.device)},
                             {"examples", static_cast<std::int64_t>(hello.num_examples)}});
@@ -46,9 +51,19 @@ void Console::on_joined(const std::string& client, const wire::Hello& hello) {
 
 void Console::on_planned(const wire::RoundPlan& plan) {
   bars_.clear();
+  tell_further_joined();
   core::log_info("round begins", {{"round", static_cast<std::int64_t>(plan.round)},
                                   {"asked", static_cast<std::int64_t>(plan.cohort.size())},
                                   {"from_version", static_cast<std::int64_t>(plan.base_version)}});
+}
+
+void Console::tell_further_joined() {
+  if (num_joined_ > kShown) {
+    core::log_info("joined as well", {{"clients", static_cast<std::int64_t>(num_joined_ - kShown)},
+                                      {"examples", further_examples_}});
+  }
+  num_joined_ = 0;
+  further_examples_ = 0;
 }
 
 void Console::on_progress(const std::string& client, const wire::Progress& progress) {

@@ -30,6 +30,7 @@ class Console final : public Observer {
   void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
 
  private:
+  void tell_further_joined();
   void finish_bar(const std::string& client);
 
   struct Progress {
@@ -40,6 +41,8 @@ class Console final : public Observer {
   core::ProgressBoard& board_;
   core::SystemClock clock_;
   std::map<std::string, Progress> bars_;  ///< by client
+  std::size_t num_joined_ = 0;            ///< since the last round began
+  std::int64_t further_examples_ = 0;     ///< of those that had no line
   std::optional<core::Instant> sum_began_;
   std::optional<core::ProgressBoard::Bar> sum_bar_;  ///< of a sum that takes its time
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "coordinator/action_queue.h"
@@ -554,18 +555,21 @@ RunReport Coordinator::report() const {
                    .bytes_up = 0,
                    .bytes_down = 0,
                    .peak_rss_bytes = core::peak_rss_bytes(),
-                   .device = core::join(impl_->ledger.devices())};
+                   .device = {}};
   for (const StoredEvaluation& evaluation : impl_->store.evaluations()) {
     if (evaluation.version == 0) report.before = evaluation.metrics;
     for (RoundReport& round : report.rounds) {
       if (round.version == evaluation.version) round.eval = evaluation.metrics;
     }
   }
+  std::set<std::string> devices;
   for (const RoundReport& round : report.rounds) {
     report.seconds += round.seconds;
     report.bytes_up += round.bytes_up;
     report.bytes_down += round.bytes_down;
+    for (const auto& [device, count] : round.devices) devices.insert(device);
   }
+  report.device = core::join(std::vector<std::string>(devices.begin(), devices.end()));
   if (!report.rounds.empty()) report.after = report.rounds.back().eval;
   return report;
 }

@@ -44,6 +44,7 @@ Json to_object(const RoundReport& round) {
                  {"lowered", round.lowered},
                  {"zero_updates", round.zero_updates}};
   for (const auto& [base, count] : round.bases) object["bases"][base] = count;
+  for (const auto& [device, count] : round.devices) object["devices"][device] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
   return object;
 }
@@ -72,6 +73,7 @@ RoundReport round_from_json(const std::string& text) {
     object.at("tokens").get_to(round.tokens);
     if (object.contains("passes")) object.at("passes").get_to(round.passes);
     if (object.contains("bases")) object.at("bases").get_to(round.bases);
+    if (object.contains("devices")) object.at("devices").get_to(round.devices);
     if (object.contains("lowered")) object.at("lowered").get_to(round.lowered);
     if (object.contains("zero_updates")) object.at("zero_updates").get_to(round.zero_updates);
     round.relative_error = object.value("relative_error", 0.0);
@@ -101,22 +103,22 @@ std::string to_json(const RunReport& report) {
     tokens += round.tokens;
     passes += round.passes;
   }
-  const Json object = {{"name", report.name},
-                       {"seed", report.seed},
-                       {"config_hash", report.config_hash},
-                       {"head", core::to_hex(report.head)},
-                       {"rounds", rounds},
-                       {"before", to_object(report.before)},
-                       {"after", to_object(report.after)},
-                       {"totals",
-                        {{"seconds", number(report.seconds)},
-                         {"bytes_up", report.bytes_up},
-                         {"bytes_down", report.bytes_down},
-                         {"client_steps", steps},
-                         {"tokens", tokens},
-                         {"passes", passes}}},
-                       {"peak_rss_bytes", report.peak_rss_bytes},
-                       {"device", report.device}};
+  Json object = {{"name", report.name},
+                 {"seed", report.seed},
+                 {"config_hash", report.config_hash},
+                 {"head", core::to_hex(report.head)},
+                 {"rounds", rounds},
+                 {"before", to_object(report.before)},
+                 {"after", to_object(report.after)},
+                 {"totals",
+                  {{"seconds", number(report.seconds)},
+                   {"bytes_up", report.bytes_up},
+                   {"bytes_down", report.bytes_down},
+                   {"client_steps", steps},
+                   {"tokens", tokens},
+                   {"passes", passes}}},
+                 {"peak_rss_bytes", report.peak_rss_bytes}};
+  if (!report.device.empty()) object["device"] = report.device;
   return object.dump(2) + "\n";
 }
 

@@ -34,6 +34,8 @@ struct RoundReport {
   /// Accepted clients by how they hold the base model ("none", "nf4"): each one's update is
   /// relative to its own base, dequantised.
   std::map<std::string, std::uint64_t> bases = {};
+  /// Accepted clients by the device that they told of; who was silent since a restart is left out.
+  std::map<std::string, std::uint64_t> devices = {};
   /// Clients whose weight was lowered for the size of their update, and to what share of it.
   std::map<std::string, double> lowered = {};
   std::vector<std::string> zero_updates = {};  ///< accepted clients whose update changes nothing
@@ -52,7 +54,7 @@ struct RunReport {
   std::uint64_t bytes_up = 0;
   std::uint64_t bytes_down = 0;
   std::uint64_t peak_rss_bytes = 0;
-  std::string device;
+  std::string device;  ///< of the accepted clients; empty before the first round's end
 };
 
 /// The metric that the task is judged by: accuracy, pearson or perplexity, else loss.

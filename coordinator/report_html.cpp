@@ -88,9 +88,10 @@ std::string to_html(const RunReport& report) {
   std::string page = "<!doctype html><html lang='en'><meta charset='utf-8'><title>" +
                      escaped(report.name) + "</title><style>" + kStyle + "</style><h1>" +
                      escaped(report.name) + "</h1><p>Seed " + std::to_string(report.seed) + ", " +
-                     escaped(report.device) + ", " + core::format_duration(report.seconds) +
-                     "<br>configuration <code>" + report.config_hash + "</code><br>head <code>" +
-                     core::to_hex(report.head) + "</code></p>" + curve(report) +
+                     (report.device.empty() ? "" : escaped(report.device) + ", ") +
+                     core::format_duration(report.seconds) + "<br>configuration <code>" +
+                     report.config_hash + "</code><br>head <code>" + core::to_hex(report.head) +
+                     "</code></p>" + curve(report) +
                      "<h2>Rounds</h2><table><tr><th>round</th><th>clients</th><th>train loss</th>"
                      "<th>test loss</th>" +
                      extra +

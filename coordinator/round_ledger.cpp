@@ -1,7 +1,6 @@
 #include "coordinator/round_ledger.h"
 
 #include <chrono>
-#include <set>
 
 #include "core/check.h"
 
@@ -71,6 +70,9 @@ RoundReport RoundLedger::row(const OpenRound& round, const AggregatedRound& resu
     report.passes += manifest->num_passes;
     const auto base = bases_.find(client);
     ++report.bases[base == bases_.end() ? quantization_ : base->second];
+    if (const auto device = devices_.find(client); device != devices_.end()) {
+      ++report.devices[device->second];
+    }
   }
   report.train_loss /= examples;
   if (report.bases.size() > 1) report.exactness += kEachItsOwnBase;
@@ -80,12 +82,6 @@ RoundReport RoundLedger::row(const OpenRound& round, const AggregatedRound& resu
 void RoundLedger::close(const Traffic& traffic, core::Instant now) {
   before_ = traffic;
   since_ = now;
-}
-
-std::vector<std::string> RoundLedger::devices() const {
-  std::set<std::string> names;
-  for (const auto& [client, device] : devices_) names.insert(device);
-  return {names.begin(), names.end()};
 }
 
 }  // namespace drystone::coordinator

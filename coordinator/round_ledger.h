@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <vector>
 
 #include "coordinator/aggregate_round.h"
 #include "coordinator/report.h"
@@ -40,8 +39,6 @@ class RoundLedger {
                   core::Instant now) const;
   /// It is published: the next one's time and bytes count from here.
   void close(const Traffic& traffic, core::Instant now);
-  /// Of the trainers that joined, sorted, each once.
-  std::vector<std::string> devices() const;
 
  private:
   const std::string quantization_;                  ///< model.quantization

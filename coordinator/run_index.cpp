@@ -12,7 +12,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kIndexed[] = {"config.toml", "layout.json", "report.html", "report.json"};
 constexpr std::uint64_t kMaxIndexBytes = 1 << 16;
 constexpr std::size_t kHexDigits = 2 * core::Digest{}.size();
 
@@ -26,7 +25,7 @@ void remove_run_index(const fs::path& run) {
 
 void write_run_index(const fs::path& run) {
   std::string text;
-  for (const char* const name : kIndexed) {
+  for (const char* const name : kIndexedFiles) {
     if (!fs::exists(run / name)) continue;
     text += core::to_hex(wire::hash_file(run / name)) + "  " + name + "\n";
   }

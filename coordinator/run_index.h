@@ -11,6 +11,9 @@
 namespace drystone::coordinator {
 
 inline constexpr const char* kRunIndex = "SHA256SUMS";
+/// What it lists, as far as it is there.
+inline constexpr const char* kIndexedFiles[] = {"config.toml", "layout.json", "report.html",
+                                                "report.json"};
 
 /// Before any of those files is written: one that is out of date would call them wrong.
 /// @throws core::IoError

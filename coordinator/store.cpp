@@ -2,28 +2,12 @@
 
 #include "coordinator/store_database.h"
 #include "core/check.h"
-#include "core/error.h"
 #include "crypto/hash.h"
 
 namespace drystone::coordinator {
 
-namespace {
-
-/// Of two configurations that the store knows by their hashes alone.
-const std::filesystem::path& own(const std::filesystem::path& dir, const StateOwner& owner) {
-  if (!std::filesystem::is_regular_file(dir / "state.sqlite")) return dir;
-  const std::string held = Store(dir).federation();
-  if (held.empty() || held == owner.federation) return dir;
-  throw core::ConfigError(dir.string() + ": holds the state of another configuration (" +
-                          held.substr(0, 12) + ", now " + owner.federation.substr(0, 12) +
-                          "), another base model (model.sha256) or other classes (data.labels)" +
-                          other_configuration_remedy(dir.parent_path()));
-}
-
-}  // namespace
-
 Store::Store(const std::filesystem::path& dir, const StateOwner& owner)
-    : db_(std::make_unique<StoreDatabase>(own(dir, owner), owner)),
+    : db_(std::make_unique<StoreDatabase>(dir, owner)),
       blobs_(std::make_unique<wire::BlobStore>(dir / "blobs")) {}
 
 Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<StoreDatabase>(dir)) {}

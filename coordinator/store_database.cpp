@@ -96,7 +96,8 @@ void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& ow
   if (federation != owner.federation) {
     throw core::ConfigError(dir.string() + ": holds the state of another configuration (" +
                             federation.substr(0, 12) + ", now " + owner.federation.substr(0, 12) +
-                            "); restore that configuration or choose another folder");
+                            "), another base model (model.sha256) or other classes (data.labels)" +
+                            other_configuration_remedy(dir.parent_path()));
   }
   const std::string coordinator = setting(db, "coordinator");
   if (!coordinator.empty() && coordinator != core::to_hex(owner.coordinator)) {

@@ -181,6 +181,9 @@ std::string Document::advice(const std::string& unknown, const std::string& sect
       return quote(unknown) + " belongs in " + section_title(other);
     }
   }
+  if (section == "client" && is_index(unknown)) {
+    return "did you mean \"clients." + unknown + "\", an entry of [[clients]]?";
+  }
   const auto& keys = known_.at(section);
   const std::vector<std::string> known(keys.begin(), keys.end());
   const std::string close = nearest(unknown, known);

@@ -22,7 +22,7 @@ bool holds_only_logs(const fs::path& dir) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const fs::path& dir) {
+OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
   for (fs::path part = dir; !part.empty() && !fs::exists(part); part = part.parent_path()) {
     made_.push_back(part);
   }
@@ -36,6 +36,14 @@ void OutputFolder::abandon() noexcept try {
     if (holds_only_logs(dir)) fs::remove_all(dir);
   }
 } catch (const fs::filesystem_error&) {  // it stays: the refusal is what the user must hear of
+}
+
+void OutputFolder::discard() noexcept {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(dir_, ignored)) {
+    fs::remove_all(entry.path(), ignored);
+  }
+  abandon();
 }
 
 }  // namespace drystone::core

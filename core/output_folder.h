@@ -28,11 +28,25 @@ class OutputFolder {
     }
   }
 
+  /// As use, of a folder that was empty or missing: whatever goes wrong, nothing of it stays.
+  template <typename Body>
+  auto fill(Body body) {
+    try {
+      return body();
+    } catch (...) {
+      discard();
+      throw;
+    }
+  }
+
   /// Removes what the constructor made, if nothing but logs and empty folders has come into it
   /// since. A folder that was there before stays as it is.
   void abandon() noexcept;
 
  private:
+  void discard() noexcept;
+
+  std::filesystem::path dir_;
   std::vector<std::filesystem::path> made_;  ///< the innermost first
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -156,6 +157,29 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   return first_line(error.what());
 }
 
+std::string log_level_problem(const std::string& text) {
+  const std::vector<std::string> levels = {"debug", "info", "warning", "error", "off"};
+  if (std::ranges::find(levels, text) != levels.end()) return "";
+  return quote(text) + " is none of " + join(levels);
+}
+
+std::string threads_problem(const std::string& text) {
+  constexpr int kMost = 4096;
+  int number = -1;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error == std::errc() && stop == end && number >= 0 && number <= kMost) return "";
+  return quote(text) + " is no whole number from 0 to " + std::to_string(kMost) +
+         "; leave it out for as many as the work can use";
+}
+
+std::string device_problem(const std::string& text) {
+  const bool indexed = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
+                       text.find_first_not_of("0123456789", 5) == std::string::npos;
+  const bool named = text == "auto" || text == "cpu" || text == "cuda";
+  return named || indexed ? "" : quote(text) + " is none of auto, cpu, cuda, cuda:N";
+}
+
 }  // namespace
 
 std::string version() { return DRYSTONE_VERSION; }
@@ -166,21 +190,15 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
       ->type_name("LEVEL")
       ->capture_default_str()
-      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}));
+      ->check(CLI::Validator(log_level_problem, "", "log level"));
   app.add_option("--threads", options.threads, "Compute threads; 0: as many as the work can use")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
-  const auto device = [](const std::string& text) {
-    const bool indexed = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
-                         text.find_first_not_of("0123456789", 5) == std::string::npos;
-    const bool named = text == "auto" || text == "cpu" || text == "cuda";
-    return named || indexed ? std::string() : quote(text) + " is none of auto, cpu, cuda, cuda:N";
-  };
+      ->check(CLI::Validator(threads_problem, "", "threads"));
   app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str()
-      ->check(CLI::Validator(device, "", "device"));
+      ->check(CLI::Validator(device_problem, "", "device"));
 }
 
 std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv) {

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 
 namespace drystone::data {
@@ -17,6 +19,10 @@ class CutTexts {
     examples_ += num_lost > 0 ? 1 : 0;
     tokens_ += num_lost;
   }
+  void add(const CutTexts& other) {
+    examples_ += other.examples_;
+    tokens_ += other.tokens_;
+  }
   std::size_t examples() const { return examples_; }  ///< that lost anything
   std::size_t tokens() const { return tokens_; }      ///< that they lost
 
@@ -27,5 +33,16 @@ class CutTexts {
   std::size_t examples_ = 0;
   std::size_t tokens_ = 0;
 };
+
+/// What max_length took from one of several data sets.
+struct Shortened {
+  std::string of;                ///< whose texts they are
+  std::size_t num_examples = 0;  ///< that are left
+  CutTexts cut = {};
+  std::int64_t left_out = 0;  ///< examples in which nothing to learn is left
+};
+
+/// Warns of each set that lost something; where these are many, of the later ones together.
+void warn(std::span<const Shortened> sets, std::int64_t max_length);
 
 }  // namespace drystone::data

@@ -30,7 +30,8 @@ struct Record {
   TextFields fields;
   std::vector<text::Message> messages;
   Label label;
-  std::string key;  ///< value of the field that names the client; empty where none was asked for
+  std::string key;    ///< value of the field that names the client; empty where none was asked for
+  std::string where;  ///< `FILE:LINE`, as data::read_records found it, for messages
 };
 
 /// What records of causal LM look like (docs/data.md).

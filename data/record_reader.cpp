@@ -68,7 +68,10 @@ std::vector<std::filesystem::path> data_files(const std::filesystem::path& patte
 std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields) {
   RecordReader reader(file, fields);
   std::vector<Record> records;
-  for (Record record; reader.next(record);) records.push_back(record);
+  for (Record record; reader.next(record);) {
+    records.push_back(record);
+    records.back().where = reader.where();
+  }
   return records;
 }
 

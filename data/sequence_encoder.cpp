@@ -93,9 +93,9 @@ std::vector<text::Span> SequenceEncoder::render(const Record& record,
                                                 const std::string& where) const {
   core::require(record.input_ids.empty(), "SequenceEncoder: ready ids have no text");
   if (uses_chat(record)) {
-    const std::vector<text::Message> messages = as_conversation(record);
+    const text::ChatTemplate& chat_template = chat(where);
     try {
-      return chat(where).render_spans(messages);
+      return chat_template.render_spans(as_conversation(record));
     } catch (const core::ConfigError& error) {
       fail(where, error.what());
     }

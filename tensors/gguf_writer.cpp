@@ -75,15 +75,7 @@ Buffer header_of(const GgufContents& contents) {
   return header;
 }
 
-}  // namespace
-
-void write_gguf(const std::filesystem::path& file, const GgufContents& contents) {
-  std::set<std::string> names;
-  for (const auto& [name, tensor] : contents.tensors) {
-    core::require(names.insert(name).second, "write_gguf: two tensors named " + name);
-  }
-  std::filesystem::path part = file;
-  part += ".part";
+void write_part(const std::filesystem::path& part, const GgufContents& contents) {
   OutputFile output(part);
   output.write(header_of(contents).bytes());
   const core::Bytes zeros(kAlignment);
@@ -94,7 +86,25 @@ void write_gguf(const std::filesystem::path& file, const GgufContents& contents)
     output.write({zeros.data(), padded(size) - size});
   }
   output.close();
-  std::filesystem::rename(part, file);
+}
+
+}  // namespace
+
+void write_gguf(const std::filesystem::path& file, const GgufContents& contents) {
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : contents.tensors) {
+    core::require(names.insert(name).second, "write_gguf: two tensors named " + name);
+  }
+  std::filesystem::path part = file;
+  part += ".part";
+  try {
+    write_part(part, contents);
+    std::filesystem::rename(part, file);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(part, ignored);
+    throw;
+  }
 }
 
 }  // namespace drystone::tensors

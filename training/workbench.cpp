@@ -13,7 +13,6 @@
 #include "core/regular_file.h"
 #include "core/text.h"
 #include "crypto/hash.h"
-#include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/labelled_encoder.h"
 #include "data/lost_tokens.h"
@@ -190,26 +189,24 @@ struct Workbench::Impl {
 Workbench::Workbench(WorkbenchConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
 Workbench::~Workbench() = default;
 
-void Workbench::add_examples(const std::string& name, const std::vector<data::Record>& records) {
+data::Shortened Workbench::add_examples(const std::string& name,
+                                        const std::vector<data::Record>& records) {
   if (records.empty()) throw core::ConfigError(name + ": no examples");
   data::Dataset dataset;
-  std::int64_t left_out = 0;
-  data::CutTexts cut;
+  data::Shortened shortened{.of = name};
   for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string where = name + ": example " + std::to_string(i + 1);
-    if (!impl_->add(records[i], where, dataset, cut)) ++left_out;
+    const std::string& known = records[i].where;
+    const std::string where = known.empty() ? name + ": example " + std::to_string(i + 1) : known;
+    if (!impl_->add(records[i], where, dataset, shortened.cut)) ++shortened.left_out;
   }
   if (dataset.empty()) {
     throw core::ConfigError(
         name + ": model.max_length = " + std::to_string(impl_->config.model.max_length) +
         " leaves nothing to learn in any example; raise it");
   }
-  if (left_out > 0) {
-    core::log_warning("examples left out: max_length leaves nothing to learn in them",
-                      {{"examples_of", std::string_view(name)}, {"left_out", left_out}});
-  }
-  cut.warn(name, dataset.size(), impl_->config.model.max_length);
+  shortened.num_examples = dataset.size();
   impl_->keep(name, std::move(dataset));
+  return shortened;
 }
 
 void Workbench::add_dataset(const std::string& name, data::Dataset examples) {

@@ -10,6 +10,7 @@
 
 #include "aggregation/layout.h"
 #include "core/config.h"
+#include "data/cut_texts.h"
 #include "data/record.h"
 #include "data/sequence_encoder.h"
 #include "training/evaluator.h"
@@ -51,10 +52,11 @@ class Workbench {
   Workbench& operator=(const Workbench&) = delete;
 
   /// Encodes and keeps examples under a name: a client's for `train`, any name for `evaluate`.
-  /// Causal LM: examples in which max_length leaves nothing to learn are left out, with a warning.
+  /// Causal LM: examples in which max_length leaves nothing to learn are left out.
+  /// @return what max_length took, for data::warn
   /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
   ///                            regression: a number), with its position
-  void add_examples(const std::string& name, const std::vector<data::Record>& records);
+  data::Shortened add_examples(const std::string& name, const std::vector<data::Record>& records);
   /// The same with examples that are encoded already, by `sequences()`.
   void add_dataset(const std::string& name, data::Dataset examples);
   /// Causal LM: what turns records into examples. @throws core::InvalidArgument  another task

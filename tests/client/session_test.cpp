@@ -90,6 +90,32 @@ TEST_CASE("session: a federation as it should be") {
   CHECK(meeting.client.session().state()->version() == 3);
 }
 
+TEST_CASE("session: a client that followed every version ends once its federation welcomes it") {
+  Meeting meeting;
+  while (meeting.coordinator.num_versions() < 4) meeting.coordinator.publish(small_version());
+  Session& session = meeting.client.session();
+  CHECK_FALSE(session.has_seen_the_end());
+  session.on_message(wire::Done{3});
+  meeting.coordinator.serve(session);
+  REQUIRE(session.is_done());
+
+  meeting.client.start();
+  CHECK(meeting.client.session().has_seen_the_end());
+  CHECK_FALSE(meeting.client.session().is_done());
+  const ScriptedCoordinator other(std::string(64, 'a'));
+  CHECK(has(error_of([&] { meeting.client.session().on_message(other.welcome()); }),
+            "it runs federation aaaaaaaaaaaa, this client is of ffffffffffff"));
+  CHECK_FALSE(meeting.client.session().is_done());
+
+  meeting.restart();
+  CHECK(meeting.client.session().is_done());
+  CHECK(meeting.coordinator.serve(meeting.client.session()).empty());  // fetches nothing again
+
+  meeting.client.terms().evaluates = true;
+  meeting.restart();
+  CHECK_FALSE(meeting.client.session().is_done());  // an evaluator may be asked again
+}
+
 TEST_CASE("session: a plan outside the contract is declined with its reason and trains nothing") {
   const std::vector<std::pair<std::string, Bend>> plans = {
       {"round 900", [](wire::RoundPlan& plan) { plan.round = 900; }},

@@ -47,6 +47,10 @@ TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
   CHECK(version.modules.at("layer.0.query").product().max().item<float>() ==
         doctest::Approx(0.375));
   CHECK(version.dense.at("classifier.weight").max().item<float>() == doctest::Approx(0.25));
+  CHECK(report.device == "cpu");
+  federation.crash();
+  federation.start();
+  CHECK(federation.coordinator().report().device == "cpu");
 }
 
 TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same head") {
@@ -154,7 +158,8 @@ TEST_CASE("coordinator: another configuration on the same state folder is refuse
   federation.start();
   federation.crash();
   federation.config().seed = 99;
-  CHECK_THROWS_AS(federation.start(), core::ConfigError);
+  CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("begin anew with --start-over"),
+                       core::ConfigError);
 }
 
 TEST_CASE("coordinator: the initial file stays where it was") {

@@ -143,7 +143,6 @@ TEST_CASE("coordinator: a flood of greetings is bounded in log, metrics and repo
   federation.settle();
   CHECK(counting.joined <= 5);
   CHECK(counting.refused == 20);
-  CHECK(federation.coordinator().report().device.size() < 20);
   int answered = 0;
   while (federation.next<wire::Welcome>("client-2")) ++answered;
   CHECK(answered <= 2100);       // 2000 at once, then 500 a second

@@ -27,10 +27,12 @@ TEST_CASE("report: a round survives its way through the database") {
                           .tokens = 12345,
                           .passes = 200,
                           .bases = {{"nf4", 3}, {"none", 5}},
+                          .devices = {{"cpu", 7}, {"cuda:0", 1}},
                           .zero_updates = {"client-1", "client-8"}};
   CHECK(to_json(round_from_json(to_json(round))) == to_json(round));
   CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
   CHECK(round_from_json(to_json(round)).bases.at("nf4") == 3);
+  CHECK(round_from_json(to_json(round)).devices.at("cpu") == 7);
   CHECK(round_from_json(to_json(round)).zero_updates == round.zero_updates);
 }
 
@@ -48,6 +50,8 @@ TEST_CASE("report: the contract's fields, NaN as null") {
     CAPTURE(field);
     CHECK(text.find(field) != std::string::npos);
   }
+  report.device.clear();
+  CHECK(to_json(report).find("device") == std::string::npos);
 }
 
 TEST_CASE("report: the page stands alone, escapes names and draws the score") {

@@ -92,6 +92,8 @@ TEST_CASE("configuration: every number is taken at its ends and refused beyond t
 TEST_CASE("configuration: unknown keys name the nearest known key, at any level") {
   check({
       {"nmae = \"x\"", R"(bad.toml:1: nmae: unknown key; did you mean "name"?)"},
+      {"[client.0]\nrank = 8",
+       R"(bad.toml:1: client.0: unknown key; did you mean "clients.0", an entry of [[clients]]?)"},
       {"[trainng]\nrank = 8", R"(bad.toml:1: trainng: unknown key; did you mean "training"?)"},
       {"[training]\nrnak = 8", R"(bad.toml:2: training.rnak: unknown key; did you mean "rank"?)"},
       {"[[clients]]\ncount = 1\n[[clients]]\nranks = 8",

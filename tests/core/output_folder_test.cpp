@@ -28,6 +28,22 @@ TEST_CASE("output folder: a refusal takes back what was made, and only that") {
   CHECK(fs::exists(folder / "mine"));
 }
 
+TEST_CASE("output folder: what fails while it is filled leaves nothing") {
+  const test::TemporaryFolder folder;
+  fs::create_directories(folder / "empty");
+  for (const char* const name : {"new/out", "empty"}) {
+    const auto fill = [&] {
+      core::OutputFolder(folder / name).fill([&] {
+        folder.write(std::string(name) + "/part/weights", "half");
+        throw core::IoError("no space left");
+      });
+    };
+    CHECK_THROWS_AS(fill(), core::IoError);
+  }
+  CHECK_FALSE(fs::exists(folder / "new"));
+  CHECK(fs::is_empty(folder / "empty"));
+}
+
 TEST_CASE("output folder: one that cannot be made is an error") {
   const test::TemporaryFolder folder;
   folder.write("file", "x");

@@ -252,6 +252,13 @@ TEST_CASE("parse_command_line: wrong usage says what was probably meant") {
     CHECK(usage_error({"simulate", "a", "--device", device}).find("none of auto, cpu") !=
           std::string::npos);
   }
-  CHECK(usage_error({"simulate", "a", "--log-level", "loud"}).find("loud") != std::string::npos);
-  CHECK(usage_error({"simulate", "a", "--threads", "-1"}).find("--threads") != std::string::npos);
+  CHECK(usage_error({"simulate", "a", "--log-level", "loud"}) ==
+        "--log-level: \"loud\" is none of debug, info, warning, error, off; see drystone simulate "
+        "--help");
+  for (const std::string threads : {"-1", "4097", "many", "2.5", "1e3", " ", "99999999999"}) {
+    CHECK(usage_error({"simulate", "a", "--threads", threads.c_str()}) ==
+          "--threads: \"" + threads +
+              "\" is no whole number from 0 to 4096; leave it out for as many as the work can use; "
+              "see drystone simulate --help");
+  }
 }

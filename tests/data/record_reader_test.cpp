@@ -61,6 +61,7 @@ TEST_CASE("jsonl: texts and labels of every type") {
   CHECK(records[0].text == "a\nb é");
   CHECK(records[0].label == Label(std::string("x")));
   CHECK(records[1].text.empty());
+  CHECK(records[1].where.ends_with("a.jsonl:4"));
   CHECK(records[1].label == Label(std::int64_t{7}));
   CHECK(records[2].label == Label(0.5));
   CHECK(records[3].label == Label(std::string("true")));

@@ -197,9 +197,9 @@ TEST_CASE("sequences: conversations without a chat template are refused") {
   const GreedyTokenizer tokenizer;
   Record record;
   record.messages = {{"user", "q"}, {"assistant", "a"}};
-  CHECK(contains(message_of<ConfigError>(
-                     [&] { SequenceEncoder(tokenizer, nullptr, {}).encode(record, "f:2"); }),
-                 "f:2: the model has no chat template"));
+  CHECK(message_of<ConfigError>([&] {
+          SequenceEncoder(tokenizer, nullptr, {}).encode(record, "f:2");
+        }).starts_with("f:2: the model has no chat template"));
   CHECK(contains(message_of<ConfigError>(
                      [&] { SequenceEncoder(tokenizer, nullptr, {.prompt_template = "chat"}); }),
                  "data.template: the model has no chat template"));

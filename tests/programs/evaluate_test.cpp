@@ -40,6 +40,7 @@ void check(const Run& run, const fs::path& folder) {
   const fs::path predictions = folder / "predictions.jsonl";
   const fs::path log = folder / "evaluate.log";
   fs::remove(log);
+  fs::remove(predictions);
   std::vector<std::string> arguments = {
       "evaluate",    "--model", run.model.string(), "--data",        run.data.string(),
       "--task",      run.task,  "--json",           "--predictions", predictions.string(),
@@ -110,6 +111,28 @@ TEST_CASE("drystone evaluate: classification and regression, as scikit-learn and
       {"--text-field", "sentence", "--max-examples", "100", "--batch-size", "3"});
   run("regression", glue / "stsb_dev.jsonl.gz",
       {"--text-field", "sentence1", "--text-pair-field", "sentence2", "--label-field", "score"});
+}
+
+TEST_CASE("drystone evaluate: predictions go to a new file, in folders that are made") {
+  const test::TinyFederation tiny;
+  const fs::path predictions = tiny.path() / "new" / "predictions.jsonl";
+  const auto evaluate = [&] {
+    return test::Process(
+        "drystone",
+        {"evaluate", "--model", tiny.path() / "model", "--data", tiny.path() / "test.jsonl",
+         "--max-length", "8", "--labels", "class-0,class-1,class-2", "--predictions", predictions},
+        tiny.path() / "evaluate.log");
+  };
+  test::Process first = evaluate();
+  CHECK_MESSAGE(first.wait() == 0, first.output());
+  const auto written = fs::file_size(predictions);
+  CHECK(written > 0);
+  std::ofstream(predictions, std::ios::app) << "mine";
+  test::Process second = evaluate();
+  CHECK(second.wait() == 2);
+  CHECK(second.output().find("predictions.jsonl: exists already; choose another --predictions") !=
+        std::string::npos);
+  CHECK(fs::file_size(predictions) == written + 4);
 }
 
 TEST_CASE("drystone evaluate: takes the run's own max_length, and everybody tells what is cut") {

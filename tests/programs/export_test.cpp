@@ -81,6 +81,22 @@ TEST_CASE("drystone export: a PEFT folder, and what is refused by name") {
   CHECK(fs::exists(file));
 }
 
+TEST_CASE("drystone export: a full disk leaves nothing behind") {
+  const test::TemporaryFolder folder;
+  write_adapter(folder.path(), "qwen2");
+  const std::string base = (folder.path() / "base").string();
+  for (const char* const format : {"peft", "gguf"}) {
+    const std::string out = (folder.path() / "out").string();
+    const int status = [&] {
+      const test::FullDisk full;
+      return run_export(folder.path(), {"--format", format, "--out", out, "--model", base});
+    }();
+    CHECK(status == 1);
+    CHECK_FALSE(fs::exists(out));
+    CHECK_FALSE(fs::exists(out + ".part"));
+  }
+}
+
 TEST_CASE("drystone export: --rank and --tolerance tell what they cost, and do not go together") {
   const test::TemporaryFolder folder;
   write_adapter(folder.path(), "llama");

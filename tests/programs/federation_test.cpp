@@ -147,6 +147,38 @@ TEST_CASE("programs: a coordinator and a client killed with -9 in the middle cha
   check_same_global(deployment.run(), tiny.path() / "run");
 }
 
+TEST_CASE("programs: a client started again after the end asks its coordinator before it ends") {
+  const TinyFederation tiny("[[clients]]\nrank = 2\n");
+  const Deployment deployment(tiny, {"--set", "federation.rounds=1"});
+  {
+    Process coordinator = deployment.start_coordinator();
+    Process client = deployment.start_client("client-1");
+    Process evaluator = deployment.start_client("evaluator");
+    REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
+    REQUIRE_MESSAGE(client.wait() == 0, client.output());
+  }
+  const fs::path log = tiny.path() / "client-1.log";
+  fs::remove(log);
+  Process alone = deployment.start_client("client-1", {"--give-up-after", "1s"});
+  CHECK(alone.wait() == 0);
+  CHECK(alone.output().find("every version was followed before") != std::string::npos);
+
+  const fs::path config = deployment.parties() / "coordinator" / "coordinator.toml";
+  for (const auto& [seed, status] : std::map<std::string, int>{{"7", 0}, {"8", 1}}) {
+    CAPTURE(seed);
+    fs::remove(log);
+    Process anew("drystone-coordinator",
+                 {config, "--device", "cpu", "--start-over", "--set", "seed=" + seed},
+                 tiny.path() / ("anew-" + seed + ".log"));
+    REQUIRE_MESSAGE(anew.says("listening"), anew.output());
+    Process again = deployment.start_client("client-1");
+    CHECK_MESSAGE(again.wait() == status, again.output());
+    CHECK((again.output().find("every version was followed before") != std::string::npos) ==
+          (status == 0));
+    CHECK((again.output().find("it runs federation") != std::string::npos) == (status == 1));
+  }
+}
+
 TEST_CASE("programs: the coordinator listens where it was told to, and nowhere else") {
   const TinyFederation tiny;
   int number = 0;

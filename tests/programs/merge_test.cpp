@@ -7,7 +7,7 @@
 
 #include "tests/programs/oracle.h"
 #include "tests/programs/process.h"
-#include "tests/temporary_folder.h"
+#include "tests/simulation/tiny_federation.h"
 
 using namespace drystone;
 namespace fs = std::filesystem;
@@ -21,4 +21,24 @@ TEST_CASE("drystone merge: sharded checkpoints of every family have PEFT's logit
         family / "log");
     return process.wait();
   });
+}
+
+TEST_CASE("drystone merge: a full disk leaves no folder behind") {
+  const test::TinyFederation tiny;
+  test::Process simulate("drystone",
+                         {"simulate", tiny.config_file(), "--set", "federation.rounds=1"},
+                         tiny.path() / "simulate.log");
+  REQUIRE_MESSAGE(simulate.wait() == 0, simulate.output());
+  const fs::path out = tiny.path() / "new" / "merged";
+  const std::vector<std::string> arguments = {
+      "merge", "--model", tiny.path() / "model", "--adapter", tiny.path() / "run" / "global",
+      "--out", out};
+  const int status = [&] {
+    const test::FullDisk full;
+    return test::Process("drystone", arguments, tiny.path() / "full.log").wait();
+  }();
+  CHECK(status == 1);
+  CHECK_FALSE(fs::exists(tiny.path() / "new"));
+  test::Process merge("drystone", arguments, tiny.path() / "merge.log");
+  CHECK_MESSAGE(merge.wait() == 0, merge.output());
 }

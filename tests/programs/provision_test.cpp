@@ -71,6 +71,21 @@ TEST_CASE("provision --update: one changed value, and every key and text stays")
   }
 }
 
+TEST_CASE("provision: nobody simulates in the folder of a client that it made") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  const fs::path client = provisioning.out() / "client-1";
+  const auto before = files_of(client);
+  for (const char* const flag : {"--resume", "--start-over"}) {
+    test::Process simulate("drystone", {"simulate", client / "client.toml", flag},
+                           tiny.path() / "simulate.log");
+    CHECK(simulate.wait() == 2);
+    CHECK(simulate.output().find("holds the state of a deployed client") != std::string::npos);
+    CHECK(files_of(client) == before);
+  }
+}
+
 TEST_CASE("provision --update: a new party gets keys, the roster's limits stay") {
   const test::TinyFederation tiny;
   Provisioning provisioning(tiny);
@@ -119,7 +134,8 @@ TEST_CASE("provision --update: addresses and the model's place stay unless they 
   provisioning.run({"--address", "tcp://server.example:5570", "--bind", "tcp://0.0.0.0:5571",
                     "--model-path", "../models/tiny"});
   std::string moved = provisioning.text("client-2/client.toml");
-  moved.replace(moved.find("../models/tiny"), 14, "/opt/models/tiny");
+  const std::string line = "path = \"../models/tiny\"";
+  moved.replace(moved.find(line), line.size(), "\"path\" = \"/opt/models/tiny\"");
   core::write_file_atomic(provisioning.out() / "client-2/client.toml", core::as_bytes(moved));
   provisioning.run({"--update", "--set", "clients.1.count=3"});
   for (const std::string client : {"client-1", "client-5", "evaluator"}) {

@@ -84,6 +84,28 @@ TEST_CASE("simulate --resume: another configuration is refused by the keys that 
   CHECK(said.find("--start-over") != std::string::npos);
 }
 
+TEST_CASE("simulate: of many clients the first are named, the others summed up") {
+  const test::TinyFederation tiny("[[clients]]\nrank = 1\n");
+  const auto said = [&](const std::string& count) {
+    return simulate(tiny,
+                    {"--start-over", "--set", "federation.rounds=1", "--set", "model.max_length=3",
+                     "--set", "data.partition=\"iid\"", "--set", "clients.0.count=" + count});
+  };
+  const auto times = [](const std::string& text, const std::string& part) {
+    int count = 0;
+    for (std::size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  const std::string many = said("23");
+  CHECK(times(many, "joined client=") == 20 + 1);  // the evaluator after the round began
+  CHECK(times(many, "joined as well clients=3 examples=") == 1);
+  CHECK(times(many, "texts are cut to max_length of=client-") == 20);
+  CHECK(times(many, "texts are cut to max_length of=\"3 more\"") == 1);
+  const std::string few = said("19");
+  CHECK(times(few, "joined client=") == 20);
+  CHECK(times(few, "joined as well") == 0);
+}
+
 TEST_CASE("simulate --resume: the run's own config.toml means that run, not the last one") {
   const test::TinyFederation tiny;
   simulate(tiny, {"--set", "federation.rounds=1"});

@@ -23,6 +23,13 @@ struct Case {
 TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
   const test::TinyFederation tiny;
   const std::string config = tiny.config_file();
+  const std::string mislabelled = tiny.path() / "mislabelled.jsonl";
+  std::ofstream(mislabelled) << R"({"text": "a", "label": "class-0"})" << "\n\n"
+                             << R"({"text": "a", "label": "class-9"})" << "\n"
+                             << R"({"text": "a", "label": "class-0"})" << "\n"
+                             << R"({"text": "a", "label": "class-0"})" << "\n";
+  const std::string train = "data.train=\"" + mislabelled + "\"";
+  const std::string labels = "data.labels=[\"class-0\", \"class-1\", \"class-2\"]";
   const std::vector<Case> cases = {
       {"drystone", {"simulat", config}, {"drystone: error: ", "simulate"}},
       {"drystone", {"simulate"}, {"CONFIG"}},
@@ -38,6 +45,12 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
       {"drystone",
        {"simulate", config, "--set", "data.label_field=\"topic\""},
        {"train.jsonl", "topic"}},
+      {"drystone",
+       {"simulate", config, "--set", train, "--set", labels, "--set", "data.partition=\"iid\""},
+       {"mislabelled.jsonl:3: label \"class-9\""}},
+      {"drystone",
+       {"simulate", config, "--set", train, "--set", labels},
+       {"mislabelled.jsonl:3: its label is not among data.labels"}},
       {"drystone-coordinator", {config}, {"security.coordinator", "missing"}},
       {"drystone-client", {config}, {"security.coordinator", "missing"}},
   };

@@ -202,6 +202,9 @@ TEST_CASE("workbench: refuses what cannot be used, and says what") {
   wrong[1].label = std::string("music");
   CHECK_THROWS_WITH_AS(bench.add_examples("a", wrong), doctest::Contains("example 2"),
                        core::ConfigError);
+  wrong[1].where = "train.jsonl:7";
+  CHECK_THROWS_WITH_AS(bench.add_examples("a", wrong), doctest::Contains("train.jsonl:7: label"),
+                       core::ConfigError);
   CHECK_THROWS_AS(bench.add_examples("a", {}), core::ConfigError);
   CHECK_THROWS_AS(bench.num_examples("nobody"), core::InvalidArgument);
 }
