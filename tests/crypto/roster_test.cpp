@@ -100,7 +100,7 @@ TEST_CASE("load_roster: every mistake names file and line") {
   const crypto::PublicIdentity b = entry("b", crypto::Role::Train, 1).identity;
   stolen.replace(stolen.find(core::to_hex(b.curve)), 64, core::to_hex(a.curve));
   CHECK(complaint(table("a") + stolen).starts_with(":7: curve: the same key as client a"));
-  CHECK(complaint("[[clients]\n").starts_with(":1: "));
+  CHECK(complaint("[[clients]\n").starts_with(":1: this is not TOML: "));
   std::string deep = "a";
   for (int i = 0; i < 1'000'000; ++i) deep += ".a";
   for (const std::string& text :
