@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "models/family_names.h"
 #include "models/hf_config.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/gguf_writer.h"
 #include "tensors/peft_io.h"
 #include "tensors/peft_names.h"
@@ -143,10 +144,11 @@ ExportReport export_peft(const ExportOptions& options) {
   tensors::PeftFolder about = tensors::read_peft_about(options.adapter);
   if (!options.model.empty()) about.base_model = options.model.string();
   tensors::write_peft(options.out, adapter, about);
-  const fs::path labels = options.adapter / "labels.json";
-  if (fs::exists(labels)) fs::copy_file(labels, options.out / "labels.json");
-  const fs::path masks = options.adapter / tensors::kMaskFile;
-  if (fs::exists(masks)) fs::copy_file(masks, options.out / tensors::kMaskFile);
+  for (const char* name : {tensors::kLabelsFile, tensors::kMaskFile}) {
+    if (fs::exists(options.adapter / name)) {
+      fs::copy_file(options.adapter / name, options.out / name);
+    }
+  }
   return report;
 }
 

@@ -11,8 +11,8 @@
 #include "aggregation/compaction.h"
 #include "core/client_list.h"
 #include "core/error.h"
-#include "core/json_object.h"
 #include "core/text.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/peft_io.h"
 #include "tensors/peft_names.h"
 #include "tensors/pruning.h"
@@ -23,11 +23,12 @@ namespace {
 
 /// Runs write their classes beside the adapter: the same ones in the same order are needed here.
 void check_labels(const core::Config& config) {
-  const std::filesystem::path file = config.model.adapter / "labels.json";
-  if (config.model.task != "classification" || !std::filesystem::exists(file)) return;
-  if (core::read_text_list(file) == config.data.labels) return;
+  if (config.model.task != "classification") return;
+  const auto labels = tensors::read_labels(config.model.adapter);
+  if (!labels || *labels == config.data.labels) return;
   throw core::config_error(config, "model.adapter",
-                           file.string() + " lists other classes than data.labels (" +
+                           (config.model.adapter / tensors::kLabelsFile).string() +
+                               " lists other classes than data.labels (" +
                                core::join(config.data.labels) +
                                "), or in another order; leave data.labels out to take its list");
 }
