@@ -16,6 +16,4 @@ void use_threads(int num_threads) {
   at::set_num_threads(num_threads);
 }
 
-int threads_in_use() { return at::get_num_threads(); }
-
 }  // namespace drystone::tensors

@@ -18,7 +18,4 @@ namespace drystone::tensors {
 /// @throws core::InvalidArgument  num_threads < 1
 void use_threads(int num_threads);
 
-/// What the calling thread uses.
-int threads_in_use();
-
 }  // namespace drystone::tensors

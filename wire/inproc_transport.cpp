@@ -1,6 +1,5 @@
 #include "wire/inproc_transport.h"
 
-#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -25,7 +24,6 @@ Item wake_up() { return {.client = {}, .frames = {}, .is_wake_up = true}; }
 /// One client's half of its connection.
 struct ClientLink {
   core::Channel<Item> inbox;
-  std::atomic<std::uint64_t> connections{1};
 };
 
 }  // namespace
@@ -109,7 +107,7 @@ class InprocHub::Wires::Client final : public ClientTransport {
   }
 
   void wake() override { link_->inbox.send(wake_up()); }
-  std::uint64_t connections() const override { return link_->connections; }
+  std::uint64_t connections() const override { return 1; }
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
@@ -130,14 +128,6 @@ std::unique_ptr<ServerTransport> InprocHub::server() {
 
 std::unique_ptr<ClientTransport> InprocHub::connect(const std::string& name) {
   return std::make_unique<Wires::Client>(wires_, name);
-}
-
-void InprocHub::reconnect(const std::string& name) {
-  const auto link = wires_->find(name);
-  if (link == nullptr) return;
-  while (link->inbox.try_receive()) continue;
-  ++link->connections;
-  link->inbox.send(wake_up());
 }
 
 }  // namespace drystone::wire

@@ -21,9 +21,6 @@ class InprocHub {
   /// A client end that the server knows under `name`; takes the place of an earlier end of the
   /// name, which then hears nothing more.
   std::unique_ptr<ClientTransport> connect(const std::string& name);
-  /// Breaks and renews the connection of `name`, if there is one: what is under way to the client
-  /// is lost, and its connections() rises. For fault plans; any thread.
-  void reconnect(const std::string& name);
 
  private:
   struct Wires;

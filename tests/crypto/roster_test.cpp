@@ -51,16 +51,6 @@ TEST_CASE("save_roster: comes back equal") {
   }
 }
 
-TEST_CASE("Roster: finds a client by its CURVE key") {
-  const crypto::Roster roster = two_clients();
-  const crypto::RosterEntry* found =
-      roster.find_by_curve_key(roster.clients.at("b").identity.curve);
-  REQUIRE(found != nullptr);
-  CHECK(found->identity.name == "b");
-  CHECK(roster.find_by_curve_key(roster.clients.at("b").identity.signing) == nullptr);
-  CHECK(crypto::Roster{}.find_by_curve_key({}) == nullptr);
-}
-
 TEST_CASE("load_roster: an empty file is an empty roster; defaults are the least rights") {
   const test::TemporaryFolder folder;
   const auto file = folder.path() / "roster.toml";

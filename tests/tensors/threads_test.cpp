@@ -3,6 +3,7 @@
 #include <future>
 #include <thread>
 
+#include <ATen/Parallel.h>
 #include <doctest/doctest.h>
 
 #include "core/error.h"
@@ -18,16 +19,16 @@ TEST_CASE("use_threads: a call elsewhere does not change this thread's number") 
     use_threads(3);
     set.set_value();
     disturbed.get_future().wait();
-    seen = threads_in_use();
+    seen = at::get_num_threads();
   });
   set.get_future().wait();
   use_threads(2);
   disturbed.set_value();
   worker.join();
   CHECK(seen == 3);
-  CHECK(threads_in_use() == 2);
+  CHECK(at::get_num_threads() == 2);
   use_threads(1);
-  CHECK(threads_in_use() == 1);
+  CHECK(at::get_num_threads() == 1);
   CHECK_THROWS_AS(use_threads(0), core::InvalidArgument);
 }
 

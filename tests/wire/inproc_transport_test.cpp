@@ -66,19 +66,6 @@ TEST_CASE("InprocHub: the last connection of a name wins") {
   CHECK_FALSE(first->receive(0ms).has_value());
 }
 
-TEST_CASE("InprocHub: a renewed connection loses what was under way and says so") {
-  wire::InprocHub hub;
-  const auto server = hub.server();
-  const auto client = hub.connect("a");
-  server->send("a", wire::Done{1});
-  hub.reconnect("a");
-  hub.reconnect("nobody");
-  CHECK_FALSE(client->receive(1h).has_value());
-  CHECK(client->connections() == 2);
-  server->send("a", wire::Done{2});
-  CHECK(std::get<wire::Done>(**client->receive(1s)).version == 2);
-}
-
 TEST_CASE("InprocHub: many client threads, nothing lost") {
   constexpr int kClients = 8;
   constexpr int kMessages = 200;
