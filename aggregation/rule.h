@@ -5,21 +5,18 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/config.h"
+#include "core/publish_mode.h"
 
 namespace drystone::aggregation {
 
-/// What a published factor set means for the modules; dense parts always add.
-enum class Publish {
-  Add,      ///< added to what went before (stacking)
-  Replace,  ///< replaces all earlier factors (averages of factors)
-};
-
-/// One accepted update: a payload that has passed the gate.
-struct AcceptedUpdate {
+/// The payload of one accepted update.
+struct UpdateFile {
   std::string client;  ///< for messages
   std::uint64_t num_examples = 0;
   std::filesystem::path payload;  ///< factor set file; not changed while the round is aggregated
@@ -29,7 +26,7 @@ struct AcceptedUpdate {
 struct AggregationJob {
   /// In any order: the sums run in the order of client names, so that the result is the same bits
   /// in whatever order the updates arrived.
-  std::vector<AcceptedUpdate> updates;
+  std::vector<UpdateFile> updates;
   std::filesystem::path carry_in;   ///< what the last round cut; empty: nothing
   std::filesystem::path output;     ///< the factors to publish
   std::filesystem::path carry_out;  ///< written only when something was cut
@@ -39,7 +36,6 @@ struct AggregationJob {
 
 /// What goes into the round's report.
 struct AggregationReport {
-  Publish publish = Publish::Add;
   int64_t stack_rank = 0;       ///< Σ ranks (+ carried), largest over modules
   int64_t compact_rank = 0;     ///< of what is published, largest over modules
   double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
@@ -56,9 +52,6 @@ struct AggregationReport {
 class AggregationRule {
  public:
   virtual ~AggregationRule() = default;
-  /// As in the configuration, e.g. "flora".
-  virtual std::string name() const = 0;
-  virtual Publish publish() const = 0;
   /// Goes through the modules one at a time on mapped files: memory is about one module's stack,
   /// however many clients and modules there are.
   /// @throws core::InvalidArgument  no update, a client twice, updates of different layout, ranks
@@ -67,11 +60,29 @@ class AggregationRule {
   virtual AggregationReport aggregate(const AggregationJob& job) const = 0;
 };
 
-/// flora | fedit | zero-pad, with the configuration's weights and compaction.
-/// @throws core::ConfigError  a rule or robust filter that does not exist (lists those that do)
+/// A row of the table of rules: what others need to know of one.
+struct Rule {
+  std::string_view name;  ///< as in the configuration
+  /// Of the versions that it makes. Replace: all adapt the same modules, and go on from what was
+  /// published.
+  core::PublishMode mode;
+  bool mixes_ranks;  ///< of the clients of one round
+  /// With the configuration's weights and compaction.
+  std::unique_ptr<AggregationRule> (*make)(const core::AggregationConfig&);
+};
+
+std::span<const Rule> rules();
+
+/// @throws core::ConfigError  a rule that does not exist (lists those that do)
+const Rule& find_rule(const core::AggregationConfig& config);
+
+/// @throws core::ConfigError  as find_rule, or a robust filter that does not exist
 std::unique_ptr<AggregationRule> make_rule(const core::AggregationConfig& config);
 
-/// The names that make_rule knows.
-std::vector<std::string> rule_names();
+/// A plan's start where clients go on from what was published: everybody begins with the same A.
+inline constexpr std::string_view kCommonStart = "common";
+
+/// wire::RoundPlan::start: kCommonStart, or aggregation.start.
+std::string start_of(const core::AggregationConfig& config);
 
 }  // namespace drystone::aggregation
