@@ -139,7 +139,8 @@ void check_ensembles(const core::Config& config) {
     if (own->members != other->members) fail("members", "give all the same number");
     if (own->start_round != other->start_round) fail("start_round", "give all the same round");
     if (own->max_rank != max_member_rank(config)) {
-      fail("max_rank", "set it in [training], with method = \"lora-ensemble\", for all");
+      fail("max_rank", "set it in [training], with method = " +
+                           core::quote(listed.training.method) + ", for all");
     }
   }
 }

@@ -43,22 +43,23 @@ void check_trains(const core::Config& config) {
   }
 }
 
-/// The plan that a federation with clients of "loraprune" follows, all of them the same one.
+/// The plan that clients which prune follow, all of them the same one.
 void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
-  std::optional<core::TrainingConfig> first;
+  std::optional<core::Options> first;
   for (const core::ListedClient& client : core::list_clients(config)) {
-    if (client.training.method != "loraprune") continue;
-    if (first && first->options != client.training.options) {
+    const auto plan =
+        adapters::pruning_plan(adapters::spec_of(client.training), config.federation.rounds);
+    if (!plan) continue;
+    if (first && *first != client.training.options) {
       throw core::config_error(config, "clients",
-                               "clients of \"loraprune\" have different options, but all follow "
-                               "one mask; give them in [training.options] alone");
+                               "clients of " + core::quote(client.training.method) +
+                                   " have different options, but all follow "
+                                   "one mask; give them in [training.options] alone");
     }
-    first = client.training;
+    first = client.training.options;
+    version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
+        tensors::to_tensor(*plan);
   }
-  if (!first) return;
-  version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
-      tensors::to_tensor(
-          adapters::pruning_plan(adapters::spec_of(*first), config.federation.rounds));
 }
 
 /// An adapter has no room for what was pruned beside it.

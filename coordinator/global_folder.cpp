@@ -177,8 +177,8 @@ void write_posterior(const GlobalSettings& settings, const fs::path& folder,
 }  // namespace
 
 std::int64_t max_member_rank(const core::Config& config) {
-  const auto found = config.training.options.find("max_rank");
-  if (config.training.method != "lora-ensemble" || found == config.training.options.end()) return 0;
+  const auto found = config.training.options.find("max_rank");  // members alone have this option
+  if (found == config.training.options.end()) return 0;
   const auto* rank = std::get_if<std::int64_t>(&found->second);
   return rank == nullptr ? 0 : *rank;
 }
