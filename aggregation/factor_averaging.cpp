@@ -38,8 +38,7 @@ AggregationReport FactorAveragingRule::aggregate(const AggregationJob& job) cons
   core::require(job.carry_in.empty(), name() + ": an average carries nothing over");
   const UpdateSet updates(job.updates, weights_);
   tensors::FactorSetWriter output(job.output);
-  AggregationReport report{
-      .publish = publish(), .exactness = "inexact, factors averaged", .lowered = updates.lowered()};
+  AggregationReport report{.exactness = "inexact, factors averaged", .lowered = updates.lowered()};
   for (const auto& [name, shape] : updates.modules()) {
     const auto clients = updates.module(name);
     require_same_modules(updates, this->name(), name, clients);

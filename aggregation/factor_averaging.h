@@ -17,11 +17,11 @@ class FactorAveragingRule final : public AggregationRule {
   FactorAveragingRule(RoundWeights weights, Padding padding)
       : weights_(weights), padding_(padding) {}
 
-  std::string name() const override { return padding_ == Padding::None ? "fedit" : "zero-pad"; }
-  Publish publish() const override { return Publish::Replace; }
   AggregationReport aggregate(const AggregationJob& job) const override;
 
  private:
+  std::string name() const { return padding_ == Padding::None ? "fedit" : "zero-pad"; }
+
   RoundWeights weights_;
   Padding padding_;
 };

@@ -95,7 +95,7 @@ class Step {
   }
 
  private:
-  bool keeps_modules() const { return before_ && step_.publish == Publish::Add; }
+  bool keeps_modules() const { return before_ && step_.mode == core::PublishMode::Add; }
 
   ModuleSum sum_of(const std::string& name) {
     const ModuleSum before = keeps_modules() ? before_->module(name) : ModuleSum{};

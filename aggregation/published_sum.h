@@ -10,7 +10,7 @@
 #include <string>
 
 #include "aggregation/module_sum.h"
-#include "aggregation/rule.h"
+#include "core/publish_mode.h"
 #include "tensors/pruning.h"
 #include "tensors/safetensors.h"
 
@@ -50,9 +50,9 @@ class PublishedSum {
 
 /// One version on its way into the sum.
 struct SumStep {
-  std::filesystem::path before;    ///< the sum of the versions before; empty: there are none
-  std::filesystem::path payload;   ///< of the version
-  Publish publish = Publish::Add;  ///< Replace: its modules take the place of all earlier ones
+  std::filesystem::path before;   ///< the sum of the versions before; empty: there are none
+  std::filesystem::path payload;  ///< of the version
+  core::PublishMode mode = core::PublishMode::Add;
   std::uint64_t version = 0;
   std::string head;
   /// Most columns that a member of an ensemble may have in a module; what is more is cut. 0: all.

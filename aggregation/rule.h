@@ -7,16 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "core/publish_mode.h"
+
 namespace drystone::aggregation {
 
-/// What a published factor set means for the modules; dense parts always add.
-enum class Publish {
-  Add,      ///< added to what went before (stacking)
-  Replace,  ///< replaces all earlier factors (averages of factors)
-};
-
-/// One accepted update: a payload that has passed the gate.
-struct AcceptedUpdate {
+/// The payload of one accepted update.
+struct UpdateFile {
   std::string client;  ///< for messages
   std::uint64_t num_examples = 0;
   std::filesystem::path payload;  ///< factor set file; not changed while the round is aggregated
@@ -26,7 +22,7 @@ struct AcceptedUpdate {
 struct AggregationJob {
   /// In any order: the sums run in the order of client names, so that the result is the same bits
   /// in whatever order the updates arrived.
-  std::vector<AcceptedUpdate> updates;
+  std::vector<UpdateFile> updates;
   std::filesystem::path carry_in;   ///< what the last round cut; empty: nothing
   std::filesystem::path output;     ///< the factors to publish
   std::filesystem::path carry_out;  ///< written only when something was cut
@@ -36,7 +32,6 @@ struct AggregationJob {
 
 /// What goes into the round's report.
 struct AggregationReport {
-  Publish publish = Publish::Add;
   int64_t stack_rank = 0;       ///< Σ ranks (+ carried), largest over modules
   int64_t compact_rank = 0;     ///< of what is published, largest over modules
   double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
@@ -53,9 +48,6 @@ struct AggregationReport {
 class AggregationRule {
  public:
   virtual ~AggregationRule() = default;
-  /// As in the configuration, e.g. "flora".
-  virtual std::string name() const = 0;
-  virtual Publish publish() const = 0;
   /// Goes through the modules one at a time on mapped files: memory is about one module's stack,
   /// however many clients and modules there are.
   /// @throws core::InvalidArgument  no update, a client twice, updates of different layout, ranks

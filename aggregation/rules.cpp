@@ -1,18 +1,19 @@
 #include "aggregation/rules.h"
 
+#include <algorithm>
 #include <array>
-#include <utility>
 
 #include "aggregation/compaction.h"
 #include "aggregation/factor_averaging.h"
 #include "aggregation/stacking_rule.h"
 #include "aggregation/weighting.h"
+#include "core/choices.h"
 #include "core/error.h"
 
 namespace drystone::aggregation {
 namespace {
 
-using Maker = std::unique_ptr<AggregationRule> (*)(const core::AggregationConfig&);
+using core::PublishMode;
 
 RoundWeights weights_of(const core::AggregationConfig& config) {
   return {.weighting = weighting_of(config.weights), .max_norm = config.max_norm};
@@ -27,31 +28,33 @@ std::unique_ptr<AggregationRule> make_average(const core::AggregationConfig& con
   return std::make_unique<FactorAveragingRule>(weights_of(config), padding);
 }
 
-constexpr std::array<std::pair<const char*, Maker>, 3> kRules = {{
-    {"flora", make_flora},
-    {"fedit", make_average<Padding::None>},
-    {"zero-pad", make_average<Padding::Zeros>},
+constexpr std::array<Rule, 3> kRules = {{
+    {"flora", PublishMode::Add, /*mixes_ranks=*/true, make_flora},
+    {"fedit", PublishMode::Replace, /*mixes_ranks=*/false, make_average<Padding::None>},
+    {"zero-pad", PublishMode::Replace, /*mixes_ranks=*/true, make_average<Padding::Zeros>},
 }};
 
 }  // namespace
+
+std::span<const Rule> rules() { return kRules; }
+
+const Rule& find_rule(const core::AggregationConfig& config) {
+  const auto found = std::ranges::find(kRules, config.rule, &Rule::name);
+  if (found != kRules.end()) return *found;
+  std::vector<std::string> names;
+  for (const Rule& rule : kRules) names.emplace_back(rule.name);
+  throw core::ConfigError("aggregation.rule: " + core::not_supported(config.rule, names));
+}
 
 std::unique_ptr<AggregationRule> make_rule(const core::AggregationConfig& config) {
   if (config.robust != "none") {
     throw core::ConfigError("aggregation.robust: '" + config.robust + "' is unknown; use none");
   }
-  std::string known;
-  for (const auto& [name, make] : kRules) {
-    if (config.rule == name) return make(config);
-    known += (known.empty() ? "" : ", ") + std::string(name);
-  }
-  throw core::ConfigError("aggregation.rule: '" + config.rule + "' is unknown; use one of " +
-                          known);
+  return find_rule(config).make(config);
 }
 
-std::vector<std::string> rule_names() {
-  std::vector<std::string> names;
-  for (const auto& [name, make] : kRules) names.emplace_back(name);
-  return names;
+std::string start_of(const core::AggregationConfig& config) {
+  return find_rule(config).mode == PublishMode::Replace ? std::string(kCommonStart) : config.start;
 }
 
 }  // namespace drystone::aggregation

@@ -88,7 +88,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
   tensors::FactorSetWriter output(job.output);
   const bool compacts = compaction.kind != CompactionKind::None;
   StackBuffer buffer(compacts ? at::kDouble : at::kFloat);
-  AggregationReport report{.publish = publish(), .exactness = {}, .lowered = updates.lowered()};
+  AggregationReport report{.exactness = {}, .lowered = updates.lowered()};
 
   for (const std::string& name : modules) {
     std::vector<ScaledFactors> terms;

@@ -15,8 +15,6 @@ class StackingRule final : public AggregationRule {
   StackingRule(RoundWeights weights, Compaction compaction)
       : weights_(weights), compaction_(compaction) {}
 
-  std::string name() const override { return "flora"; }
-  Publish publish() const override { return Publish::Add; }
   AggregationReport aggregate(const AggregationJob& job) const override;
 
  private:

@@ -13,15 +13,15 @@
 namespace drystone::aggregation {
 namespace {
 
-std::vector<double> shares_of(Weighting weighting, const std::vector<AcceptedUpdate>& updates) {
+std::vector<double> shares_of(Weighting weighting, const std::vector<UpdateFile>& updates) {
   std::vector<std::uint64_t> num_examples;
-  for (const AcceptedUpdate& update : updates) num_examples.push_back(update.num_examples);
+  for (const UpdateFile& update : updates) num_examples.push_back(update.num_examples);
   return aggregation::shares(weighting, num_examples);
 }
 
 }  // namespace
 
-UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, const RoundWeights& weights)
+UpdateSet::UpdateSet(std::vector<UpdateFile> updates, const RoundWeights& weights)
     : updates_(std::move(updates)) {
   core::require(!updates_.empty(), "aggregate: no accepted update");
   std::sort(updates_.begin(), updates_.end(),
@@ -32,7 +32,7 @@ UpdateSet::UpdateSet(std::vector<AcceptedUpdate> updates, const RoundWeights& we
   }
   shares_ = shares_of(weights.weighting, updates_);
   files_.reserve(updates_.size());
-  for (const AcceptedUpdate& update : updates_) files_.emplace_back(update.payload);
+  for (const UpdateFile& update : updates_) files_.emplace_back(update.payload);
   lower_weights(weights.max_norm);
   collect_modules();
   collect_scopes();

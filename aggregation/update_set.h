@@ -25,7 +25,7 @@ class UpdateSet {
   /// @throws core::InvalidArgument  no update, a client twice, a module of different sizes,
   ///                                different dense parts
   /// @throws core::IoError          a payload cannot be read
-  UpdateSet(std::vector<AcceptedUpdate> updates, const RoundWeights& weights);
+  UpdateSet(std::vector<UpdateFile> updates, const RoundWeights& weights);
 
   /// By client, what its weight was multiplied by, where that is less than 1.
   const std::map<std::string, double>& lowered() const { return lowered_; }
@@ -57,7 +57,7 @@ class UpdateSet {
   /// Of the base that all share and of a member: among those that trained it.
   std::vector<double> shares(std::string_view scope) const;
 
-  std::vector<AcceptedUpdate> updates_;
+  std::vector<UpdateFile> updates_;
   std::vector<tensors::FactorSetFile> files_;
   std::vector<double> shares_;
   std::map<std::string, double> lowered_;

@@ -11,6 +11,7 @@
 #include "core/text.h"
 #include "models/family_names.h"
 #include "models/hf_config.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/gguf_writer.h"
 #include "tensors/peft_io.h"
 #include "tensors/peft_names.h"
@@ -145,7 +146,7 @@ ExportReport export_peft(const ExportOptions& options) {
   if (!options.model.empty()) about.base_model = options.model.string();
   core::OutputFolder(options.out).fill([&] {
     tensors::write_peft(options.out, adapter, about);
-    for (const char* const name : {"labels.json", tensors::kMaskFile}) {
+    for (const char* const name : {tensors::kLabelsFile, tensors::kMaskFile}) {
       const fs::path beside = options.adapter / name;
       if (fs::exists(beside)) fs::copy_file(beside, options.out / name);
     }

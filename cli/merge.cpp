@@ -15,7 +15,7 @@
 #include "cli/merged_config.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/json_object.h"
+#include "core/json.h"
 #include "core/output_folder.h"
 #include "core/text.h"
 #include "evaluation/companion_files.h"
@@ -25,6 +25,7 @@
 #include "models/load.h"
 #include "models/quantized/stored_quantized.h"
 #include "models/weights.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/checkpoint.h"
 #include "tensors/checkpoint_writer.h"
 #include "tensors/peft_io.h"
@@ -163,9 +164,7 @@ void Merger::describe() {
   facts_.heads_differ = task() == models::Task::CausalLm && head != base_.weights.end() &&
                         embedding != base_.weights.end() &&
                         !at::equal(head->second, embedding->second);
-  if (const fs::path labels = options_.adapter / "labels.json"; fs::exists(labels)) {
-    facts_.labels = core::read_text_list(labels);
-  }
+  if (auto labels = tensors::read_labels(options_.adapter)) facts_.labels = std::move(*labels);
   describe_merged(config_, base_, facts_);
 }
 

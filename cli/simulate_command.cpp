@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "aggregation/rule_check.h"
 #include "cli/commands.h"
 #include "client/contract.h"
 #include "coordinator/console.h"
@@ -102,6 +103,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
     overrides.push_back("training.memory_limit=" + options.memory_limit);
   }
   core::Config config = core::load_config(options.config, overrides);
+  aggregation::check_rule(config);
   if (!options.out.empty()) config.output.dir = options.out;
   if (common.threads > 0) config.simulation.workers = common.threads;
   config.output.dir = choose_folder(options, config.output.dir);

@@ -32,11 +32,8 @@ std::vector<coordinator::SummedVersion> summed(const GlobalCheck& check) {
   std::vector<coordinator::SummedVersion> versions;
   for (std::size_t i = 0; i < num_summed(check.versions); ++i) {
     const wire::VersionManifest& manifest = *check.versions[i].manifest;
-    versions.push_back({.head = core::to_hex(manifest.head),
-                        .payload = check.payloads[i],
-                        .publish = manifest.mode == core::PublishMode::Add
-                                       ? aggregation::Publish::Add
-                                       : aggregation::Publish::Replace});
+    versions.push_back(
+        {.head = core::to_hex(manifest.head), .payload = check.payloads[i], .mode = manifest.mode});
   }
   return versions;
 }

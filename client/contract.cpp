@@ -63,24 +63,16 @@ Json to_json(const Pinned& pinned) {
 
 std::string dump(const Json& json) { return json.dump(2) + "\n"; }
 
-wire::PublishMode mode_of(const core::AggregationConfig& config) {
-  return aggregation::make_rule(config)->publish() == aggregation::Publish::Replace
-             ? wire::PublishMode::Replace
-             : wire::PublishMode::Add;
-}
-
 }  // namespace
 
 ContractTerms terms_of(const core::Config& config, const core::ListedClient& listed,
                        aggregation::AdapterLayout layout) {
-  const wire::PublishMode mode = mode_of(config.aggregation);
   const bool is_shy = config.client.reveal == "minimal";
   return {.client = listed.name,
           .rounds = static_cast<std::uint64_t>(config.federation.rounds),
           .seed = config.seed,
-          .start = mode == wire::PublishMode::Replace ? std::string(wire::kCommonStart)
-                                                      : config.aggregation.start,
-          .mode = mode,
+          .start = aggregation::start_of(config.aggregation),
+          .mode = aggregation::find_rule(config.aggregation).mode,
           .settings = core::settings_text(config, listed),
           .min_examples = is_shy ? kMinExamples : 1,
           .min_steps = is_shy ? kMinSteps : 1,

@@ -24,7 +24,7 @@ struct ContractTerms {
   std::uint64_t rounds = 0;
   std::uint64_t seed = 0;
   std::string start;                                ///< RoundPlan::start of its rule
-  wire::PublishMode mode = wire::PublishMode::Add;  ///< of the versions after 0
+  core::PublishMode mode = core::PublishMode::Add;  ///< of the versions after 0
   std::string settings;                             ///< core::settings_text of its own
   bool trains = false;
   bool evaluates = false;

@@ -4,6 +4,7 @@
 
 #include "adapters/methods/lora_ensemble.h"
 #include "adapters/registry.h"
+#include "aggregation/rule_check.h"
 #include "aggregation/rules.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -98,7 +99,10 @@ void check_observers(const core::Config& config, const std::vector<core::ListedC
   if (config.federation.rounds != 1) {
     fail("federation.rounds", method + " passes over the data once; set it to 1");
   }
-  if (averages) fail("aggregation.rule", method + " sends sums; use rule = \"flora\"");
+  if (averages) {
+    fail("aggregation.rule",
+         method + " sends sums; use " + aggregation::rules_that(aggregation::adds));
+  }
   if (config.aggregation.weights != "examples") {
     fail("aggregation.weights",
          method + " needs every example to count once; set it to \"examples\"");
@@ -134,7 +138,8 @@ void check_ensembles(const core::Config& config) {
     if (own->members != other->members) fail("members", "give all the same number");
     if (own->start_round != other->start_round) fail("start_round", "give all the same round");
     if (own->max_rank != max_member_rank(config)) {
-      fail("max_rank", "set it in [training], with method = \"lora-ensemble\", for all");
+      fail("max_rank", "set it in [training], with method = " +
+                           core::quote(listed.training.method) + ", for all");
     }
   }
 }
@@ -162,9 +167,9 @@ training::WorkbenchConfig workbench_config(const core::Config& config, const std
 }
 
 void check_methods(const core::Config& config) {
+  aggregation::check_rule(config);
   check_ensembles(config);
-  const bool averages =
-      aggregation::make_rule(config.aggregation)->publish() == aggregation::Publish::Replace;
+  const bool averages = !aggregation::adds(aggregation::find_rule(config.aggregation));
   const std::vector<core::ListedClient> clients = core::list_clients(config);
   for (const core::ListedClient& listed : clients) {
     const adapters::AdapterSpec spec = adapters::spec_of(listed.training);
@@ -174,7 +179,8 @@ void check_methods(const core::Config& config) {
     throw core::config_error(config, "aggregation.rule",
                              core::quote(config.aggregation.rule) +
                                  " averages factors, and method " + core::quote(spec.method) +
-                                 " cannot continue from those; use rule = \"flora\"");
+                                 " cannot continue from those; use " +
+                                 aggregation::rules_that(aggregation::adds));
   }
 }
 

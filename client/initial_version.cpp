@@ -11,8 +11,8 @@
 #include "aggregation/compaction.h"
 #include "core/client_list.h"
 #include "core/error.h"
-#include "core/json_object.h"
 #include "core/text.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/peft_io.h"
 #include "tensors/peft_names.h"
 #include "tensors/pruning.h"
@@ -23,11 +23,12 @@ namespace {
 
 /// Runs write their classes beside the adapter: the same ones in the same order are needed here.
 void check_labels(const core::Config& config) {
-  const std::filesystem::path file = config.model.adapter / "labels.json";
-  if (config.model.task != "classification" || !std::filesystem::exists(file)) return;
-  if (core::read_text_list(file) == config.data.labels) return;
+  if (config.model.task != "classification") return;
+  const auto labels = tensors::read_labels(config.model.adapter);
+  if (!labels || *labels == config.data.labels) return;
   throw core::config_error(config, "model.adapter",
-                           file.string() + " lists other classes than data.labels (" +
+                           (config.model.adapter / tensors::kLabelsFile).string() +
+                               " lists other classes than data.labels (" +
                                core::join(config.data.labels) +
                                "), or in another order; leave data.labels out to take its list");
 }
@@ -42,22 +43,23 @@ void check_trains(const core::Config& config) {
   }
 }
 
-/// The plan that a federation with clients of "loraprune" follows, all of them the same one.
+/// The plan that clients which prune follow, all of them the same one.
 void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
-  std::optional<core::TrainingConfig> first;
+  std::optional<core::Options> first;
   for (const core::ListedClient& client : core::list_clients(config)) {
-    if (client.training.method != "loraprune") continue;
-    if (first && first->options != client.training.options) {
+    const auto plan =
+        adapters::pruning_plan(adapters::spec_of(client.training), config.federation.rounds);
+    if (!plan) continue;
+    if (first && *first != client.training.options) {
       throw core::config_error(config, "clients",
-                               "clients of \"loraprune\" have different options, but all follow "
-                               "one mask; give them in [training.options] alone");
+                               "clients of " + core::quote(client.training.method) +
+                                   " have different options, but all follow "
+                                   "one mask; give them in [training.options] alone");
     }
-    first = client.training;
+    first = client.training.options;
+    version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
+        tensors::to_tensor(*plan);
   }
-  if (!first) return;
-  version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
-      tensors::to_tensor(
-          adapters::pruning_plan(adapters::spec_of(*first), config.federation.rounds));
 }
 
 /// An adapter has no room for what was pruned beside it.

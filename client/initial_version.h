@@ -14,7 +14,7 @@ namespace drystone::client {
 /// A federation that prunes has its plan in it as well (tensors/pruning.h).
 /// @param config  with data.labels filled in for classification
 /// @throws core::ConfigError  model.adapter does not fit the model, has other classes or is of a
-///                            pruned model; clients of "loraprune" whose options differ
+///                            pruned model; clients that prune whose options differ
 /// @throws core::IoError      it cannot be read
 tensors::FactorSet initial_version(const core::Config& config,
                                    const training::Workbench& workbench);

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "aggregation/rules.h"
 #include "client/client_memory.h"
 #include "tensors/threads.h"
 
@@ -31,7 +32,7 @@ JobResult train(const training::Workbench& workbench, const JobSettings& setting
                                   .training = adapters::resolve(settings.training),
                                   .state = job.state,
                                   .memory = &remembered,
-                                  .common_start = job.plan.start == wire::kCommonStart},
+                                  .common_start = job.plan.start == aggregation::kCommonStart},
                                  hooks);
   if (!trained) return {.job = std::move(job), .trained = {}, .evaluated = {}};
   if (!trained->memory.empty()) memory.keep(job.plan.round, trained->memory);

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "aggregation/rule_check.h"
 #include "client/runtime.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -39,6 +40,7 @@ void check(const core::Config& config) {
        "make keys with `drystone keys new`");
   need(!config.security.coordinator_key.empty(), "security.coordinator_key",
        "the coordinator's .pub file");
+  aggregation::check_rule(config);
 }
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {

@@ -50,7 +50,8 @@ void check_update(const AcceptedUpdate& update, const std::filesystem::path& pay
 }  // namespace
 
 RoundAggregator::RoundAggregator(const core::Config& config, std::filesystem::path dir)
-    : rule_(aggregation::make_rule(config.aggregation)),
+    : mode_(aggregation::find_rule(config.aggregation).mode),
+      rule_(aggregation::make_rule(config.aggregation)),
       rounds_(static_cast<std::uint64_t>(config.federation.rounds)),
       dir_(std::move(dir)) {}
 
@@ -72,16 +73,14 @@ AggregatedRound RoundAggregator::aggregate(const OpenRound& round,
     job.updates.push_back({client, update.num_examples, blobs.path(update.payload)});
   }
   AggregatedRound result{
-      .payload = job.output, .mode = {}, .report = rule_->aggregate(job), .unsound = {}};
+      .payload = job.output, .mode = mode_, .report = rule_->aggregate(job), .unsound = {}};
   result.unsound = what_is_not_finite(job.output);
   if (result.report.carries) {
     wire::File::open_for_writing(job.carry_out).sync();
     core::write_file_atomic(sum_of(job.carry_out),
                             core::as_bytes(core::to_hex(wire::hash_file(job.carry_out))));
   }
-  result.mode = result.report.publish == aggregation::Publish::Add ? wire::PublishMode::Add
-                                                                   : wire::PublishMode::Replace;
-  for (const aggregation::AcceptedUpdate& update : job.updates) {
+  for (const aggregation::UpdateFile& update : job.updates) {
     const tensors::FactorSetFile file(update.payload);
     if (tensors::moves_nothing(file)) result.zeros.push_back(update.client);
   }

@@ -17,7 +17,7 @@ namespace drystone::coordinator {
 
 struct AggregatedRound {
   std::filesystem::path payload;  ///< a file beside the blob store, to be adopted
-  wire::PublishMode mode = wire::PublishMode::Add;
+  core::PublishMode mode = core::PublishMode::Add;
   aggregation::AggregationReport report;
   std::vector<std::string> zeros;  ///< clients whose update changes nothing
   /// Why it must not be published; std::nullopt: every number is finite.
@@ -42,6 +42,7 @@ class RoundAggregator {
  private:
   std::filesystem::path carry(std::uint64_t version) const;
 
+  core::PublishMode mode_;
   std::unique_ptr<aggregation::AggregationRule> rule_;
   std::uint64_t rounds_;  ///< of the federation
   std::filesystem::path dir_;

@@ -15,6 +15,7 @@
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/member_names.h"
 #include "tensors/peft_io.h"
@@ -63,12 +64,6 @@ Scopes scopes_of(const PublishedSum& sum) {
   return scopes;
 }
 
-void write_labels(const GlobalSettings& settings, const fs::path& folder) {
-  if (settings.config.data.labels.empty()) return;
-  const nlohmann::json labels = settings.config.data.labels;
-  core::write_file_atomic(folder / "labels.json", core::as_bytes(labels.dump() + "\n"));
-}
-
 void write_adapter(const GlobalSettings& settings, const fs::path& folder,
                    const tensors::PeftParts& parts) {
   fs::create_directories(folder);
@@ -80,7 +75,8 @@ void write_adapter(const GlobalSettings& settings, const fs::path& folder,
   }
   const nlohmann::json evaluation = {{"max_length", settings.config.model.max_length}};
   core::write_file_atomic(folder / "evaluation.json", core::as_bytes(evaluation.dump() + "\n"));
-  write_labels(settings, folder);
+  const std::vector<std::string>& labels = settings.config.data.labels;
+  if (!labels.empty()) tensors::write_labels(folder, labels);
 }
 
 void write_shared(const GlobalSettings& settings, const fs::path& folder, const PublishedSum& sum,
@@ -181,8 +177,8 @@ void write_posterior(const GlobalSettings& settings, const fs::path& folder,
 }  // namespace
 
 std::int64_t max_member_rank(const core::Config& config) {
-  const auto found = config.training.options.find("max_rank");
-  if (config.training.method != "lora-ensemble" || found == config.training.options.end()) return 0;
+  const auto found = config.training.options.find("max_rank");  // members alone have this option
+  if (found == config.training.options.end()) return 0;
   const auto* rank = std::get_if<std::int64_t>(&found->second);
   return rank == nullptr ? 0 : *rank;
 }

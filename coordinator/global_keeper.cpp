@@ -100,9 +100,7 @@ std::vector<SummedVersion> GlobalKeeper::versions(std::uint64_t target) {
     core::ensure(manifest.has_value(), "global: unreadable manifest of a version");
     versions.push_back({.head = core::to_hex(manifest->head),
                         .payload = store.blobs().path(manifest->payload),
-                        .publish = manifest->mode == wire::PublishMode::Add
-                                       ? aggregation::Publish::Add
-                                       : aggregation::Publish::Replace});
+                        .mode = manifest->mode});
   }
   return versions;
 }

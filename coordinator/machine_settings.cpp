@@ -77,7 +77,7 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
                            .deadline = config.federation.deadline,
                            .grace = config.federation.grace,
                            .max_attempts = static_cast<std::uint64_t>(config.federation.attempts),
-                           .start = start_of(config.aggregation)};
+                           .start = aggregation::start_of(config.aggregation)};
   for (const auto& [name, entry] : roster.clients) {
     if (entry.role == crypto::Role::Evaluate) settings.evaluators.push_back(name);
     if (entry.role == crypto::Role::Train && entry.max_rank > 0) settings.trainers.push_back(name);
@@ -88,11 +88,6 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
   check_trainers(config, settings.trainers.size());
   check_plan_size(config, settings);
   return settings;
-}
-
-std::string start_of(const core::AggregationConfig& config) {
-  const bool averages = aggregation::make_rule(config)->publish() == aggregation::Publish::Replace;
-  return averages ? std::string(wire::kCommonStart) : config.start;
 }
 
 }  // namespace drystone::coordinator

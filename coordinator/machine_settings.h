@@ -10,9 +10,6 @@
 
 namespace drystone::coordinator {
 
-/// RoundPlan::start under an aggregation rule.
-std::string start_of(const core::AggregationConfig& config);
-
 /// core::settings_text of each listed client, but for those whom the roster leaves their own.
 std::map<std::string, std::string> settings_of(const core::Config& config,
                                                const crypto::Roster& roster);

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "aggregation/rule_check.h"
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/earlier_life.h"
@@ -57,6 +58,7 @@ void check(const core::Config& config) {
   need(!config.federation.layout.empty(), "federation.layout", kProvision);
   need(!config.federation.initial.empty(), "federation.initial", kProvision);
   need(!config.model.sha256.empty(), "model.sha256", kProvision);
+  aggregation::check_rule(config);
 }
 
 /// What the configuration names, all of it read before a folder is made.

@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "aggregation/rules.h"
 #include "coordinator/federation_id.h"
-#include "coordinator/machine_settings.h"
 #include "core/client_list.h"
 #include "core/files.h"
 #include "crypto/hash.h"
@@ -18,10 +18,9 @@ constexpr core::Digest kNoContext{};
 
 /// Version 0's factors (model.adapter) go into the base, except where they would be lost with the
 /// next average, or where everybody needs the factors themselves.
-wire::PublishMode initial_mode(const core::Config& config) {
-  const bool averages = start_of(config.aggregation) == wire::kCommonStart;
-  return averages || core::collects_posterior(config) ? wire::PublishMode::Replace
-                                                      : wire::PublishMode::Add;
+core::PublishMode initial_mode(const core::Config& config) {
+  if (core::collects_posterior(config)) return core::PublishMode::Replace;
+  return aggregation::find_rule(config.aggregation).mode;
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ std::optional<aggregation::PublishedSum> SumCache::sum_of(
     const SummedVersion& version = versions[next];
     const bool is_done = aggregation::add_version({.before = newest_ ? file(*newest_) : fs::path(),
                                                    .payload = version.payload,
-                                                   .publish = version.publish,
+                                                   .mode = version.mode,
                                                    .version = next,
                                                    .head = version.head,
                                                    .max_member_rank = max_member_rank_,

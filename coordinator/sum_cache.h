@@ -15,7 +15,7 @@ namespace drystone::coordinator {
 struct SummedVersion {
   std::string head;  ///< of the chain, hex
   std::filesystem::path payload;
-  aggregation::Publish publish = aggregation::Publish::Add;
+  core::PublishMode mode = core::PublishMode::Add;
 };
 
 /// Only a cache: what is missing, damaged, cut short by a crash or of another chain is made again

@@ -36,7 +36,7 @@ wire::Signed signed_from(const Json& object) {
 Json summary(const wire::VersionManifest& manifest) {
   return {{"version", manifest.version},
           {"round", manifest.round},
-          {"mode", manifest.mode == wire::PublishMode::Add ? "add" : "replace"},
+          {"mode", manifest.mode == core::PublishMode::Add ? "add" : "replace"},
           {"payload", core::to_hex(manifest.payload)},
           {"payload_bytes", manifest.payload_bytes},
           {"previous_head", core::to_hex(manifest.previous_head)},

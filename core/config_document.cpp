@@ -6,6 +6,7 @@
 #include "core/shorten.h"
 #include "core/text.h"
 #include "core/toml_depth.h"
+#include "core/toml_text.h"
 
 namespace drystone::core::detail {
 namespace {
@@ -62,17 +63,9 @@ std::string section_title(const std::string& section) {
 }  // namespace
 
 Document::Document(const std::filesystem::path& file, const std::vector<std::string>& overrides)
-    : file_(file), folder_(std::filesystem::absolute(file).parent_path()) {
-  const std::string source = read_source(file);
-  check_toml_depth(source, file.string());
-  try {
-    root_ = toml::parse(source, file.string());
-  } catch (const toml::parse_error& error) {
-    std::string reason(error.description());
-    std::ranges::replace(reason, '\n', ' ');  // it may quote the end of the line
-    throw ConfigError(position(error.source()) + ": this is not TOML: " + reason +
-                      "; correct this line");
-  }
+    : file_(file),
+      folder_(std::filesystem::absolute(file).parent_path()),
+      root_(parse_toml(read_source(file), file.string())) {
   for (const auto& assignment : overrides) apply(assignment);
 }
 

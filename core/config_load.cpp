@@ -193,7 +193,7 @@ void read_compaction(TableReader& section, AggregationConfig& aggregation) {
 }
 
 void read_aggregation(TableReader section, AggregationConfig& aggregation) {
-  section.read_choice("rule", aggregation.rule, {"flora", "fedit", "zero-pad"});
+  section.read("rule", aggregation.rule);
   section.read_choice("weights", aggregation.weights, {"examples", "uniform"});
   section.read_choice("start", aggregation.start, {"fresh"});
   read_compaction(section, aggregation);
@@ -273,32 +273,6 @@ void check_cohort(const Config& config) {
   }
 }
 
-// What is averaged replaces every client's factors: all must have the same ones.
-void check_equal_modules(const Config& config) {
-  if (config.aggregation.rule == "flora" || config.clients.empty()) return;
-  const auto& first = config.clients.front().training.target_modules;
-  for (const auto& group : config.clients) {
-    if (group.training.target_modules == first) continue;
-    throw config_error(config, "aggregation.rule",
-                       quote(config.aggregation.rule) +
-                           " averages factors module by module, but [[clients]] have different "
-                           "target_modules; give all the same, or use rule = \"flora\"");
-  }
-}
-
-// Averaging factor by factor has no meaning when the factors have different shapes.
-void check_equal_ranks(const Config& config) {
-  if (config.aggregation.rule != "fedit") return;
-  std::set<std::int64_t> ranks;
-  for (const auto& group : config.clients) ranks.insert(group.training.rank);
-  if (ranks.size() < 2) return;
-  std::vector<std::string> texts;
-  for (const auto rank : ranks) texts.push_back(std::to_string(rank));
-  throw config_error(config, "aggregation.rule",
-                     "\"fedit\" averages factors of one rank, but [[clients]] has the ranks " +
-                         join(texts) + "; use rule = \"zero-pad\" or \"flora\"");
-}
-
 }  // namespace
 
 Config load_config(const std::filesystem::path& file, const std::vector<std::string>& overrides) {
@@ -324,8 +298,6 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   config.origins = document.take_origins();
   check_sequences(config);
   check_cohort(config);
-  check_equal_ranks(config);
-  check_equal_modules(config);
   return config;
 }
 

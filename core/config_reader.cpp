@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/choices.h"
 #include "core/text.h"
 
 namespace drystone::core::detail {
@@ -211,13 +212,7 @@ void TableReader::read_choice(const std::string& key, std::string& value,
   const auto* node = find(key);
   if (node == nullptr) return;
   const std::string given = text(key, *node, quote(value));
-  if (std::ranges::find(choices, given) == choices.end()) {
-    const std::string close = nearest(given, choices);
-    const bool is_typo = choices.size() > 1 && edit_distance(given, close) <= close.size() / 3;
-    fail(key, quote(given) + " is not supported; " +
-                  (is_typo ? "did you mean " + quote(close) + "? " : std::string()) +
-                  "supported: " + join(choices));
-  }
+  if (std::ranges::find(choices, given) == choices.end()) fail(key, not_supported(given, choices));
   value = given;
 }
 

@@ -155,15 +155,6 @@ std::optional<JsonObject> JsonObject::section(std::string_view key) const {
   return JsonObject(std::make_shared<const Document>(std::move(document)));
 }
 
-std::vector<std::string> read_text_list(const std::filesystem::path& file) {
-  const Json list = read_ordered_json(file);
-  const auto is_text = [](const Json& one) { return one.is_string(); };
-  if (!list.is_array() || !std::ranges::all_of(list, is_text)) {
-    throw ConfigError(file.string() + ": must be a list of strings, is " + shown(list));
-  }
-  return list.get<std::vector<std::string>>();
-}
-
 std::string shown(const Json& value, std::size_t max_bytes) {
   if (value.is_string()) return shorten(quote(value.get_ref<const std::string&>()), max_bytes);
   if (value.is_structured() && value.size() > max_bytes) {  // spares a megabyte's text

@@ -74,10 +74,6 @@ class JsonObject {
   std::shared_ptr<const Document> document_;
 };
 
-/// A file that holds one list of strings, as labels.json does.
-/// @throws core::IoError, core::ConfigError  it cannot be read, or holds something else
-std::vector<std::string> read_text_list(const std::filesystem::path& file);
-
 /// The value as JSON, at most `max_bytes` of it: for messages.
 std::string shown(const nlohmann::ordered_json& value, std::size_t max_bytes = 100);
 

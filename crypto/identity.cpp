@@ -6,7 +6,6 @@
 #include "core/check.h"
 #include "crypto/hkdf.h"
 #include "crypto/names.h"
-#include "crypto/z85.h"
 
 namespace drystone::crypto {
 
@@ -39,8 +38,6 @@ core::Bytes signed_bytes(std::string_view domain, const core::Digest& context,
 }
 
 }  // namespace
-
-std::string PublicIdentity::curve_z85() const { return z85_encode(curve); }
 
 Identity generate_identity(const std::string& name) {
   return make_identity(name, generate_secret(Curve::X25519), generate_secret(Curve::Ed25519));

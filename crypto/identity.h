@@ -16,9 +16,6 @@ struct PublicIdentity {
   std::string name;
   PublicKey curve{};    ///< X25519, as ZeroMQ CURVE uses it
   PublicKey signing{};  ///< Ed25519
-
-  /// ZeroMQ's Z85 text of the CURVE key (40 characters).
-  std::string curve_z85() const;
 };
 
 /// The whole of a party's keys: NAME.key (TOML, mode 0600). Neither copied nor logged.

@@ -6,7 +6,6 @@
 
 #include "core/files.h"
 #include "crypto/names.h"
-#include "crypto/secret_bytes.h"
 #include "crypto/toml_document.h"
 
 namespace drystone::crypto {
@@ -65,14 +64,6 @@ void require_own_keys(const Roster& roster, const RosterEntry& entry, const Toml
 }
 
 }  // namespace
-
-const RosterEntry* Roster::find_by_curve_key(const PublicKey& key) const {
-  const RosterEntry* found = nullptr;
-  for (const auto& [name, entry] : clients) {
-    if (equal_constant_time(entry.identity.curve, key)) found = &entry;
-  }
-  return found;
-}
 
 Roster load_roster(const std::filesystem::path& file) {
   const TomlTable document = read_toml(file);

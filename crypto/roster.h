@@ -23,9 +23,6 @@ struct RosterEntry {
 /// Client name → entry; ordered by name, which is also the order of summation.
 struct Roster {
   std::map<std::string, RosterEntry> clients;
-
-  /// The client that owns this CURVE public key, or nullptr.
-  const RosterEntry* find_by_curve_key(const PublicKey& key) const;
 };
 
 /// @throws core::ConfigError  `FILE:LINE: …` for unknown keys, double names or keys

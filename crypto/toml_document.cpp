@@ -2,11 +2,9 @@
 
 #include <algorithm>
 
-#include <toml++/toml.h>
-
 #include "core/error.h"
 #include "core/files.h"
-#include "core/toml_depth.h"
+#include "core/toml_text.h"
 
 namespace drystone::crypto {
 
@@ -47,14 +45,8 @@ TomlTable convert(const std::string& file, toml::table& source) {
 TomlTable read_toml(const std::filesystem::path& file) {
   constexpr std::uint64_t kMaxBytes = 64 << 20;
   const SecretBytes bytes(core::read_file(file, kMaxBytes));  // some files hold keys
-  core::check_toml_depth(core::as_text(bytes.view()), file.string());
-  try {
-    toml::table parsed = toml::parse(core::as_text(bytes.view()), file.string());
-    return convert(file.string(), parsed);
-  } catch (const toml::parse_error& error) {
-    throw core::ConfigError(file.string() + ":" + std::to_string(error.source().begin.line) + ": " +
-                            std::string(error.description()) + "; correct the TOML");
-  }
+  toml::table parsed = core::parse_toml(core::as_text(bytes.view()), file.string());
+  return convert(file.string(), parsed);
 }
 
 void wipe(TomlTable& table) noexcept {

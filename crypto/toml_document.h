@@ -1,6 +1,6 @@
 #pragma once
 // Internal to crypto: a flat TOML file (keys and one level of table arrays) whose every complaint
-// names file and line. Keeps toml++ behind one .cpp.
+// names file and line, and whose texts can be wiped. Keeps toml++ behind one .cpp.
 
 #include <cstdint>
 #include <filesystem>

@@ -19,7 +19,6 @@ class TokenCalibration {
   /// @param labels  [targets] int64
   void add(const at::Tensor& p, const at::Tensor& chosen, const at::Tensor& labels);
 
-  double nll_sum() const { return nll_; }
   /// accuracy, nll, perplexity, ece, brier. @throws core::InvalidArgument  nothing was added
   training::Metrics metrics() const;
 

@@ -12,12 +12,6 @@ at::Generator generator(const core::StreamKey& key) {
   return at::make_generator<at::CPUGeneratorImpl>(core::stream_seed(key));
 }
 
-at::Tensor random_uniform(const core::StreamKey& key, at::IntArrayRef shape, double low,
-                          double high, at::Device device) {
-  const at::NoGradGuard no_grad;
-  return at::empty(shape, at::kFloat).uniform_(low, high, generator(key)).to(device);
-}
-
 at::Tensor random_normal(const core::StreamKey& key, at::IntArrayRef shape, double mean,
                          double standard_deviation, at::Device device) {
   const at::NoGradGuard no_grad;

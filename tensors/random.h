@@ -15,10 +15,6 @@ at::Generator generator(const core::StreamKey& key);
 /// use the same numbers. Equal keys and shapes give equal bits for one LibTorch release and one
 /// vector instruction set (ATEN_CPU_CAPABILITY).
 
-/// Uniform in [low, high).
-at::Tensor random_uniform(const core::StreamKey& key, at::IntArrayRef shape, double low,
-                          double high, at::Device device = at::kCPU);
-
 /// Normal.
 at::Tensor random_normal(const core::StreamKey& key, at::IntArrayRef shape, double mean = 0.0,
                          double standard_deviation = 1.0, at::Device device = at::kCPU);

@@ -350,12 +350,6 @@ std::string to_text(const Value& value) {
   return out;
 }
 
-std::string to_repr(const Value& value) {
-  std::string out;
-  append_value(out, value, true, 0);
-  return out;
-}
-
 std::string real_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";

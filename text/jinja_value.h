@@ -118,9 +118,6 @@ std::optional<bool> less(const Value& a, const Value& b, std::size_t& budget);
 /// Python's str(); undefined is empty.
 std::string to_text(const Value& value);
 
-/// Python's repr().
-std::string to_repr(const Value& value);
-
 /// Shortest decimal text, as Python's repr of a float.
 std::string real_text(double value);
 

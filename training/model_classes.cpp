@@ -4,13 +4,13 @@
 #include <cstdint>
 
 #include "core/error.h"
-#include "core/json_object.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "data/classes_in.h"
 #include "data/label_map.h"
 #include "models/family_names.h"
 #include "models/hf_config.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/peft_io.h"
 
 namespace drystone::training {
@@ -49,7 +49,7 @@ std::vector<std::string> classes_of_adapter(const core::Config& config,
   const auto found = data::classes_in(config.data);
   if (names_all(data::LabelMap(names), found)) return names;
   throw core::config_error(config, "model.adapter",
-                           (config.model.adapter / "labels.json").string() + " lists " +
+                           (config.model.adapter / tensors::kLabelsFile).string() + " lists " +
                                core::join(names) + ", but data.train has " + core::join(found) +
                                "; start from another adapter or from none");
 }
@@ -59,11 +59,10 @@ std::vector<std::string> classes_of_adapter(const core::Config& config,
 ModelClasses model_classes(const fs::path& model, const fs::path& adapter) {
   const auto config = models::HfConfig::load(model);
   const std::int64_t own_rows = rows_of_adapter(config, adapter);
-  const fs::path beside = adapter / "labels.json";
-  if (!adapter.empty() && fs::exists(beside)) {
-    ModelClasses classes{.names = core::read_text_list(beside), .from = beside, .is_named = true};
-    if (own_rows > 0 && static_cast<std::int64_t>(classes.names.size()) != own_rows) {
-      throw core::ConfigError(beside.string() + ": has " + std::to_string(classes.names.size()) +
+  if (const auto names = tensors::read_labels(adapter)) {
+    ModelClasses classes{.names = *names, .from = adapter / tensors::kLabelsFile, .is_named = true};
+    if (own_rows > 0 && static_cast<std::int64_t>(names->size()) != own_rows) {
+      throw core::ConfigError(classes.from.string() + ": has " + std::to_string(names->size()) +
                               " names, but the adapter's head has " + std::to_string(own_rows) +
                               " labels");
     }
@@ -76,9 +75,7 @@ ModelClasses model_classes(const fs::path& model, const fs::path& adapter) {
 std::vector<std::string> resolve_classes(const core::Config& config) {
   if (!config.data.labels.empty()) return data::resolve_labels(config.data).names();
   const fs::path& adapter = config.model.adapter;
-  if (!adapter.empty() && fs::exists(adapter / "labels.json")) {
-    return classes_of_adapter(config, core::read_text_list(adapter / "labels.json"));
-  }
+  if (const auto names = tensors::read_labels(adapter)) return classes_of_adapter(config, *names);
   const ModelClasses own = model_classes(config.model.path, adapter);
   if (own.names.size() < 2) return data::resolve_labels(config.data).names();
   const auto found = data::classes_in(config.data);

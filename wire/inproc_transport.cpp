@@ -1,6 +1,5 @@
 #include "wire/inproc_transport.h"
 
-#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -25,7 +24,6 @@ Item wake_up() { return {.client = {}, .frames = {}, .is_wake_up = true}; }
 /// One client's half of its connection.
 struct ClientLink {
   core::Channel<Item> inbox;
-  std::atomic<std::uint64_t> connections{1};
   bool is_called = false;  ///< guarded by the wires' mutex
 };
 
@@ -121,7 +119,7 @@ class InprocHub::Wires::Client final : public ClientTransport {
   }
 
   void wake() override { link_->inbox.send(wake_up()); }
-  std::uint64_t connections() const override { return link_->connections; }
+  std::uint64_t connections() const override { return 1; }
   std::uint64_t bytes_received() const override { return bytes_received_; }
   std::uint64_t bytes_sent() const override { return bytes_sent_; }
 
@@ -155,13 +153,5 @@ std::vector<std::string> InprocHub::take_called() {
 }
 
 void InprocHub::count_sent(std::uint64_t bytes) { wires_->bytes_given += bytes; }
-
-void InprocHub::reconnect(const std::string& name) {
-  const auto link = wires_->find(name);
-  if (link == nullptr) return;
-  while (link->inbox.try_receive()) continue;
-  ++link->connections;
-  wires_->deliver(name, wake_up());
-}
 
 }  // namespace drystone::wire

@@ -28,9 +28,6 @@ class InprocHub {
   /// Counts a payload that the server's side gave to a client without a message, as if it had been
   /// sent. Any thread.
   void count_sent(std::uint64_t bytes);
-  /// Breaks and renews the connection of `name`, if there is one: what is under way to the client
-  /// is lost, and its connections() rises. For fault plans; any thread.
-  void reconnect(const std::string& name);
 
  private:
   struct Wires;

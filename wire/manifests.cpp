@@ -98,10 +98,10 @@ UpdateManifest read_update(schema::UpdateManifest::Reader reader) {
   return manifest;
 }
 
-PublishMode read_mode(schema::PublishMode mode) {
+core::PublishMode read_mode(schema::PublishMode mode) {
   switch (mode) {
-    case schema::PublishMode::ADD: return PublishMode::Add;
-    case schema::PublishMode::REPLACE: return PublishMode::Replace;
+    case schema::PublishMode::ADD: return core::PublishMode::Add;
+    case schema::PublishMode::REPLACE: return core::PublishMode::Replace;
   }
   malformed("mode: " + std::to_string(static_cast<unsigned>(mode)) + " is unknown");
 }
@@ -180,8 +180,8 @@ core::Bytes encode(const VersionManifest& manifest) {
   auto builder = message.initRoot<schema::VersionManifest>();
   builder.setVersion(manifest.version);
   builder.setRound(manifest.round);
-  builder.setMode(manifest.mode == PublishMode::Add ? schema::PublishMode::ADD
-                                                    : schema::PublishMode::REPLACE);
+  builder.setMode(manifest.mode == core::PublishMode::Add ? schema::PublishMode::ADD
+                                                          : schema::PublishMode::REPLACE);
   builder.setPayload(as_data(manifest.payload));
   builder.setPayloadBytes(manifest.payload_bytes);
   builder.setPreviousHead(as_data(manifest.previous_head));

@@ -26,9 +26,6 @@ struct Signed {
 
 // ---- what travels signed --------------------------------------------------------------------
 
-/// RoundPlan::start of rules that average factors: everybody begins with the same A.
-inline constexpr std::string_view kCommonStart = "common";
-
 /// What the coordinator asks of one round (domain "plan", context: zero digest).
 struct RoundPlan {
   std::string federation;     ///< hex id: SHA-256 of the semantic configuration
@@ -64,13 +61,11 @@ struct UpdateManifest {
   std::uint64_t num_passes = 0;  ///< over a micro-batch, forward and backward
 };
 
-using core::PublishMode;
-
 /// One published version (domain "version", context: zero digest).
 struct VersionManifest {
   std::uint64_t version = 0;  ///< 0: initial dense parts only
   std::uint64_t round = 0;
-  PublishMode mode = PublishMode::Add;
+  core::PublishMode mode = core::PublishMode::Add;
   core::Digest payload{};
   std::uint64_t payload_bytes = 0;
   core::Digest previous_head{};

@@ -3,6 +3,7 @@
 // heads and feed-forward channels the model can do without.
 
 #include <cstdint>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 
@@ -29,10 +30,10 @@ struct Importance {
 Importance importance(const models::FrozenWeight& weight, const Pair& pair, const Pair& gradients,
                       double scale, const ImportanceOptions& options);
 
-/// What version 0 publishes of a federation's plan.
-/// @param spec  of method "loraprune"; missing options have their defaults
+/// What version 0 publishes of a federation's plan; nullopt: another method's specification.
+/// @param spec  missing options have their defaults
 /// @throws core::ConfigError  shares that leave no time to prune
-tensors::PruningPlan pruning_plan(const AdapterSpec& spec, std::int64_t rounds);
+std::optional<tensors::PruningPlan> pruning_plan(const AdapterSpec& spec, std::int64_t rounds);
 
 /// Table entry.
 Method lora_prune_method();

@@ -72,7 +72,7 @@ Task::Task(core::Config config, std::int64_t validation)
       spec_(spec_of(workbench_config(config_))),
       base_(models::load_base(spec_)) {
   const training::GlobalStatePtr pristine = workbench_.pristine();
-  start_ = pristine->apply(0, wire::PublishMode::Add, {.modules = {}, .dense = pristine->dense()});
+  start_ = pristine->apply(0, core::PublishMode::Add, {.modules = {}, .dense = pristine->dense()});
   load_examples(validation);
 }
 
@@ -157,7 +157,7 @@ std::optional<Outcome> Task::run(const core::TrainingConfig& training, std::uint
     numbers["passes"] += static_cast<double>(result->num_passes);
     numbers["start_seconds"] += timer.start();
     numbers["step_seconds"] += timer.step() / static_cast<double>(rounds);
-    state = state->apply(static_cast<std::uint64_t>(round), wire::PublishMode::Add, result->update);
+    state = state->apply(static_cast<std::uint64_t>(round), core::PublishMode::Add, result->update);
   }
   const auto evaluation = workbench_.evaluate(*state, examples, {.on_progress = {}, .stop = stop});
   if (!evaluation) return std::nullopt;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include <ATen/Parallel.h>
@@ -126,8 +127,6 @@ Block block_of(std::span<const float> values) {
 }
 
 }  // namespace
-
-std::span<const float, 16> nf4_values() { return kValues; }
 
 Nf4Weight::Nf4Weight(const at::Tensor& weight, const Nf4Options& options)
     : QuantizedWeight(weight.size(0), weight.dim() == 2 ? weight.size(1) : 0),

@@ -3,7 +3,6 @@
 // arXiv:2305.14314), code for code as bitsandbytes stores it.
 
 #include <cstdint>
-#include <span>
 
 #include <ATen/core/Tensor.h>
 
@@ -44,7 +43,7 @@ class Nf4Weight final : public QuantizedWeight {
   void set_scales(const at::Tensor& absmax, bool double_quantization);
 
   std::int64_t block_size_ = 64;
-  at::Tensor values_;  ///< nf4_values, [16] float32
+  at::Tensor values_;  ///< of NF4, [16] float32
   at::Tensor map_;     ///< of doubly quantised scales, [256] float32; else undefined
   at::Tensor codes_;
   at::Tensor absmax_;         ///< [blocks] float32; undefined with double quantisation
@@ -52,8 +51,5 @@ class Nf4Weight final : public QuantizedWeight {
   at::Tensor absmax_scales_;  ///< [⌈blocks / 256⌉] float32
   float absmax_offset_ = 0.0F;
 };
-
-/// The 16 values of NF4, ascending: quantiles of N(0, 1) scaled to [−1, 1], zero among them.
-std::span<const float, 16> nf4_values();
 
 }  // namespace drystone::models

@@ -17,6 +17,7 @@ namespace drystone::aggregation {
 namespace {
 
 namespace fs = std::filesystem;
+using core::PublishMode;
 
 tensors::FactorSet version(std::uint64_t seed, int64_t rank) {
   tensors::FactorSet set;
@@ -28,15 +29,15 @@ tensors::FactorSet version(std::uint64_t seed, int64_t rank) {
 /// A federation's versions, added one after the other as the coordinator does.
 class Versions {
  public:
-  void add(const tensors::FactorSet& set, Publish publish = Publish::Add) {
-    REQUIRE(try_add(set, publish));
+  void add(const tensors::FactorSet& set, PublishMode mode = PublishMode::Add) {
+    REQUIRE(try_add(set, mode));
     ++count_;
   }
-  bool try_add(const tensors::FactorSet& set, Publish publish, const SumProgress& progress = {}) {
+  bool try_add(const tensors::FactorSet& set, PublishMode mode, const SumProgress& progress = {}) {
     tensors::write_factor_set(folder_ / "payload", set);
     return add_version({.before = count_ == 0 ? fs::path() : file(count_ - 1),
                         .payload = folder_ / "payload",
-                        .publish = publish,
+                        .mode = mode,
                         .version = count_,
                         .head = "head-" + std::to_string(count_),
                         .max_member_rank = max_member_rank,
@@ -133,8 +134,8 @@ TEST_CASE("PublishedSum: replaced factors forget the earlier ones, dense parts a
   Versions versions;
   tensors::FactorSet first = version(1, 3);
   first.modules["gone"] = test::random_factors(1, "gone", 5, 6, 1);
-  versions.add(first, Publish::Replace);
-  versions.add(version(2, 4), Publish::Replace);
+  versions.add(first, PublishMode::Replace);
+  versions.add(version(2, 4), PublishMode::Replace);
   CHECK(versions.sum().modules() == std::set<std::string>{"m"});
   const at::Tensor expected = test::dense(version(2, 4).modules.at("m"));
   CHECK(test::norm(versions.product() - expected) <= 1e-12 * test::norm(expected));
@@ -178,15 +179,15 @@ TEST_CASE("PublishedSum: another shape and NaN are refused by name, nothing is w
   versions.add(version(1, 3));
   tensors::FactorSet other = version(2, 3);
   other.dense["bias"] = at::zeros({5});
-  CHECK_THROWS_WITH_AS(versions.try_add(other, Publish::Add), doctest::Contains("bias"),
+  CHECK_THROWS_WITH_AS(versions.try_add(other, PublishMode::Add), doctest::Contains("bias"),
                        core::InvalidArgument);
   other = version(2, 3);
   other.modules["m"] = test::random_factors(1, "m", 20, 31, 1);
-  CHECK_THROWS_WITH_AS(versions.try_add(other, Publish::Add), doctest::Contains("m: "),
+  CHECK_THROWS_WITH_AS(versions.try_add(other, PublishMode::Add), doctest::Contains("m: "),
                        core::InvalidArgument);
   other.modules["m"] = {.b = at::full({20, 1}, std::numeric_limits<float>::quiet_NaN()),
                         .a = at::zeros({1, 30})};
-  CHECK_THROWS_WITH_AS(versions.try_add(other, Publish::Add), doctest::Contains("NaN"),
+  CHECK_THROWS_WITH_AS(versions.try_add(other, PublishMode::Add), doctest::Contains("NaN"),
                        core::InvalidArgument);
   CHECK_FALSE(fs::exists(versions.file(1)));
 }
@@ -197,7 +198,7 @@ TEST_CASE("PublishedSum: given up half-way, it leaves nothing and goes the same 
   two.modules["n"] = test::random_factors(1, "n", 6, 7, 2);
   versions.add(two);
   std::int64_t told = 0;
-  CHECK_FALSE(versions.try_add(two, Publish::Add, [&](std::int64_t done, std::int64_t total) {
+  CHECK_FALSE(versions.try_add(two, PublishMode::Add, [&](std::int64_t done, std::int64_t total) {
     CHECK(total == 2);
     told = done;
     return false;
@@ -206,7 +207,7 @@ TEST_CASE("PublishedSum: given up half-way, it leaves nothing and goes the same 
   CHECK_FALSE(fs::exists(versions.file(1)));
   versions.add(two);
   const std::string once = versions.folder().read("sum-1");
-  REQUIRE(versions.try_add(two, Publish::Add) == true);  // version 2, on top of the same sum
+  REQUIRE(versions.try_add(two, PublishMode::Add) == true);  // version 2, on top of the same sum
   CHECK(fs::exists(versions.file(2)));
   CHECK(versions.folder().read("sum-1") == once);
 }

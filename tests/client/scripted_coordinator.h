@@ -80,7 +80,7 @@ class ScriptedCoordinator {
     const std::uint64_t version = versions_.size();
     wire::VersionManifest manifest{.version = version,
                                    .round = version,
-                                   .mode = wire::PublishMode::Add,
+                                   .mode = core::PublishMode::Add,
                                    .payload = crypto::sha256(payload),
                                    .payload_bytes = payload.size(),
                                    .previous_head = head(),

@@ -296,7 +296,7 @@ TEST_CASE("session: what a version announces is bounded by the layout before a b
 
 TEST_CASE("session: a version that is not of this federation's kind") {
   const std::vector<std::pair<std::string, ScriptedCoordinator::Bend>> bends = {
-      {"another aggregation.rule", [](auto& m) { m.mode = wire::PublishMode::Replace; }},
+      {"another aggregation.rule", [](auto& m) { m.mode = core::PublishMode::Replace; }},
       {"of round 9", [](auto& m) { m.round = 9; }},
       {"of federation aaaaaaaaaaaa",
        [](auto& m) { m.config = core::digest_from_hex(std::string(64, 'a')); }},

@@ -250,9 +250,6 @@ TEST_CASE("configuration: what this version does not have is refused with what w
        R"(bad.toml:2: model.quantization: "fp4" is not supported; supported: none, nf4, int8)"},
       {"[federation]\nmode = \"async\"",
        R"(bad.toml:2: federation.mode: "async" is not supported; supported: sync)"},
-      {"[aggregation]\nrule = \"florra\"",
-       R"(bad.toml:2: aggregation.rule: "florra" is not supported; did you mean "flora"? )"
-       R"(supported: flora, fedit, zero-pad)"},
       {"[aggregation]\nrobust = \"krum\"",
        R"(bad.toml:2: aggregation.robust: "krum" is not supported; supported: none)"},
       {"[data]\npartition = \"by_key\"",
@@ -297,15 +294,10 @@ TEST_CASE("configuration: settings that contradict each other") {
       {"[federation]\nquorum = 3\n[[clients]]\ncount = 2",
        "bad.toml:2: federation.quorum: needs 3 updates, but only 2 clients are asked a round; set "
        "it to 2 or less"},
-      {"[aggregation]\nrule = \"fedit\"\n[[clients]]\nrank = 64\n[[clients]]\nrank = 8",
-       R"(bad.toml:2: aggregation.rule: "fedit" averages factors of one rank, but [[clients]] has )"
-       R"(the ranks 8, 64; use rule = "zero-pad" or "flora")"},
       {"[data]\npartition = \"by-key\"",
        R"(bad.toml:2: data.partition: "by-key" needs the field that names the client; add e.g. )"
        R"(partition_key = "author")"},
   });
-  CHECK(message_of("[aggregation]\nrule = \"fedit\"\n[[clients]]\nrank = 8\n[[clients]]") ==
-        "accepted");
 }
 
 TEST_CASE("configuration: what is not TOML") {
@@ -366,6 +358,6 @@ TEST_CASE("configuration: errors in --set name the override") {
   CHECK(with("a..b=8") == "--set a..b=8: is not key=value; write e.g. --set training.rank=16");
   CHECK(with("training.rank.x=8").starts_with("--set training.rank.x: does not lead to a key"));
   CHECK(with("training.rank.x.y=8").starts_with("--set training.rank.x.y: \"x\" leads nowhere"));
-  CHECK(with("aggregation.rule=floar") ==
-        "--set aggregation.rule: \"floar\" is not supported; supported: flora, fedit, zero-pad");
+  CHECK(with("aggregation.weights=even") ==
+        "--set aggregation.weights: \"even\" is not supported; supported: examples, uniform");
 }

@@ -78,9 +78,6 @@ class RandomConfig {
     for (std::int64_t i = between(1, 4); i > 0; --i) {
       config.clients.push_back(
           {between(1, 5), training(config.training), pick({"none", "nf4", "int8"})});
-      if (config.aggregation.rule == "zero-pad") {  // averages need the same modules everywhere
-        config.clients.back().training.target_modules = config.training.target_modules;
-      }
       total += config.clients.back().count;
     }
     config.federation.cohort = between(0, total);

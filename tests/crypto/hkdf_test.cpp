@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
-#include "crypto/z85.h"
 
 using namespace drystone;
 using core::from_hex;
@@ -33,12 +32,6 @@ TEST_CASE("hkdf_sha256: RFC 5869 test cases 1 to 3") {
 TEST_CASE("hkdf_sha256: refuses impossible lengths") {
   CHECK_THROWS_AS(crypto::hkdf_sha256({}, {}, {}, 0), core::InvalidArgument);
   CHECK_THROWS_AS(crypto::hkdf_sha256({}, {}, {}, 255 * 32 + 1), core::InvalidArgument);
-}
-
-TEST_CASE("z85_encode: the example of ZeroMQ RFC 32") {
-  CHECK(crypto::z85_encode(from_hex("864fd26fb559f75b")) == "HelloWorld");
-  CHECK(crypto::z85_encode({}).empty());
-  CHECK_THROWS_AS(crypto::z85_encode(from_hex("864fd2")), core::InvalidArgument);
 }
 
 TEST_CASE("SecretBytes: moves leave nothing behind, comparison sees every byte") {

@@ -8,7 +8,7 @@
 #include "coordinator/version_record.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/json_object.h"
+#include "tensors/adapter_labels.h"
 #include "tensors/checkpoint.h"
 #include "tensors/pruning.h"
 #include "tests/fuzz/fuzz_target.h"
@@ -33,7 +33,10 @@ constexpr std::array<void (*)(const std::string&), 5> kReaders = {
     [](const std::string& text) { aggregation::read_layout(folder().write("layout.json", text)); },
     [](const std::string& text) { coordinator::record_from_json(text); },
     [](const std::string& text) { tensors::read_mask(folder().write("mask.json", text)); },
-    [](const std::string& text) { core::read_text_list(folder().write("labels.json", text)); },
+    [](const std::string& text) {
+      folder().write(tensors::kLabelsFile, text);
+      tensors::read_labels(folder().path());
+    },
     &read_index};
 
 std::string sample(std::uint64_t seed) {

@@ -202,7 +202,8 @@ TEST_CASE("simulate: the averaging baselines run, and fedit refuses unequal rank
   const auto padded = run(tiny, "zero-pad", {"aggregation.rule=\"zero-pad\""});
   CHECK(padded.report.rounds[1].exactness == "inexact, factors averaged");
   CHECK(padded.report.after->at("loss") < padded.report.before->at("loss"));
-  CHECK_THROWS_AS(tiny.config({"aggregation.rule=\"fedit\""}), core::ConfigError);
+  CHECK_THROWS_WITH_AS(run(tiny, "fedit", {"aggregation.rule=\"fedit\""}),
+                       doctest::Contains("ranks 1, 4"), core::ConfigError);
 }
 
 TEST_CASE("simulate: clients that adapt different modules stack in one round") {
@@ -215,7 +216,8 @@ TEST_CASE("simulate: clients that adapt different modules stack in one round") {
   CHECK(outcome.report.rounds[1].exactness == "exact");
   CHECK(cli::verify_run(tiny.path() / "run").is_sound());
   CHECK_THROWS_WITH_AS(
-      tiny.config({"aggregation.rule=\"zero-pad\"", "clients.0.target_modules=[\"query\"]"}),
+      run(tiny, "zero-pad",
+          {"aggregation.rule=\"zero-pad\"", "clients.0.target_modules=[\"query\"]"}),
       doctest::Contains("target_modules"), core::ConfigError);
 }
 

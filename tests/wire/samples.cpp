@@ -66,7 +66,7 @@ wire::UpdateManifest sample_update(SplitMix64& random) {
 wire::VersionManifest sample_version(SplitMix64& random) {
   return {.version = random.below(100),
           .round = random.below(100),
-          .mode = random.below(2) == 0 ? wire::PublishMode::Add : wire::PublishMode::Replace,
+          .mode = random.below(2) == 0 ? core::PublishMode::Add : core::PublishMode::Replace,
           .payload = sample_digest(random),
           .payload_bytes = 1 + random.below(1'000'000'000),
           .previous_head = sample_digest(random),
