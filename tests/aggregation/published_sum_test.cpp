@@ -2,14 +2,18 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
+#include "tensors/pruning.h"
+#include "tensors/safetensors_writer.h"
 #include "tests/aggregation/random_updates.h"
 #include "tests/temporary_folder.h"
 
@@ -192,6 +196,42 @@ TEST_CASE("PublishedSum: another shape and NaN are refused by name, nothing is w
   CHECK_FALSE(fs::exists(versions.file(1)));
 }
 
+TEST_CASE("PublishedSum: a member of another shape is refused by name") {
+  Versions versions;
+  versions.max_member_rank = 4;
+  const auto member = [](int64_t in) {
+    return tensors::FactorSet{.modules = {{"member-0/m", test::random_factors(1, "m", 20, in, 3)}},
+                              .dense = {}};
+  };
+  versions.add(member(30));
+  CHECK_THROWS_WITH_AS(versions.try_add(member(31), core::PublishMode::Add),
+                       doctest::Contains("member-0/m: sum: a module changes its shape"),
+                       core::InvalidArgument);
+}
+
+TEST_CASE("PublishedSum: pruning scores add up, and the mask follows them") {
+  Versions versions;
+  std::map<std::string, at::Tensor> scores;
+  tensors::KeptGroups kept;
+  const auto publish = [&](std::uint64_t number, const std::string& name,
+                           const at::Tensor& statistic) {
+    versions.add({.modules = {}, .dense = {{"statistics/" + name, statistic}}});
+    tensors::add_statistic(scores, name, statistic.clone());
+    kept = tensors::next_mask(kept, number, scores);
+    const auto is_same = [](const auto& one, const auto& other) {
+      return one.first == other.first && at::equal(one.second, other.second);
+    };
+    CHECK(std::ranges::equal(versions.sum().pruning_statistics(), scores, is_same));
+    CHECK(std::ranges::equal(versions.sum().kept(), kept, is_same));
+  };
+  publish(0, "pruning/plan", to_tensor(tensors::PruningPlan{.rounds = 3, .warmup = 0.0}));
+  for (std::uint64_t number = 1; number <= 3; ++number) {
+    publish(number, "pruning/block", test::random_tensor(number, "scores", {8}).abs());
+  }
+  REQUIRE(kept.size() == 1);
+  CHECK(kept.begin()->second.sum().item<std::int64_t>() == 4);
+}
+
 TEST_CASE("PublishedSum: given up half-way, it leaves nothing and goes the same way again") {
   Versions versions;
   tensors::FactorSet two = version(1, 3);
@@ -220,6 +260,20 @@ TEST_CASE("PublishedSum: other files are refused by name") {
   tensors::write_factor_set(folder / "factors", version(1, 2));
   CHECK_THROWS_WITH_AS(PublishedSum(folder / "factors"), doctest::Contains("no sum of versions"),
                        core::IoError);
+  const auto write = [&](const char* format, const char* number, const char* tail) {
+    tensors::SafetensorsWriter file(folder / "sum",
+                                    {{"format", format}, {"version", number}, {"head", "x"}});
+    file.add(tail, at::zeros({1}, at::kDouble));
+    file.finish();
+    return folder / "sum";
+  };
+  CHECK(PublishedSum(write("drystone-sum-1", "7", "relative_tail")).version() == 7);
+  for (const char* const number : {"", "7x", "-7", "x", "99999999999999999999"}) {
+    CAPTURE(number);
+    CHECK_THROWS_AS(PublishedSum(write("drystone-sum-1", number, "relative_tail")), core::IoError);
+  }
+  CHECK_THROWS_AS(PublishedSum(write("drystone-sum-2", "7", "relative_tail")), core::IoError);
+  CHECK_THROWS_AS(PublishedSum(write("drystone-sum-1", "7", "tail")), core::IoError);
 }
 
 }  // namespace

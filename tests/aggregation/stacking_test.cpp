@@ -44,6 +44,18 @@ TEST_CASE("StackBuffer: in float64 the scales are applied without rounding to fl
   }
 }
 
+TEST_CASE("StackBuffer: a term in float64 keeps its bits beside one in float32") {
+  const tensors::Factors single = test::random_factors(1, "single", kOut, kIn, 3);
+  const tensors::Factors seed = test::random_factors(1, "double", kOut, kIn, 2);
+  const tensors::Factors fine = {.b = seed.b.to(at::kDouble) / 3.0,
+                                 .a = seed.a.to(at::kDouble) / 7.0};
+  StackBuffer buffer(at::kDouble);
+  const at::Tensor actual =
+      test::dense(buffer.fill(std::vector<ScaledFactors>{{single, 0.5}, {fine, 0.25}}));
+  const at::Tensor expected = test::dense(single) * 0.5 + test::dense(fine) * 0.25;
+  CHECK(test::norm(actual - expected) <= 1e-15 * test::norm(expected));
+}
+
 TEST_CASE("stack: columns stand in the order given; the weight is in A alone") {
   const auto clients = test::random_clients(3, kOut, kIn);
   const tensors::Factors stacked = stack(clients);

@@ -93,7 +93,7 @@ TEST_CASE("session: a federation as it should be") {
 TEST_CASE("session: a client that followed every version ends once its federation welcomes it") {
   Meeting meeting;
   while (meeting.coordinator.num_versions() < 4) meeting.coordinator.publish(small_version());
-  Session& session = meeting.client.session();
+  ServedSession& session = meeting.client.session();
   CHECK_FALSE(session.has_seen_the_end());
   session.on_message(wire::Done{3});
   meeting.coordinator.serve(session);

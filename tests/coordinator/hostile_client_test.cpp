@@ -70,6 +70,14 @@ TEST_CASE("coordinator: settings that no round could keep are refused at the sta
   }
   {
     const TemporaryFolder dir;
+    Federation federation(dir.path(), 2, 1);
+    federation.config().federation.quorum = 2;
+    federation.config().federation.cohort = 1;
+    CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("federation.quorum: needs 2"),
+                         core::ConfigError);
+  }
+  {
+    const TemporaryFolder dir;
     Federation federation(dir.path(), 1, 1);
     federation.roster().clients.at("client-1").max_rank = 0;
     CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("max_rank above 0"),

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/console.h"
 #include "coordinator/report_html.h"
@@ -22,12 +23,14 @@ TEST_CASE("report: a round survives its way through the database") {
                           .stack_rank = 160,
                           .compact_rank = 92,
                           .exactness = "exact",
+                          .relative_error = 0.25,
                           .seconds = 1.5,
                           .client_steps = 96,
                           .tokens = 12345,
                           .passes = 200,
                           .bases = {{"nf4", 3}, {"none", 5}},
                           .devices = {{"cpu", 7}, {"cuda:0", 1}},
+                          .lowered = {{"client-2", 0.5}},
                           .zero_updates = {"client-1", "client-8"}};
   CHECK(to_json(round_from_json(to_json(round))) == to_json(round));
   CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
@@ -54,6 +57,18 @@ TEST_CASE("report: the contract's fields, NaN as null") {
   CHECK(to_json(report).find("device") == std::string::npos);
 }
 
+TEST_CASE("report: the totals are the rounds' sums") {
+  RunReport report;
+  for (const std::uint64_t number : {1, 10}) {
+    report.rounds.push_back(
+        {.client_steps = 2 * number, .tokens = 3 * number, .passes = 4 * number});
+  }
+  const auto totals = nlohmann::json::parse(to_json(report)).at("totals");
+  CHECK(totals.at("client_steps") == 22);
+  CHECK(totals.at("tokens") == 33);
+  CHECK(totals.at("passes") == 44);
+}
+
 TEST_CASE("report: the page stands alone, escapes names and draws the score") {
   RunReport report{.name = "<news> & more", .seed = 7, .config_hash = "ab"};
   report.device = "cpu\xe2\x80\xaegpj\x1b[2J";  // as a client may say
@@ -71,6 +86,37 @@ TEST_CASE("report: the page stands alone, escapes names and draws the score") {
   CHECK(page.find("0.4000") != std::string::npos);
   CHECK(page.find("http") == std::string::npos);
   CHECK(page.find("<script") == std::string::npos);
+}
+
+TEST_CASE("report: the table a run ends with") {
+  RunReport report;
+  report.before = Metrics{{"accuracy", 0.0349}, {"loss", 2.9974}};
+  report.rounds.push_back({.round = 1,
+                           .asked = 4,
+                           .accepted = 3,
+                           .train_loss = 2.6518,
+                           .bytes_up = 15'400'000,
+                           .bytes_down = 166'000,
+                           .stack_rank = 92,
+                           .compact_rank = 9,
+                           .exactness = "exact",
+                           .seconds = 25.3,
+                           .eval = Metrics{{"accuracy", 0.3931}, {"loss", 2.5683}}});
+  report.rounds.push_back(
+      {.round = 2, .exactness = "truncated", .zero_updates = {"a", "b", "c"}, .eval = Metrics{}});
+  const std::string no_more(79, ' ');
+  CHECK(results_table(report) ==
+        " round   clients   train loss   test loss   accuracy        up     down   "
+        "rank (stacked → kept)   exactness     time   zero updates\n"
+        "before                              2.997      3.5 %" +
+            no_more +
+            "\n"
+            "     1       3/4        2.652       2.568     39.3 %   15.4 MB   166 kB   "
+            "               92 → 9       exact   25.3 s              0\n"
+            "     2       0/0        0.000           –          –       0 B      0 B   "
+            "                0 → 0   truncated     0 ms              3\n"
+            "\nhead " +
+            std::string(64, '0') + "\n");
 }
 
 TEST_CASE("report: updates of zeros have a column where there are any") {

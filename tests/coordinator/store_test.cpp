@@ -1,6 +1,8 @@
 #include "coordinator/store.h"
 
 #include <fstream>
+#include <set>
+#include <string_view>
 
 #include <doctest/doctest.h>
 
@@ -190,6 +192,16 @@ TEST_CASE("store: a reader beside a running coordinator sees one moment and dist
   CHECK_THROWS_AS(Store(state, kOwner), core::Error);  // in use
 }
 
+TEST_CASE("store: a folder's name may hold what means something in a URI") {
+  const TemporaryFolder dir;
+  const fs::path state = dir.path() / "a%41?mode=memory#b";
+  {
+    const Store made(state, kOwner);
+    CHECK(fs::exists(state / "state.sqlite"));
+  }
+  CHECK(Store(state).federation() == kOwner.federation);
+}
+
 TEST_CASE("store: reading one at rest leaves no file behind, nor needs a writable folder") {
   const TemporaryFolder dir;
   {
@@ -220,4 +232,65 @@ TEST_CASE("store: a state from before keys were kept goes on; its signers are to
   const auto& store = federation.coordinator().store();
   CHECK(store.updates(1).front().signer == federation.identity_of("client-1").public_part.signing);
   CHECK(store.coordinator() == identity("coordinator").public_part.signing);
+}
+
+TEST_CASE("store: state_hash tells every state from the others") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path());
+  finish(federation);
+  federation.crash();
+  const fs::path state = dir.path() / "state";
+  std::set<core::Digest> seen = {Store(state).state_hash()};
+  for (const char* const change :
+       {"UPDATE plans SET is_open = 1 - is_open", "UPDATE plans SET attempt = attempt + 1",
+        "UPDATE plans SET plan = x'00'", "UPDATE updates SET client = 'x' || client",
+        "UPDATE updates SET manifest = x'00'", "UPDATE updates SET signature = zeroblob(64)",
+        "UPDATE versions SET head = zeroblob(32)", "UPDATE versions SET manifest = x'00'",
+        "INSERT INTO evaluations VALUES(1, 'e', x'00', zeroblob(64), zeroblob(32))",
+        "UPDATE evaluations SET evidence = x'01'", "DELETE FROM evaluations", "DELETE FROM updates",
+        "DELETE FROM plans", "DELETE FROM versions"}) {
+    CAPTURE(change);
+    SqliteDatabase(state / "state.sqlite", SqliteDatabase::Access::Write).execute(change);
+    const bool is_known = std::string_view(change) == "DELETE FROM evaluations";
+    CHECK(seen.insert(Store(state).state_hash()).second != is_known);
+  }
+}
+
+TEST_CASE("store: a row that differs from what was signed is found, whichever it is") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path());
+  finish(federation);
+  federation.crash();
+  const fs::path state = dir.path() / "state";
+  CHECK_FALSE(Store(state).inconsistency().has_value());
+  const auto complaint_after = [&](const char* change) {
+    const fs::path copy = dir.path() / "copy";
+    fs::remove_all(copy);
+    fs::copy(state, copy, fs::copy_options::recursive);
+    SqliteDatabase(copy / "state.sqlite", SqliteDatabase::Access::Write).execute(change);
+    return Store(copy).inconsistency().value_or("");
+  };
+  for (const char* const change :
+       {"UPDATE versions SET version = 7 WHERE version = 2",
+        "UPDATE versions SET head = zeroblob(32)", "UPDATE versions SET payload = zeroblob(32)",
+        "UPDATE versions SET manifest = x'00'"}) {
+    CAPTURE(change);
+    CHECK(complaint_after(change).find("version ") == 0);
+  }
+  for (const char* const change :
+       {"UPDATE plans SET round = 7 WHERE round = 2", "UPDATE plans SET attempt = 7",
+        "UPDATE plans SET is_open = 1", "UPDATE plans SET plan = x'00'"}) {
+    CAPTURE(change);
+    CHECK(complaint_after(change).find("round ") == 0);
+  }
+  for (const char* const change :
+       {"UPDATE updates SET round = 7 WHERE client = 'client-1' AND round = 1",
+        "UPDATE updates SET client = 'x' WHERE client = 'client-1'",
+        "UPDATE updates SET attempt = 7", "UPDATE updates SET payload = zeroblob(32)",
+        "UPDATE updates SET num_examples = 7", "UPDATE updates SET manifest = x'00'"}) {
+    CAPTURE(change);
+    CHECK(complaint_after(change).find("the row of ") == 0);
+  }
+  CHECK(complaint_after("INSERT INTO evaluations VALUES(1, 'e', x'00', zeroblob(64), "
+                        "zeroblob(32))") == "a row of an evaluation differs from what was signed");
 }

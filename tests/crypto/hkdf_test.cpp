@@ -32,6 +32,7 @@ TEST_CASE("hkdf_sha256: RFC 5869 test cases 1 to 3") {
 TEST_CASE("hkdf_sha256: refuses impossible lengths") {
   CHECK_THROWS_AS(crypto::hkdf_sha256({}, {}, {}, 0), core::InvalidArgument);
   CHECK_THROWS_AS(crypto::hkdf_sha256({}, {}, {}, 255 * 32 + 1), core::InvalidArgument);
+  CHECK(crypto::hkdf_sha256({}, {}, {}, 255 * 32).view().size() == 255 * 32);
 }
 
 TEST_CASE("SecretBytes: moves leave nothing behind, comparison sees every byte") {
@@ -42,4 +43,7 @@ TEST_CASE("SecretBytes: moves leave nothing behind, comparison sees every byte")
   CHECK(crypto::equal_constant_time(copy.view(), moved.view()));
   CHECK_FALSE(crypto::equal_constant_time(copy.view(), core::Bytes{1, 2, 4}));
   CHECK_FALSE(crypto::equal_constant_time(copy.view(), core::Bytes{1, 2}));
+  secret = std::move(moved);
+  CHECK(crypto::equal_constant_time(copy.view(), secret.view()));
+  CHECK(moved.view().empty());  // NOLINT(bugprone-use-after-move): this is what is tested
 }

@@ -1,16 +1,21 @@
 #include "crypto/identity.h"
 
+#include <csignal>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/error.h"
 #include "crypto/hash.h"
 #include "crypto/key_pairs.h"
+#include "crypto/names.h"
+#include "crypto/toml_document.h"
 #include "tests/temporary_folder.h"
 
 using namespace drystone;
@@ -32,6 +37,10 @@ std::string message_of(const auto& action) {
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+std::ptrdiff_t num_open_files() {
+  return std::distance(fs::directory_iterator("/proc/self/fd"), {});
 }
 
 crypto::Identity with_seed(const std::string& text) {
@@ -94,6 +103,19 @@ TEST_CASE("generate_identity: never the same keys twice; bad names are refused")
   CHECK_THROWS_AS(crypto::generate_identity(std::string(129, 'a')), core::InvalidArgument);
 }
 
+TEST_CASE("is_party_name: letters, digits, and between them points, dashes and underscores") {
+  for (const std::string name : {"a", "z", "A", "Z", "0", "9", "a.", "a-", "a_", "9.b-C_d"}) {
+    CAPTURE(name);
+    CHECK(crypto::is_party_name(name));
+  }
+  CHECK(crypto::is_party_name(std::string(128, 'a')));
+  for (const std::string name :
+       {"`", "{", "@", "[", "/", ":", "a`", "a{", "a@", "a[", "a/", "a:"}) {
+    CAPTURE(name);
+    CHECK_FALSE(crypto::is_party_name(name));
+  }
+}
+
 TEST_CASE("sign: bound to signer, domain, context and message") {
   const crypto::Identity alice = with_seed("alice");
   const core::Digest round = crypto::sha256(as_bytes("round 1"));
@@ -128,6 +150,7 @@ TEST_CASE("save_identity: comes back equal, private whatever the umask, never ov
     CAPTURE(mask);
     const fs::path dir = folder.path() / std::to_string(mask);
     fs::create_directories(dir);
+    const std::ptrdiff_t num_open = num_open_files();
     const mode_t old_mask = ::umask(mask);
     crypto::save_identity(identity, dir);
     ::umask(old_mask);
@@ -135,6 +158,7 @@ TEST_CASE("save_identity: comes back equal, private whatever the umask, never ov
     REQUIRE(::stat((dir / "client-1.key").c_str(), &status) == 0);
     CHECK((status.st_mode & 07777) == 0600);
 
+    CHECK(num_open_files() == num_open);
     const crypto::Identity loaded = crypto::load_identity(dir / "client-1");
     CHECK(loaded.public_part.name == "client-1");
     CHECK(crypto::equal_constant_time(loaded.curve_secret.view(), identity.curve_secret.view()));
@@ -148,6 +172,28 @@ TEST_CASE("save_identity: comes back equal, private whatever the umask, never ov
   fs::remove(folder.path() / "0" / "client-1.key");
   CHECK_THROWS_AS(crypto::save_identity(identity, folder.path() / "0"), core::IoError);
   CHECK_FALSE(fs::exists(folder.path() / "0" / "client-1.key"));
+}
+
+TEST_CASE("save_identity: makes the folder that is not there") {
+  const test::TemporaryFolder folder;
+  crypto::save_identity(with_seed("seed"), folder.path() / "a" / "b");
+  CHECK(crypto::load_identity(folder.path() / "a" / "b" / "client-1").public_part.name ==
+        "client-1");
+}
+
+TEST_CASE("save_identity: a key that the disk does not take whole is not left behind") {
+  const test::TemporaryFolder folder;
+  rlimit whole{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &whole) == 0);
+  const rlimit little = {.rlim_cur = 100, .rlim_max = whole.rlim_max};
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  ::setrlimit(RLIMIT_FSIZE, &little);
+  const std::string message =
+      message_of([&] { crypto::save_identity(with_seed("seed"), folder.path()); });
+  ::setrlimit(RLIMIT_FSIZE, &whole);
+  std::signal(SIGXFSZ, handler);
+  CHECK(contains(message, "client-1.key: cannot be written (File too large)"));
+  CHECK(fs::is_empty(folder.path()));
 }
 
 TEST_CASE("save_identity: does not write through a link") {
@@ -187,4 +233,20 @@ TEST_CASE("load_identity: an open, missing or damaged key names file and remedy"
       complaint("name = \"a\"\ncurve_secret = \"" + std::string(64, 'g') + "\"\n");
   CHECK(contains(not_hex, "hexadecimal"));
   CHECK_FALSE(contains(not_hex, "ggg"));  // a complaint never quotes key material
+}
+
+TEST_CASE("load_public_identity: a file with more than public keys is refused") {
+  const test::TemporaryFolder folder;
+  crypto::save_identity(with_seed("seed"), folder.path());
+  std::ofstream(folder.path() / "client-1.pub", std::ios::app) << "curve_secret = \"00\"\n";
+  CHECK(contains(message_of([&] { crypto::load_public_identity(folder.path() / "client-1"); }),
+                 "client-1.pub:5: curve_secret: unknown key"));
+}
+
+TEST_CASE("TomlTable: wiping leaves no text, however deep it lies") {
+  crypto::TomlTable table{.file = "f", .line = 1, .entries = {{.key = "a", .text = "secret"}}};
+  table.entries.push_back({.key = "b", .tables = std::vector{table}});
+  crypto::wipe(table);
+  CHECK(table.text("a").empty());
+  CHECK(table.tables("b").front().text("a").empty());
 }

@@ -13,6 +13,8 @@
 #include "toy_examples.h"
 #include "training/early_stopping.h"
 #include "training/member_evaluation.h"
+#include "training/step_count.h"
+#include "training/trainer.h"
 
 namespace drystone::training {
 namespace {

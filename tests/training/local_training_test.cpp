@@ -14,6 +14,7 @@
 #include "tensors/factor_set_io.h"
 #include "tests/adapters/toy_model.h"
 #include "toy_examples.h"
+#include "training/trainer.h"
 
 namespace drystone::training {
 namespace {

@@ -8,6 +8,7 @@
 #include "tests/adapters/toy_model.h"
 #include "tests/pretend_device.h"
 #include "toy_examples.h"
+#include "training/trainer.h"
 
 namespace drystone::training {
 namespace {

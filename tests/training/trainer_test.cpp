@@ -13,6 +13,7 @@
 #include "tests/pretend_device.h"
 #include "toy_examples.h"
 #include "training/evaluator.h"
+#include "training/step_count.h"
 
 namespace drystone::training {
 namespace {

@@ -1,6 +1,7 @@
 #include "wire/blob_transfer.h"
 
 #include <fstream>
+#include <iterator>
 
 #include <doctest/doctest.h>
 #include <sys/wait.h>
@@ -32,7 +33,8 @@ struct Transfer {
   BlobReceiver receiver() { return {store, blob, content.size()}; }
   wire::Chunk chunk_for(const wire::Want& want) const { return answer(sender, want).value(); }
   bool is_stored() const {
-    return store.contains(blob) && store.read(blob, 0, content.size()).value() == content &&
+    return store.contains(blob) && store.size(blob) == content.size() &&
+           store.read(blob, 0, content.size()).value() == content &&
            !fs::exists(store.partial_path(blob));
   }
 
@@ -59,6 +61,10 @@ std::uint64_t serve(const Transfer& transfer, BlobReceiver& receiver,
   return count;
 }
 
+std::ptrdiff_t num_open_files() {
+  return std::distance(fs::directory_iterator("/proc/self/fd"), {});
+}
+
 void write_partial(const Transfer& transfer, const core::Bytes& bytes) {
   std::ofstream(transfer.store.partial_path(transfer.blob), std::ios::binary | std::ios::trunc)
       .write(reinterpret_cast<const char*>(bytes.data()),
@@ -73,9 +79,11 @@ TEST_CASE("BlobReceiver: every size arrives whole") {
         4 * kMaxChunkBytes, 7 * kMaxChunkBytes + 123}) {
     CAPTURE(size);
     Transfer transfer(size);
+    const std::ptrdiff_t num_open = num_open_files();
     BlobReceiver receiver = transfer.receiver();
     CHECK(serve(transfer, receiver) == (size + kMaxChunkBytes - 1) / kMaxChunkBytes);
     CHECK(receiver.is_complete());
+    CHECK(num_open_files() == num_open);
     CHECK(receiver.num_received() == size);
     CHECK(receiver.next_wants().empty());
     CHECK(transfer.is_stored());

@@ -71,6 +71,75 @@ TEST_CASE("encode: the fields of a message survive") {
   }
 }
 
+TEST_CASE("encode: every field of every message is in the bytes") {
+  const core::Digest digest = crypto::sha256({});
+  const wire::Signed text{.bytes = {1}, .signature = {}};
+  const wire::Signed mark{.bytes = {}, .signature = {1}};
+  const std::vector<wire::Message> messages = {
+      wire::Hello{},
+      wire::Hello{.protocol = 1},
+      wire::Hello{.software = "a"},
+      wire::Hello{.base_sha256 = "a"},
+      wire::Hello{.device = "a"},
+      wire::Hello{.num_examples = 1},
+      wire::Hello{.base = "a"},
+      wire::Hello{.instance = 1},
+      wire::CatalogRequest{},
+      wire::CatalogRequest{.since = 1},
+      wire::Offer{},
+      wire::Offer{.update = text},
+      wire::Offer{.update = mark},
+      wire::Offer{.update = {}, .seconds = 1.0},
+      wire::Report{},
+      wire::Report{.evaluation = text},
+      wire::Report{.evaluation = mark},
+      wire::Report{.evaluation = {}, .seconds = 1.0},
+      wire::Progress{},
+      wire::Progress{.round = 1},
+      wire::Progress{.step = 1},
+      wire::Progress{.num_steps = 1},
+      wire::Progress{.loss = 1.0},
+      wire::Progress{.num_tokens = 1},
+      wire::Progress{.peak_bytes = 1},
+      wire::Decline{},
+      wire::Decline{.round = 1},
+      wire::Decline{.attempt = 1},
+      wire::Decline{.refusal = Refusal::Timeout},
+      wire::Decline{.detail = "a"},
+      wire::Welcome{},
+      wire::Welcome{.federation = "a"},
+      wire::Welcome{.version = 1},
+      wire::Welcome{.rounds = 1},
+      wire::Task{},
+      wire::Task{.plan = text},
+      wire::Task{.plan = mark},
+      wire::Task{.plan = {}, .settings = "a"},
+      wire::EvaluateTask{},
+      wire::EvaluateTask{.version = 1},
+      wire::Catalog{},
+      wire::Catalog{.versions = {text}},
+      wire::Verdict{},
+      wire::Verdict{.round = 1},
+      wire::Verdict{.accepted = true},
+      wire::Verdict{.refusal = Refusal::Timeout},
+      wire::Verdict{.detail = "a"},
+      wire::Done{},
+      wire::Done{.version = 1},
+      wire::Refused{},
+      wire::Refused{.refusal = Refusal::Timeout},
+      wire::Refused{.detail = "a"},
+      wire::Want{},
+      wire::Want{.blob = digest},
+      wire::Want{.offset = 1},
+      wire::Want{.length = 1},
+      wire::Chunk{.blob = {}, .offset = 0, .data = {0}},
+      wire::Chunk{.blob = digest, .offset = 0, .data = {0}},
+      wire::Chunk{.blob = {}, .offset = 1, .data = {0}}};
+  std::set<core::Bytes> headers;
+  for (const wire::Message& message : messages) headers.insert(encode(message).header);
+  CHECK(headers.size() == messages.size());
+}
+
 TEST_CASE("encode: signed structs come back equal, equal structs give equal bytes") {
   for (std::uint64_t seed = 0; seed < 200; ++seed) {
     CAPTURE(seed);
@@ -93,10 +162,15 @@ TEST_CASE("encode: signed structs come back equal, equal structs give equal byte
     const wire::UpdateManifest update = test::sample_update(random);
     const auto update_again = wire::decode_update(encode(update));
     REQUIRE(update_again.has_value());
+    CHECK(update_again->round == update.round);
+    CHECK(update_again->attempt == update.attempt);
     CHECK(update_again->client == update.client);
+    CHECK(update_again->base_version == update.base_version);
     CHECK(update_again->payload == update.payload);
     CHECK(update_again->payload_bytes == update.payload_bytes);
     CHECK(update_again->num_examples == update.num_examples);
+    CHECK(update_again->num_steps == update.num_steps);
+    CHECK(update_again->num_tokens == update.num_tokens);
     CHECK(update_again->train_loss == update.train_loss);
     CHECK(update_again->method == update.method);
     CHECK(update_again->num_passes == update.num_passes);
@@ -105,7 +179,13 @@ TEST_CASE("encode: signed structs come back equal, equal structs give equal byte
     const wire::VersionManifest version = test::sample_version(random);
     const auto version_again = wire::decode_version(encode(version));
     REQUIRE(version_again.has_value());
+    CHECK(version_again->version == version.version);
+    CHECK(version_again->round == version.round);
     CHECK(version_again->mode == version.mode);
+    CHECK(version_again->payload == version.payload);
+    CHECK(version_again->payload_bytes == version.payload_bytes);
+    CHECK(version_again->previous_head == version.previous_head);
+    CHECK(version_again->round_root == version.round_root);
     CHECK(version_again->head == version.head);
     CHECK(version_again->config == version.config);
     CHECK(encode(*version_again) == encode(version));
@@ -113,6 +193,9 @@ TEST_CASE("encode: signed structs come back equal, equal structs give equal byte
     const wire::EvaluationManifest evaluation = test::sample_evaluation(random);
     const auto evaluation_again = wire::decode_evaluation(encode(evaluation));
     REQUIRE(evaluation_again.has_value());
+    CHECK(evaluation_again->version == evaluation.version);
+    CHECK(evaluation_again->client == evaluation.client);
+    CHECK(evaluation_again->num_examples == evaluation.num_examples);
     CHECK(evaluation_again->metrics == evaluation.metrics);
     CHECK(encode(*evaluation_again) == encode(evaluation));
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -450,6 +451,24 @@ TEST_CASE("wake: ends a wait of either end from another thread") {
   });
   CHECK_FALSE(server.receive(1h).has_value());
   CHECK_FALSE(client.receive(1h).has_value());
+}
+
+TEST_CASE("receive: either end waits asleep") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient client = client_of(server, "a");
+  REQUIRE(wait_for_connection(client));
+  const auto cpu_time = [] {
+    timespec time{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
+  for (const auto& wait : std::initializer_list<std::function<void()>>{
+           [&] { CHECK_FALSE(server.receive(500ms).has_value()); },
+           [&] { CHECK_FALSE(client.receive(500ms).has_value()); }}) {
+    const auto before = cpu_time();
+    wait();
+    CHECK(cpu_time() - before < 100ms);
+  }
 }
 
 TEST_CASE("an end refuses another thread") {
