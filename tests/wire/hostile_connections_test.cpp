@@ -338,13 +338,14 @@ TEST_CASE("ZmqServer: a key that connects over and over is put off, the others a
   });
   ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
   attacker.begin(server);
-  const auto until = std::chrono::steady_clock::now() + 3s;
+  const auto start = std::chrono::steady_clock::now();
   int heard = 0;
-  while (std::chrono::steady_clock::now() < until) {
+  const auto seconds = [&] { return (std::chrono::steady_clock::now() - start) / 1s; };
+  while (seconds() < 3 || (heard < 5 && seconds() < 60)) {  // busy machines are slow to connect
     if (server.receive(10ms)) ++heard;
   }
   CHECK(heard >= 5);
-  CHECK(heard <= 30);  // 20 at once, then one a second
+  CHECK(heard <= 27 + seconds());  // 20 at once, then one a second
   ZmqClient other = client_of(server.address(), "b");
   CHECK(talks(server, other, "b", 1));
 }
