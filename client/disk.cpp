@@ -69,7 +69,7 @@ DiskResult Disk::run(const StoreUpdateJob& job) {
 }
 
 DiskResult Disk::run(const SaveContractJob& job) {
-  if (!settings_.contract.empty()) write_contract(settings_.contract, job.text);
+  write_contract(settings_.contract, job.text);
   return Written{};
 }
 

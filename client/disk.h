@@ -15,8 +15,8 @@
 namespace drystone::client {
 
 struct DiskSettings {
-  std::filesystem::path blobs;          ///< folder of the payloads
-  std::filesystem::path contract = {};  ///< file; empty: the contract is kept in memory only
+  std::filesystem::path blobs;     ///< folder of the payloads
+  std::filesystem::path contract;  ///< file
 };
 
 /// One job at a time, on any thread, in the order of the session.

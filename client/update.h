@@ -5,7 +5,7 @@
 
 #include "client/contract.h"
 #include "core/bytes.h"
-#include "training/trainer.h"
+#include "training/local_result.h"
 #include "wire/messages.h"
 
 namespace drystone::client {

@@ -103,22 +103,22 @@ std::string to_json(const RunReport& report) {
     tokens += round.tokens;
     passes += round.passes;
   }
-  Json object = {{"name", report.name},
-                 {"seed", report.seed},
-                 {"config_hash", report.config_hash},
-                 {"head", core::to_hex(report.head)},
-                 {"rounds", rounds},
-                 {"before", to_object(report.before)},
-                 {"after", to_object(report.after)},
-                 {"totals",
-                  {{"seconds", number(report.seconds)},
-                   {"bytes_up", report.bytes_up},
-                   {"bytes_down", report.bytes_down},
-                   {"client_steps", steps},
-                   {"tokens", tokens},
-                   {"passes", passes}}},
-                 {"peak_rss_bytes", report.peak_rss_bytes}};
-  if (!report.device.empty()) object["device"] = report.device;
+  const Json object = {{"name", report.name},
+                       {"seed", report.seed},
+                       {"config_hash", report.config_hash},
+                       {"head", core::to_hex(report.head)},
+                       {"rounds", rounds},
+                       {"before", to_object(report.before)},
+                       {"after", to_object(report.after)},
+                       {"totals",
+                        {{"seconds", number(report.seconds)},
+                         {"bytes_up", report.bytes_up},
+                         {"bytes_down", report.bytes_down},
+                         {"client_steps", steps},
+                         {"tokens", tokens},
+                         {"passes", passes}}},
+                       {"peak_rss_bytes", report.peak_rss_bytes},
+                       {"device", report.device.empty() ? Json(nullptr) : Json(report.device)}};
   return object.dump(2) + "\n";
 }
 

@@ -1,7 +1,9 @@
 #include "core/log_level.h"
 
 #include <array>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -16,14 +18,26 @@ constexpr std::array<std::pair<std::string_view, LogLevel>, 5> kLevels = {
      {"error", LogLevel::Error},
      {"off", LogLevel::Off}}};
 
-}  // namespace
-
-LogLevel parse_log_level(std::string_view text) {
+std::optional<LogLevel> find_level(std::string_view text) {
   for (const auto& [name, level] : kLevels) {
     if (name == text) return level;
   }
-  throw ConfigError("--log-level: " + quote(text) +
-                    " is not a level; use one of debug, info, warning, error, off");
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string log_level_problem(std::string_view text) {
+  if (find_level(text)) return "";
+  std::vector<std::string> names;
+  for (const auto& [name, level] : kLevels) names.emplace_back(name);
+  return quote(text) + " is none of " + join(names);
+}
+
+LogLevel parse_log_level(std::string_view text) {
+  const auto level = find_level(text);
+  if (!level) throw ConfigError("--log-level: " + log_level_problem(text));
+  return *level;
 }
 
 }  // namespace drystone::core

@@ -157,12 +157,6 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   return first_line(error.what());
 }
 
-std::string log_level_problem(const std::string& text) {
-  const std::vector<std::string> levels = {"debug", "info", "warning", "error", "off"};
-  if (std::ranges::find(levels, text) != levels.end()) return "";
-  return quote(text) + " is none of " + join(levels);
-}
-
 std::string threads_problem(const std::string& text) {
   constexpr int kMost = 4096;
   int number = -1;
@@ -190,7 +184,8 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
       ->type_name("LEVEL")
       ->capture_default_str()
-      ->check(CLI::Validator(log_level_problem, "", "log level"));
+      ->check(CLI::Validator([](const std::string& text) { return log_level_problem(text); }, "",
+                             "log level"));
   app.add_option("--threads", options.threads, "Compute threads; 0: as many as the work can use")
       ->type_name("N")
       ->capture_default_str()

@@ -17,7 +17,7 @@ class SharedVersions {
  public:
   using FindPayload = std::function<std::filesystem::path(const core::Digest&)>;
 
-  /// @param find_payload  where the coordinator keeps a published payload
+  /// @param find_payload  where the coordinator keeps a published payload, whole; else it throws
   SharedVersions(training::GlobalStatePtr pristine, FindPayload find_payload)
       : pristine_(std::move(pristine)),
         newest_(pristine_),

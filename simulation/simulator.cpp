@@ -87,6 +87,7 @@ class Simulation {
   client::Contract contract_of(const core::ListedClient& listed, crypto::Role role);
   std::size_t num_workers();
   Bench& bench(const std::string& quantization);
+  std::filesystem::path find_published(const core::Digest& payload);
   void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
                   const std::string& quantization);
   coordinator::CoordinatorSetup coordinator_setup();
@@ -101,6 +102,7 @@ class Simulation {
   std::vector<core::ListedClient> listed_;
   std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
+  client::Pinned pinned_;  ///< every client's
   std::optional<aggregation::AdapterLayout> layout_;
   crypto::Roster roster_;
   wire::InprocHub hub_;
@@ -122,6 +124,8 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       coordinator_identity_(virtual_identity("coordinator", config_.seed)),
       server_(hub_.server()) {
   load_model_and_data();
+  pinned_ = {.federation = coordinator::federation_id(config_),
+             .max_rank = client::version_rank(config_)};
   for (const core::ListedClient& listed : listed_) {
     add_client(listed.name, crypto::Role::Train, listed.training, listed.quantization);
   }
@@ -193,12 +197,20 @@ Bench& Simulation::bench(const std::string& quantization) {
   if (!found) {
     core::Config config = config_;
     config.model.quantization = quantization;
-    found = std::make_unique<Bench>(client::workbench_config(config, options_.device),
-                                    [this](const core::Digest& payload) {
-                                      return coordinator_->store().blobs().path(payload);
-                                    });
+    found = std::make_unique<Bench>(
+        client::workbench_config(config, options_.device),
+        [this](const core::Digest& payload) { return find_published(payload); });
   }
   return *found;
+}
+
+/// What lies on the disk is hashed before its first use, and again when it has changed.
+std::filesystem::path Simulation::find_published(const core::Digest& payload) {
+  const wire::BlobStore& blobs = coordinator_->store().blobs();
+  if (blobs.contains(payload)) return blobs.path(payload);
+  throw core::IoError(blobs.path(payload).string() +
+                      ": a published version is missing or damaged; restore it from a copy, then "
+                      "go on with --resume");
 }
 
 void Simulation::add_client(const std::string& name, crypto::Role role,
@@ -238,9 +250,7 @@ client::Contract Simulation::contract_of(const core::ListedClient& listed, crypt
     terms.num_examples = bench(listed.quantization).workbench.num_examples(listed.name);
     terms.num_steps = training::num_steps(listed.training, terms.num_examples);
   }
-  const client::Pinned pinned{.federation = coordinator::federation_id(config_),
-                              .max_rank = client::version_rank(config_)};
-  return {std::move(terms), pinned};
+  return {std::move(terms), pinned_};
 }
 
 const aggregation::AdapterLayout& Simulation::layout() {

@@ -119,6 +119,28 @@ TEST_CASE("simulate: stopped after a round and resumed ends in the same head") {
   CHECK(rest.report.head == whole.report.head);
 }
 
+TEST_CASE("simulate: a published version that was edited meanwhile is not trained from") {
+  const TinyFederation tiny;
+  StopAfterFirstVersion stopper;
+  run(tiny, "run", {"federation.rounds=3"}, {&stopper}, stopper.source.get_token());
+  for (const auto& version : fs::directory_iterator(tiny.path() / "run" / "versions")) {
+    CAPTURE(version.path());
+    const auto record = nlohmann::json::parse(std::ifstream(version.path() / "version.json"));
+    const fs::path payload =
+        tiny.path() / "run/state/blobs" / record.at("summary").at("payload").get<std::string>();
+    const std::string whole = content(payload);
+    std::string edited = whole;
+    edited[edited.size() - 4] = static_cast<char>(edited[edited.size() - 4] ^ 1);  // of a float
+    std::ofstream(payload, std::ios::binary) << edited;
+    CHECK_THROWS_WITH_AS(run(tiny, "run", {"federation.rounds=3"}),
+                         doctest::Contains("a published version is missing or damaged"),
+                         core::IoError);
+    std::ofstream(payload, std::ios::binary) << whole;
+  }
+  CHECK(run(tiny, "run", {"federation.rounds=3"}).report.head ==
+        run(tiny, "whole", {"federation.rounds=3"}).report.head);
+}
+
 TEST_CASE("simulate: clients whose round is one step learn with the default schedule") {
   const TinyFederation tiny;
   const auto outcome =
