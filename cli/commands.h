@@ -7,23 +7,19 @@
 
 #include "core/program.h"
 
-namespace CLI {
-class App;
-}  // namespace CLI
-
 namespace drystone::cli {
 
 /// Runs after the command line was parsed. @return exit status
 using Command = std::function<int(const core::CommonOptions&, const std::stop_token&)>;
 
-Command add_simulate(CLI::App& app);
-Command add_evaluate(CLI::App& app);
-Command add_generate(CLI::App& app);
-Command add_inspect(CLI::App& app);
-Command add_export(CLI::App& app);
-Command add_merge(CLI::App& app);
-Command add_keys(CLI::App& app);
-Command add_provision(CLI::App& app);
-Command add_tokenize(CLI::App& app);
+Command add_simulate(core::CommandLine& line);
+Command add_evaluate(core::CommandLine& line);
+Command add_generate(core::CommandLine& line);
+Command add_inspect(core::CommandLine& line);
+Command add_export(core::CommandLine& line);
+Command add_merge(core::CommandLine& line);
+Command add_keys(core::CommandLine& line);
+Command add_provision(core::CommandLine& line);
+Command add_tokenize(core::CommandLine& line);
 
 }  // namespace drystone::cli

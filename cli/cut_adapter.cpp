@@ -9,15 +9,14 @@
 
 namespace drystone::cli {
 
-void add_cut_options(CLI::App& app, AdapterCut& cut) {
-  auto* const rank =
-      app.add_option("--rank", cut.rank, "Cut each module to this rank; the error is told")
-          ->check(CLI::PositiveNumber);
-  app.add_option("--tolerance", cut.tolerance,
-                 "Cut each module to the smallest rank with at most this relative error, e.g. 0.01")
-      ->check(CLI::Range(2e-7, 1.0 - 1e-12))  // below, float32 itself is off by more
-      ->excludes(rank)
-      ->type_name("FLOAT");
+void add_cut_options(core::CommandLine& line, AdapterCut& cut) {
+  constexpr core::NumberRange kTolerances{.least = 2e-7,  // below, float32 itself is off by more
+                                          .most = 1.0 - 1e-12};
+  const auto rank = line.number("--rank", cut.rank, core::NumberRange::positive(),
+                                "Cut each module to this rank; the error is told");
+  line.number("--tolerance", cut.tolerance, kTolerances,
+              "Cut each module to the smallest rank with at most this relative error, e.g. 0.01")
+      .excludes(rank);
 }
 
 std::string CutReport::text() const {

@@ -4,8 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
+#include "core/command_line.h"
 #include "tensors/factors.h"
 
 namespace drystone::cli {
@@ -19,7 +18,7 @@ struct AdapterCut {
 };
 
 /// --rank and --tolerance, of which one may be given.
-void add_cut_options(CLI::App& app, AdapterCut& cut);
+void add_cut_options(core::CommandLine& line, AdapterCut& cut);
 
 struct CutReport {
   std::int64_t rank_before = 0;  ///< largest over the modules

@@ -88,83 +88,66 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   return core::kDone;
 }
 
-void add_data_options(CLI::App& app, evaluation::EvaluateOptions& options) {
-  app.add_option("--data", options.data, "JSON lines, CSV or TSV; also .gz")->required();
-  app.add_option("--task", options.task,
-                 "classification, regression, causal-lm, multiple-choice or exact-match")
-      ->capture_default_str();
-  app.add_option("--text-field", options.text_field, "Field that holds the text")
-      ->capture_default_str();
-  app.add_option("--text-pair-field", options.text_pair_field, "Second text of sentence pairs");
-  app.add_option("--label-field", options.label_field, "Field that holds the label")
-      ->capture_default_str();
-  app.add_option("--labels", options.labels, "Class names in id order")->delimiter(',');
-  app.add_option("--template", options.prompt_template,
-                 "causal-lm and exact-match: auto, alpaca, dolly, plain, chat or a text with "
-                 "{fields} that ends where the answer begins")
-      ->capture_default_str();
-  app.add_option("--answer-field", options.answer_field, "Field that holds the answer");
-  app.add_option("--loss-on", options.loss_on, "causal-lm: answer or all")->capture_default_str();
-  app.add_option("--question-field", options.question_field,
-                 "multiple-choice: the question; default: question, question_stem or ctx");
-  app.add_option("--choices-field", options.choices_field,
-                 "multiple-choice: the answers; default: choices or endings");
-  app.add_option("--choices", options.choice_style,
-                 "multiple-choice: score the answers' text, or letters after a list of them")
-      ->capture_default_str();
+void add_data_options(core::CommandLine& line, evaluation::EvaluateOptions& options) {
+  line.option("--data", options.data, "JSON lines, CSV or TSV; also .gz").required();
+  line.option("--task", options.task,
+              "classification, regression, causal-lm, multiple-choice or exact-match");
+  line.option("--text-field", options.text_field, "Field that holds the text");
+  line.option("--text-pair-field", options.text_pair_field, "Second text of sentence pairs");
+  line.option("--label-field", options.label_field, "Field that holds the label");
+  line.option("--labels", options.labels, "Class names in id order").split_at_commas();
+  line.option("--template", options.prompt_template,
+              "causal-lm and exact-match: auto, alpaca, dolly, plain, chat or a text with "
+              "{fields} that ends where the answer begins");
+  line.option("--answer-field", options.answer_field, "Field that holds the answer");
+  line.option("--loss-on", options.loss_on, "causal-lm: answer or all");
+  line.option("--question-field", options.question_field,
+              "multiple-choice: the question; default: question, question_stem or ctx");
+  line.option("--choices-field", options.choices_field,
+              "multiple-choice: the answers; default: choices or endings");
+  line.option("--choices", options.choice_style,
+              "multiple-choice: score the answers' text, or letters after a list of them");
 }
 
-void add_uncertainty_options(CLI::App& app, evaluation::EvaluateOptions& options) {
-  app.add_option("--posterior", options.posterior,
-                 "classification, causal-lm, multiple-choice: RUN/global of a run with method "
-                 "laplace-lora; compares MAP, Laplace and last-layer predictions");
-  app.add_option("--samples", options.samples,
-                 "Draws of the posterior's logits; 0: 10,000, for causal-lm, where each takes a "
-                 "forward pass, 32")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--prior", options.prior,
-                 "Precision of the posterior's prior: evidence, validation or a number")
-      ->capture_default_str();
-  app.add_option("--validation", options.validation,
-                 "Data like --data: fits a temperature, and the prior with --prior validation");
-  app.add_option("--mc-dropout", options.mc_dropout,
-                 "classification: also average so many passes with the model's dropout on")
-      ->check(CLI::NonNegativeNumber);
+void add_uncertainty_options(core::CommandLine& line, evaluation::EvaluateOptions& options) {
+  line.option("--posterior", options.posterior,
+              "classification, causal-lm, multiple-choice: RUN/global of a run with method "
+              "laplace-lora; compares MAP, Laplace and last-layer predictions");
+  line.number("--samples", options.samples, {},
+              "Draws of the posterior's logits; 0: 10,000, for causal-lm, where each takes a "
+              "forward pass, 32");
+  line.option("--prior", options.prior,
+              "Precision of the posterior's prior: evidence, validation or a number");
+  line.option("--validation", options.validation,
+              "Data like --data: fits a temperature, and the prior with --prior validation");
+  line.number("--mc-dropout", options.mc_dropout, {},
+              "classification: also average so many passes with the model's dropout on");
 }
 
 }  // namespace
 
-Command add_evaluate(CLI::App& app) {
+Command add_evaluate(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
   evaluation::EvaluateOptions& evaluated = options->evaluate;
-  app.add_option("--model", evaluated.model, "Base model: a Hugging Face folder")->required();
-  app.add_option("--adapter", evaluated.adapter, "PEFT folder, e.g. RUN/global");
-  app.add_option(
-      "--ensemble", evaluated.ensemble,
-      "RUN/global of a run with method lora-ensemble: its members, and the mean of their "
-      "probabilities");
-  add_data_options(app, evaluated);
-  add_uncertainty_options(app, evaluated);
-  app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")->capture_default_str();
-  app.add_option(
-         "--max-length", evaluated.max_length,
-         "Tokens, special ones included; 0: as the run that made the adapter, else 128, for "
-         "language models what they have, at most 1024")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--batch-size", evaluated.batch_size, "Rows that run together")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--max-new-tokens", evaluated.max_new_tokens, "exact-match: of a generated answer")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--max-examples", evaluated.max_examples, "The first ones only; 0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--predictions", options->predictions,
-                 "File to write, one JSON line an example; must not exist");
-  app.add_flag("--json", options->json, "Print JSON");
+  line.option("--model", evaluated.model, "Base model: a Hugging Face folder").required();
+  line.option("--adapter", evaluated.adapter, "PEFT folder, e.g. RUN/global");
+  line.option("--ensemble", evaluated.ensemble,
+              "RUN/global of a run with method lora-ensemble: its members, and the mean of their "
+              "probabilities");
+  add_data_options(line, evaluated);
+  add_uncertainty_options(line, evaluated);
+  line.option("--dtype", evaluated.dtype, "float32, bfloat16 or float64");
+  line.number("--max-length", evaluated.max_length, {},
+              "Tokens, special ones included; 0: as the run that made the adapter, else 128, for "
+              "language models what they have, at most 1024");
+  line.number("--batch-size", evaluated.batch_size, core::NumberRange::positive(),
+              "Rows that run together");
+  line.number("--max-new-tokens", evaluated.max_new_tokens, core::NumberRange::positive(),
+              "exact-match: of a generated answer");
+  line.number("--max-examples", evaluated.max_examples, {}, "The first ones only; 0: all");
+  line.option("--predictions", options->predictions,
+              "File to write, one JSON line an example; must not exist");
+  line.flag("--json", options->json, "Print JSON");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     return run(*options, common, stop);
   };

@@ -157,7 +157,7 @@ ExportReport export_peft(const ExportOptions& options) {
 }  // namespace
 
 ExportReport export_adapter(const ExportOptions& options) {
-  const bool is_peft = options.format == ExportFormat::Peft;
+  const bool is_peft = options.format == "peft";
   refuse_existing(options.out, /*folder_may_be_empty=*/is_peft);
   return is_peft ? export_peft(options) : GgufExport(options).write();
 }

@@ -11,13 +11,11 @@
 
 namespace drystone::cli {
 
-enum class ExportFormat : std::uint8_t { Peft, Gguf };
-
 struct ExportOptions {
   std::filesystem::path adapter;  ///< PEFT folder
   std::filesystem::path model;    ///< Hugging Face folder; empty: where the adapter says
   std::filesystem::path out;      ///< must not exist; an empty folder will do for PEFT
-  ExportFormat format = ExportFormat::Peft;
+  std::string format;             ///< peft | gguf
   AdapterCut cut;
 };
 

@@ -207,46 +207,34 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
   return core::kDone;
 }
 
-void add_sampling_options(CLI::App& app, models::GenerationOptions& generation) {
+void add_sampling_options(core::CommandLine& line, models::GenerationOptions& generation) {
   models::Sampling& sampling = generation.sampling;
-  app.add_option("--max-new-tokens", generation.max_new_tokens, "Tokens after each prompt")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--temperature", sampling.temperature, "0: always the most probable token")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--top-k", sampling.top_k, "Draw from the k most probable tokens; 0: all")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  app.add_option("--top-p", sampling.top_p,
-                 "Draw from the fewest tokens that have this probability together")
-      ->capture_default_str()
-      ->check(CLI::Range(1e-6, 1.0));
-  app.add_option("--repetition-penalty", sampling.repetition_penalty,
-                 "Above 1: tokens of the text so far become less probable")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", sampling.seed, "Same seed, same text")->capture_default_str();
-  app.add_option("--batch", generation.rows, "Prompts that run together")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  line.number("--max-new-tokens", generation.max_new_tokens, core::NumberRange::positive(),
+              "Tokens after each prompt");
+  line.number("--temperature", sampling.temperature, {}, "0: always the most probable token");
+  line.number("--top-k", sampling.top_k, {}, "Draw from the k most probable tokens; 0: all");
+  line.number("--top-p", sampling.top_p, {.least = 1e-6, .most = 1.0},
+              "Draw from the fewest tokens that have this probability together");
+  line.number("--repetition-penalty", sampling.repetition_penalty, {.least = 1e-6},
+              "Above 1: tokens of the text so far become less probable");
+  line.number("--seed", sampling.seed, {}, "Same seed, same text");
+  line.number("--batch", generation.rows, core::NumberRange::positive(),
+              "Prompts that run together");
 }
 
 }  // namespace
 
-Command add_generate(CLI::App& app) {
+Command add_generate(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
-  app.add_option("--model", options->model, "Base model: a Hugging Face folder")->required();
-  app.add_option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global");
-  app.add_option("--prompt", options->prompts,
-                 "Text to continue; may be repeated (default: stdin)");
-  app.add_option("--prompt-file", options->prompt_file, "One prompt a line");
-  app.add_flag("--chat", options->is_chat,
-               "Prompts are a user's turns in the model's chat template");
-  app.add_option("--system", options->system, "System turn before each prompt; with --chat");
-  app.add_option("--dtype", options->dtype, "float32 | bfloat16 | float64")->capture_default_str();
-  add_sampling_options(app, options->generation);
-  app.add_flag("--json", options->json, "For programs: one object a prompt and line");
+  line.option("--model", options->model, "Base model: a Hugging Face folder").required();
+  line.option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global");
+  line.option("--prompt", options->prompts, "Text to continue; may be repeated (default: stdin)");
+  line.option("--prompt-file", options->prompt_file, "One prompt a line");
+  line.flag("--chat", options->is_chat, "Prompts are a user's turns in the model's chat template");
+  line.option("--system", options->system, "System turn before each prompt; with --chat");
+  line.option("--dtype", options->dtype, "float32 | bfloat16 | float64");
+  add_sampling_options(line, options->generation);
+  line.flag("--json", options->json, "For programs: one object a prompt and line");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     return run(*options, common, stop);
   };

@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "cli/inspection.h"
 #include "cli/verify.h"
@@ -45,24 +43,24 @@ int run(const Options& options) {
 
 }  // namespace
 
-Command add_inspect(CLI::App& app) {
+Command add_inspect(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
-  app.add_option(
-         "PATH", options->path,
-         "A run folder, a coordinator's state folder, an adapter folder (PEFT) or a factors file "
-         "(.safetensors)")
-      ->required();
-  app.add_flag(
+  line.option(
+          "PATH", options->path,
+          "A run folder, a coordinator's state folder, an adapter folder (PEFT) or a factors file "
+          "(.safetensors)")
+      .required();
+  line.flag(
       "--verify", options->verify,
       "Run or state folder: check every signature, the chain of heads and every file that can be "
       "checked, recompute each version from the clients' updates, and list what is not covered");
-  const CLI::Option* head = app.add_option(
+  const core::CommandOption head = line.option(
       "--head", options->head,
       "With --verify: the head that the run must end in, as somebody you trust told it; the "
       "record's own keys alone cannot prove who made it");
-  app.add_flag("--json", options->json, "For programs");
+  line.flag("--json", options->json, "For programs");
   return [options, head](const core::CommonOptions&, const std::stop_token&) {
-    options->has_head = head->count() > 0;
+    options->has_head = head.is_given();
     return run(*options);
   };
 }

@@ -4,8 +4,6 @@
 #include <filesystem>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "crypto/identity.h"
 
@@ -31,12 +29,12 @@ int make_keys(const Options& options) {
 
 }  // namespace
 
-Command add_keys(CLI::App& app) {
+Command add_keys(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
-  app.require_subcommand(1);
-  CLI::App* make = app.add_subcommand("new", "Make a new identity: NAME.key (secret) and NAME.pub");
-  make->add_option("NAME", options->name, "Name of the party, e.g. client-3")->required();
-  make->add_option("--out", options->out, "Folder to write to")->capture_default_str();
+  core::CommandLine make =
+      line.command("new", "Make a new identity: NAME.key (secret) and NAME.pub");
+  make.option("NAME", options->name, "Name of the party, e.g. client-3").required();
+  make.option("--out", options->out, "Folder to write to");
   return
       [options](const core::CommonOptions&, const std::stop_token&) { return make_keys(*options); };
 }

@@ -2,8 +2,6 @@
 
 #include <list>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "core/log.h"
 #include "tensors/process.h"
@@ -23,7 +21,7 @@ constexpr const char* kAbout =
 struct Row {
   const char* name;
   const char* help;
-  cli::Command (*add)(CLI::App&);
+  cli::Command (*add)(core::CommandLine&);
 };
 
 constexpr Row kCommands[] = {
@@ -41,20 +39,20 @@ constexpr Row kCommands[] = {
 };
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {
-  CLI::App app(kAbout, "drystone");
+  core::CommandLine line(kAbout, "drystone");
   core::CommonOptions common;
-  core::add_common_options(app, common);
-  app.require_subcommand(1);
-  std::list<std::pair<CLI::App*, cli::Command>> commands;
+  core::add_common_options(line, common);
+  std::vector<std::pair<core::CommandLine, cli::Command>> commands;
   for (const Row& row : kCommands) {
-    CLI::App* subcommand = app.add_subcommand(row.name, row.help);
-    core::add_common_options(*subcommand, common);
-    commands.emplace_back(subcommand, row.add(*subcommand));
+    core::CommandLine command = line.command(row.name, row.help);
+    core::add_common_options(command, common);
+    const cli::Command body = row.add(command);
+    commands.emplace_back(std::move(command), body);
   }
-  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  if (const auto status = line.parse(argc, argv)) return *status;
   core::init_log(core::parse_log_level(common.log_level));
-  for (const auto& [subcommand, command] : commands) {
-    if (subcommand->parsed()) return command(common, stop);
+  for (const auto& [command, body] : commands) {
+    if (command.is_chosen()) return body(common, stop);
   }
   return core::kWrongUsage;
 }

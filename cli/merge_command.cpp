@@ -3,23 +3,19 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "cli/merge.h"
 
 namespace drystone::cli {
 
-Command add_merge(CLI::App& app) {
+Command add_merge(core::CommandLine& line) {
   auto options = std::make_shared<MergeOptions>();
-  app.add_option("--model", options->model, "Base model: a Hugging Face folder")->required();
-  app.add_option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global")->required();
-  app.add_option("--out", options->out, "Folder to make")->required();
-  app.add_option("--max-shard-size", options->max_shard_bytes,
-                 "Largest weight file, e.g. 5GB; more is split into shards with an index")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
-      ->default_str("5GB");
-  add_cut_options(app, options->cut);
+  line.option("--model", options->model, "Base model: a Hugging Face folder").required();
+  line.option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global").required();
+  line.option("--out", options->out, "Folder to make").required();
+  line.size("--max-shard-size", options->max_shard_bytes,
+            "Largest weight file, e.g. 5GB; more is split into shards with an index");
+  add_cut_options(line, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const MergeReport report = merge(*options);
     std::printf("%s: %zu modules merged, %zu head tensors set, %zu weight files\n",

@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "cli/provision.h"
 
@@ -38,28 +36,27 @@ int run(const Options& options) {
 
 }  // namespace
 
-Command add_provision(CLI::App& app) {
+Command add_provision(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
   ProvisionOptions& provision = options->provision;
-  app.add_option("CONFIG", options->config, "The federation's configuration")->required();
-  app.add_option("--out", provision.out, "Folder to make, with one folder a party in it")
-      ->required();
-  app.add_option(
+  line.option("CONFIG", options->config, "The federation's configuration").required();
+  line.option("--out", provision.out, "Folder to make, with one folder a party in it").required();
+  line.option(
       "--address", provision.address,
       std::string("Where clients reach the coordinator (default: ") + kDefaultAddress + ")");
-  app.add_option("--bind", provision.bind,
-                 "What the coordinator binds to (default: --address where its host is a number or "
-                 "localhost, otherwise its port on all interfaces)");
-  auto* copy = app.add_flag("--copy-model", provision.copy_model,
-                            "Put the base model into every client's folder");
-  app.add_option("--model-path", provision.model_path,
-                 "Where the model lies on the clients' machines, absolute or relative to a "
-                 "client's folder (default: as on this machine)")
-      ->excludes(copy);
-  app.add_flag("--update", provision.update,
-               "Write the configurations in --out anew; keys, data, roster limits, and addresses "
-               "and models' places that are not given again stay, new parties are added");
-  app.add_option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
+  line.option("--bind", provision.bind,
+              "What the coordinator binds to (default: --address where its host is a number or "
+              "localhost, otherwise its port on all interfaces)");
+  const auto copy = line.flag("--copy-model", provision.copy_model,
+                              "Put the base model into every client's folder");
+  line.option("--model-path", provision.model_path,
+              "Where the model lies on the clients' machines, absolute or relative to a "
+              "client's folder (default: as on this machine)")
+      .excludes(copy);
+  line.flag("--update", provision.update,
+            "Write the configurations in --out anew; keys, data, roster limits, and addresses "
+            "and models' places that are not given again stay, new parties are added");
+  line.option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
   return [options](const core::CommonOptions&, const std::stop_token&) {
     core::keep_files_private();
     return run(*options);

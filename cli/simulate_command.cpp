@@ -4,8 +4,6 @@
 #include <cstdio>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "aggregation/rule_check.h"
 #include "cli/commands.h"
 #include "client/contract.h"
@@ -121,24 +119,23 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
 
 }  // namespace
 
-Command add_simulate(CLI::App& app) {
+Command add_simulate(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
-  app.add_option("CONFIG", options->config, "The federation's configuration")->required();
-  app.add_option("--out", options->out,
-                 "Run folder (default: output.dir, or output.dir-2, -3, … where that holds a run)");
-  app.add_option("--set", options->overrides,
-                 "KEY=VALUE that replaces a key of the file, e.g. "
-                 "federation.rounds=5");
-  app.add_option(
-         "--memory-limit", options->memory_limit,
-         "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
-         "layers again, trains fewer clients at a time")
-      ->type_name("SIZE");
-  app.add_flag("--resume", options->resume,
-               "Go on with the run in --out, or with the last one in output.dir");
-  app.add_flag("--start-over", options->start_over,
-               "Delete the run in --out, or in output.dir, and begin anew")
-      ->excludes("--resume");
+  line.option("CONFIG", options->config, "The federation's configuration").required();
+  line.option("--out", options->out,
+              "Run folder (default: output.dir, or output.dir-2, -3, … where that holds a run)");
+  line.option("--set", options->overrides,
+              "KEY=VALUE that replaces a key of the file, e.g. "
+              "federation.rounds=5");
+  line.option("--memory-limit", options->memory_limit,
+              "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
+              "layers again, trains fewer clients at a time")
+      .value_name("SIZE");
+  const auto resume = line.flag("--resume", options->resume,
+                                "Go on with the run in --out, or with the last one in output.dir");
+  line.flag("--start-over", options->start_over,
+            "Delete the run in --out, or in output.dir, and begin anew")
+      .excludes(resume);
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     core::keep_files_private();
     return run(*options, common, stop);

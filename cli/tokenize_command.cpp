@@ -3,8 +3,6 @@
 #include <iostream>
 #include <memory>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/commands.h"
 #include "text/token_lines.h"
 
@@ -32,12 +30,12 @@ int run(const Options& options) {
 
 }  // namespace
 
-Command add_tokenize(CLI::App& app) {
+Command add_tokenize(core::CommandLine& line) {
   auto options = std::make_shared<Options>();
-  app.add_option("--model", options->model, "Hugging Face folder with a tokenizer")->required();
-  auto* decode = app.add_flag("--decode", options->decode, "Lists of ids in, text out");
-  app.add_flag("--no-special", options->no_special, "Without the special tokens around a text")
-      ->excludes(decode);
+  line.option("--model", options->model, "Hugging Face folder with a tokenizer").required();
+  const auto decode = line.flag("--decode", options->decode, "Lists of ids in, text out");
+  line.flag("--no-special", options->no_special, "Without the special tokens around a text")
+      .excludes(decode);
   return [options](const core::CommonOptions&, const std::stop_token&) { return run(*options); };
 }
 

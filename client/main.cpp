@@ -2,8 +2,6 @@
 
 #include <filesystem>
 
-#include <CLI/CLI.hpp>
-
 #include "aggregation/rule_check.h"
 #include "client/runtime.h"
 #include "core/error.h"
@@ -44,23 +42,23 @@ void check(const core::Config& config) {
 }
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {
-  CLI::App app(kAbout, "drystone-client");
+  core::CommandLine line(kAbout, "drystone-client");
   core::CommonOptions common;
-  core::add_common_options(app, common);
+  core::add_common_options(line, common);
   std::filesystem::path file;
   std::vector<std::string> overrides;
   std::string memory_limit;
   std::string give_up_after;
-  app.add_option("CONFIG", file, "client.toml of this client's folder")->required();
-  app.add_option("--set", overrides,
-                 "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
-  app.add_option("--memory-limit", memory_limit,
-                 "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
-      ->type_name("SIZE");
-  app.add_option("--give-up-after", give_up_after,
-                 "How long to look for the coordinator before ending, e.g. 1h; never by default")
-      ->type_name("DURATION");
-  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  line.option("CONFIG", file, "client.toml of this client's folder").required();
+  line.option("--set", overrides,
+              "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
+  line.option("--memory-limit", memory_limit,
+              "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
+      .value_name("SIZE");
+  line.option("--give-up-after", give_up_after,
+              "How long to look for the coordinator before ending, e.g. 1h; never by default")
+      .value_name("DURATION");
+  if (const auto status = line.parse(argc, argv)) return *status;
   if (!memory_limit.empty()) overrides.push_back("training.memory_limit=" + memory_limit);
   if (!give_up_after.empty()) overrides.push_back("client.give_up_after=" + give_up_after);
   core::Config config = core::load_config(file, overrides);

@@ -3,8 +3,6 @@
 #include <cstdio>
 #include <filesystem>
 
-#include <CLI/CLI.hpp>
-
 #include "aggregation/rule_check.h"
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
@@ -117,15 +115,15 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
 }
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {
-  CLI::App app(kAbout, "drystone-coordinator");
+  core::CommandLine line(kAbout, "drystone-coordinator");
   Options options;
-  core::add_common_options(app, options.common);
-  app.add_option("CONFIG", options.file, "coordinator.toml")->required();
-  app.add_option("--state", options.state, "State folder (default: output.dir/state)");
-  app.add_option("--set", options.overrides, "KEY=VALUE that replaces a key of the file");
-  app.add_flag("--start-over", options.start_over,
-               "Delete the state and the versions that are there, and begin anew");
-  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  core::add_common_options(line, options.common);
+  line.option("CONFIG", options.file, "coordinator.toml").required();
+  line.option("--state", options.state, "State folder (default: output.dir/state)");
+  line.option("--set", options.overrides, "KEY=VALUE that replaces a key of the file");
+  line.flag("--start-over", options.start_over,
+            "Delete the state and the versions that are there, and begin anew");
+  if (const auto status = line.parse(argc, argv)) return *status;
   const core::Config config = core::load_config(options.file, options.overrides);
   check(config);
   const Parts parts(config);

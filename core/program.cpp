@@ -1,8 +1,6 @@
 #include "core/program.h"
 
-#include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -10,9 +8,7 @@
 #include <mutex>
 #include <new>
 #include <thread>
-#include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -110,66 +106,9 @@ int run_guarded(const ProgramBody& body, const std::stop_token& stop) {
   }
 }
 
-const CLI::App& innermost(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  return commands.empty() ? app : innermost(*commands.front());
-}
-
-std::string full_name(const CLI::App& app) {
-  const CLI::App* parent = app.get_parent();
-  return parent == nullptr ? app.get_name() : full_name(*parent) + " " + app.get_name();
-}
-
-std::vector<std::string> option_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const auto* option : app.get_options()) {
-    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  }
-  return names;
-}
-
-std::vector<std::string> command_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const auto* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    names.push_back(command->get_name());
-  }
-  return names;
-}
-
-/// What is wrong with a command line that CLI11 refused with `error`.
-std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
-  const auto unexpected = app.remaining();
-  const auto commands = command_names(app);
-  if (!unexpected.empty() && unexpected.front().starts_with("-")) {
-    const std::string name = unexpected.front().substr(0, unexpected.front().find('='));
-    return name + ": unknown option; did you mean " + nearest(name, option_names(app)) + "?";
-  }
-  if (!unexpected.empty() && !commands.empty()) {
-    return unexpected.front() + ": unknown command; did you mean " +
-           nearest(unexpected.front(), commands) + "? Commands: " + join(commands);
-  }
-  if (!unexpected.empty()) {
-    return unexpected.front() + ": one argument more than this takes; remove it";
-  }
-  if (!commands.empty() && app.get_subcommands().empty()) {
-    return "a command is missing; give one of " + join(commands);
-  }
-  return first_line(error.what());
-}
-
-std::string threads_problem(const std::string& text) {
-  constexpr int kMost = 4096;
-  int number = -1;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (error == std::errc() && stop == end && number >= 0 && number <= kMost) return "";
-  return quote(text) + " is no whole number from 0 to " + std::to_string(kMost) +
-         "; leave it out for as many as the work can use";
-}
-
-std::string device_problem(const std::string& text) {
+std::string device_problem(std::string_view text) {
   const bool indexed = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
-                       text.find_first_not_of("0123456789", 5) == std::string::npos;
+                       text.find_first_not_of("0123456789", 5) == std::string_view::npos;
   const bool named = text == "auto" || text == "cpu" || text == "cuda";
   return named || indexed ? "" : quote(text) + " is none of auto, cpu, cuda, cuda:N";
 }
@@ -178,34 +117,15 @@ std::string device_problem(const std::string& text) {
 
 std::string version() { return DRYSTONE_VERSION; }
 
-void add_common_options(CLI::App& app, CommonOptions& options) {
-  app.set_help_flag("-h,--help", "Print this help and exit");
-  app.set_version_flag("--version", "drystone " + version(), "Print the version and exit");
-  app.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
-      ->type_name("LEVEL")
-      ->capture_default_str()
-      ->check(CLI::Validator([](const std::string& text) { return log_level_problem(text); }, "",
-                             "log level"));
-  app.add_option("--threads", options.threads, "Compute threads; 0: as many as the work can use")
-      ->type_name("N")
-      ->capture_default_str()
-      ->check(CLI::Validator(threads_problem, "", "threads"));
-  app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
-      ->type_name("DEVICE")
-      ->capture_default_str()
-      ->check(CLI::Validator(device_problem, "", "device"));
-}
-
-std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv) {
-  try {
-    app.parse(argc, argv);
-    return std::nullopt;
-  } catch (const CLI::Success& success) {
-    return app.exit(success);
-  } catch (const CLI::ParseError& error) {
-    const CLI::App& command = innermost(app);
-    throw ConfigError(usage_problem(command, error) + "; see " + full_name(command) + " --help");
-  }
+void add_common_options(CommandLine& line, CommonOptions& options) {
+  line.add_version("drystone " + version());
+  line.checked("--log-level", options.log_level, log_level_problem,
+               "debug, info, warning, error or off")
+      .value_name("LEVEL");
+  line.number("--threads", options.threads, {.most = 4096},
+              "Compute threads; 0: as many as the work can use");
+  line.checked("--device", options.device, device_problem, "auto, cpu, cuda or cuda:N")
+      .value_name("DEVICE");
 }
 
 int run_program(const ProgramBody& body) {

@@ -3,11 +3,10 @@
 //
 //   int main(int argc, char** argv) {
 //     return core::run_program([&](std::stop_token stop) {
-//       CLI::App app("What it does.", "drystone-client");
+//       core::CommandLine line("What it does.", "drystone-client");
 //       core::CommonOptions common;
-//       core::add_common_options(app, common);
-//       app.add_option("config", file, "Configuration")->required();
-//       if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+//       core::add_common_options(line, common);
+//       if (const auto status = line.parse(argc, argv)) return *status;
 //       core::init_log(core::parse_log_level(common.log_level));
 //       …
 //       return 0;
@@ -17,13 +16,10 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <stop_token>
 #include <string>
 
-namespace CLI {
-class App;
-}  // namespace CLI
+#include "core/command_line.h"
 
 namespace drystone::core {
 
@@ -40,14 +36,9 @@ struct CommonOptions {
   std::string device = "auto";  ///< auto | cpu | cuda | cuda:N, checked for form only
 };
 
-/// Declares --help, --version, --log-level, --threads and --device. Call it for the app and for
-/// every subcommand, so that each --help shows them; `options` outlives the app.
-void add_common_options(CLI::App& app, CommonOptions& options);
-
-/// Parses the command line. After --help or --version, which print to stdout, the exit status to
-/// return at once; otherwise std::nullopt.
-/// @throws ConfigError  wrong usage; unknown options and commands name the nearest known one
-std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv);
+/// Declares --version, --log-level, --threads and --device. Call it for the program and for every
+/// command, so that each --help shows them; `options` outlives the parsing.
+void add_common_options(CommandLine& line, CommonOptions& options);
 
 /// Does the program's work and returns its exit status. Should end soon after a stop request.
 using ProgramBody = std::function<int(std::stop_token)>;

@@ -6,8 +6,6 @@
 #include <memory>
 #include <thread>
 
-#include <CLI/CLI.hpp>
-
 #include "adapters/registry.h"
 #include "bench/methods/table.h"
 #include "core/error.h"
@@ -42,27 +40,20 @@ struct Options {
   comparison::Plan plan;
 };
 
-void declare(CLI::App& app, Options& options) {
-  app.add_option("CONFIG", options.configs, "A task")->required();
-  app.add_option("--set", options.overrides, "KEY=VALUE that replaces a key of every task");
-  app.add_option("--methods", options.methods, "These alone; default: all")->delimiter(',');
-  app.add_option("--runs", options.runs, "File of the runs")->capture_default_str();
-  app.add_option("--out", options.out, "Markdown file whose tables are replaced");
-  app.add_option("--validation", options.validation, "Texts for choosing the learning rate")
-      ->capture_default_str();
-  app.add_option("--grid", options.plan.grid, "Learning rates")
-      ->check(CLI::Range(1, 20))
-      ->capture_default_str();
-  app.add_option("--factor", options.plan.factor, "From one learning rate to the next")
-      ->check(CLI::Range(1.1, 100.0))
-      ->capture_default_str();
-  app.add_option("--extend", options.plan.extend,
-                 "Further learning rates at most, while the best is at an end of the grid")
-      ->check(CLI::Range(0, 20))
-      ->capture_default_str();
-  app.add_option("--seeds", options.plan.seeds, "Seeds of the test")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
+void declare(core::CommandLine& line, Options& options) {
+  line.option("CONFIG", options.configs, "A task").required();
+  line.option("--set", options.overrides, "KEY=VALUE that replaces a key of every task");
+  line.option("--methods", options.methods, "These alone; default: all").split_at_commas();
+  line.option("--runs", options.runs, "File of the runs");
+  line.option("--out", options.out, "Markdown file whose tables are replaced");
+  line.number("--validation", options.validation, {}, "Texts for choosing the learning rate");
+  line.option("--grid", options.plan.grid, "Learning rates")->check(CLI::Range(1, 20));
+  line.option("--factor", options.plan.factor, "From one learning rate to the next")
+      ->check(CLI::Range(1.1, 100.0));
+  line.option("--extend", options.plan.extend,
+              "Further learning rates at most, while the best is at an end of the grid")
+      ->check(CLI::Range(0, 20));
+  line.option("--seeds", options.plan.seeds, "Seeds of the test")->check(CLI::Range(1, 100));
 }
 
 std::vector<const adapters::Method*> chosen_methods(const Options& options) {
@@ -156,12 +147,12 @@ class Comparison {
 };
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {
-  CLI::App app(kAbout, "methods");
+  core::CommandLine line(kAbout, "methods");
   core::CommonOptions common;
-  core::add_common_options(app, common);
+  core::add_common_options(line, common);
   Options options;
-  declare(app, options);
-  if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
+  declare(line, options);
+  if (const auto status = line.parse(argc, argv)) return *status;
   core::init_log(core::parse_log_level(common.log_level));
   const std::size_t workers = common.threads > 0
                                   ? static_cast<std::size_t>(common.threads)

@@ -8,43 +8,18 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/error.h"
+#include "tests/core/capture.h"
 
 using namespace drystone;
 using namespace std::chrono_literals;
 
 namespace {
-
-/// Catches what is written to a file descriptor while it lives.
-class Capture {
- public:
-  explicit Capture(int number) : number_(number), saved_(::dup(number)) {
-    REQUIRE(::pipe(pipe_) == 0);
-    ::dup2(pipe_[1], number_);
-    ::close(pipe_[1]);
-  }
-  ~Capture() { ::close(pipe_[0]); }
-
-  std::string text() {
-    ::dup2(saved_, number_);
-    ::close(saved_);
-    std::string result(4096, '\0');
-    const ssize_t length = ::read(pipe_[0], result.data(), result.size());
-    result.resize(length > 0 ? static_cast<std::size_t>(length) : 0);
-    return result;
-  }
-
- private:
-  int number_;
-  int saved_;
-  int pipe_[2] = {};
-};
 
 struct Outcome {
   int status;
@@ -52,41 +27,9 @@ struct Outcome {
 };
 
 Outcome run(const core::ProgramBody& body) {
-  Capture capture(STDERR_FILENO);
+  test::Capture capture(STDERR_FILENO);
   const int status = core::run_program(body);
   return {status, capture.text()};
-}
-
-/// A program with two commands, as `drystone` has.
-struct Sample {
-  CLI::App app{"Federated fine-tuning.", "drystone"};
-  core::CommonOptions common;
-  std::string config;
-  std::string out;
-
-  Sample() {
-    core::add_common_options(app, common);
-    app.require_subcommand(1);
-    auto* simulate = app.add_subcommand("simulate", "Runs a federation in one process.");
-    core::add_common_options(*simulate, common);
-    simulate->add_option("config", config, "Configuration")->required();
-    simulate->add_option("--out", out, "Run folder");
-    core::add_common_options(*app.add_subcommand("inspect", "Looks at things."), common);
-  }
-
-  std::optional<int> parse(std::vector<const char*> arguments) {
-    arguments.insert(arguments.begin(), "drystone");
-    return core::parse_command_line(app, static_cast<int>(arguments.size()), arguments.data());
-  }
-};
-
-std::string usage_error(const std::vector<const char*>& arguments) {
-  try {
-    Sample().parse(arguments);
-  } catch (const core::ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 }  // namespace
@@ -206,59 +149,4 @@ TEST_CASE("run_program: a second signal ends a body that does not listen") {
 TEST_CASE("sleep_unless_stopped: sleeps its time when nothing happens") {
   const std::stop_source source;
   CHECK(core::sleep_unless_stopped(source.get_token(), 1ms));
-}
-
-TEST_CASE("parse_command_line: common options belong to every command") {
-  Sample sample;
-  CHECK_FALSE(sample.parse({"simulate", "a.toml", "--threads", "3", "--device=cuda:1",
-                            "--log-level", "debug", "--out", "x"}));
-  CHECK(sample.config == "a.toml");
-  CHECK(sample.out == "x");
-  CHECK(sample.common.threads == 3);
-  CHECK(sample.common.device == "cuda:1");
-  CHECK(sample.common.log_level == "debug");
-}
-
-TEST_CASE("parse_command_line: --help and --version print and end with 0") {
-  Capture version_output(STDOUT_FILENO);
-  CHECK(Sample().parse({"--version"}) == 0);
-  std::cout.flush();
-  CHECK(version_output.text() == "drystone " + core::version() + "\n");
-
-  Capture help_output(STDOUT_FILENO);
-  CHECK(Sample().parse({"simulate", "--help"}) == 0);
-  std::cout.flush();
-  const std::string help = help_output.text();
-  for (const std::string word : {"--out", "--threads", "--device", "--log-level", "--version"}) {
-    CHECK(help.find(word) != std::string::npos);
-  }
-}
-
-TEST_CASE("parse_command_line: wrong usage says what was probably meant") {
-  CHECK(usage_error({"simulate", "a.toml", "--otu", "x"}) ==
-        "--otu: unknown option; did you mean --out?; see drystone simulate --help");
-  CHECK(usage_error({"simulate", "a.toml", "--treads=4"}) ==
-        "--treads: unknown option; did you mean --threads?; see drystone simulate --help");
-  CHECK(usage_error({"simulat", "a.toml"}) ==
-        "simulat: unknown command; did you mean simulate? Commands: simulate, inspect; see "
-        "drystone --help");
-  CHECK(usage_error({}) ==
-        "a command is missing; give one of simulate, inspect; see drystone --help");
-  CHECK(usage_error({"simulate"}) == "config is required; see drystone simulate --help");
-  CHECK(usage_error({"simulate", "a", "b"}) ==
-        "b: one argument more than this takes; remove it; see drystone simulate --help");
-  for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda:12345", ""}) {
-    CAPTURE(device);
-    CHECK(usage_error({"simulate", "a", "--device", device}).find("none of auto, cpu") !=
-          std::string::npos);
-  }
-  CHECK(usage_error({"simulate", "a", "--log-level", "loud"}) ==
-        "--log-level: \"loud\" is none of debug, info, warning, error, off; see drystone simulate "
-        "--help");
-  for (const std::string threads : {"-1", "4097", "many", "2.5", "1e3", " ", "99999999999"}) {
-    CHECK(usage_error({"simulate", "a", "--threads", threads.c_str()}) ==
-          "--threads: \"" + threads +
-              "\" is no whole number from 0 to 4096; leave it out for as many as the work can use; "
-              "see drystone simulate --help");
-  }
 }

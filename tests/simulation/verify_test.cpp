@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <fstream>
 
-#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 
 #include "cli/commands.h"
@@ -155,10 +154,12 @@ fs::path blob_of(const fs::path& payload) {
   return fs::path("state") / "blobs" / core::to_hex(wire::hash_file(payload));
 }
 
-int inspect_command(const std::string& arguments) {
-  CLI::App app;
-  const cli::Command command = cli::add_inspect(app);
-  app.parse(arguments);
+int inspect_command(const std::string& path, const std::vector<const char*>& options = {}) {
+  std::vector<const char*> words = {"inspect", path.c_str()};
+  words.insert(words.end(), options.begin(), options.end());
+  core::CommandLine line("", "inspect");
+  const cli::Command command = cli::add_inspect(line);
+  line.parse(static_cast<int>(words.size()), words.data());
   return command({}, {});
 }
 
@@ -333,12 +334,12 @@ TEST_CASE("inspect: what cannot be meant is refused with what to name") {
   simulate_tiny(tiny, {"federation.rounds=1"});
   const std::string run = tiny.path() / "run";
   CHECK(inspect_command(run) == 0);
-  CHECK_THROWS_WITH_AS(inspect_command(run + " --head abc"),
+  CHECK_THROWS_WITH_AS(inspect_command(run, {"--head", "abc"}),
                        doctest::Contains("--head: needs --verify"), core::ConfigError);
-  CHECK_THROWS_WITH_AS(inspect_command(run + " --verify --head abc"),
+  CHECK_THROWS_WITH_AS(inspect_command(run, {"--verify", "--head", "abc"}),
                        doctest::Contains("it is not that run"), core::Error);
-  for (const std::string flags : {"", " --verify"}) {
-    CHECK_THROWS_WITH_AS(inspect_command(run + "/nowhere" + flags),
+  for (const std::vector<const char*>& flags : {std::vector<const char*>{}, {"--verify"}}) {
+    CHECK_THROWS_WITH_AS(inspect_command(run + "/nowhere", flags),
                          doctest::Contains("nowhere: does not exist"), core::ConfigError);
   }
   const std::string message = "name its folder " + run + "/global";
