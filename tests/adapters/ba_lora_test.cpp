@@ -2,8 +2,13 @@
 
 #include <cmath>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_svdvals.h>
+#include <ATen/ops/logspace.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
 #include <doctest/doctest.h>
 
 #include "adapters/methods/output_regularisers.h"

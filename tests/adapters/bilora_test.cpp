@@ -1,7 +1,13 @@
 #include "adapters/methods/bilora.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tanh.h>
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 

@@ -3,8 +3,12 @@
 #include <cmath>
 #include <utility>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/mm.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"

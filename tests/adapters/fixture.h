@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <ATen/Functions.h>
+#include <ATen/ops/tensor.h>
 #include <nlohmann/json.hpp>
 
 namespace drystone::test {

@@ -2,8 +2,12 @@
 
 #include <cmath>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
 #include <doctest/doctest.h>
 
 #include "adapters/methods/lora.h"

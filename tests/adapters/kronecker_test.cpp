@@ -3,8 +3,23 @@
 #include <cmath>
 #include <numbers>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/dot.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/inverse.h>
+#include <ATen/ops/kron.h>
+#include <ATen/ops/linalg_eigh.h>
+#include <ATen/ops/logdet.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/mv.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
 #include "core/error.h"

@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/ones.h>
 
 #include "models/loss.h"
 #include "models/model.h"

@@ -1,8 +1,13 @@
 #include "adapters/methods/lora_ensemble.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/ones_like.h>
 #include <doctest/doctest.h>
 
 #include "adapters/methods/base_pass.h"

@@ -1,6 +1,10 @@
 #include "adapters/optimizer.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include "core/error.h"

@@ -6,9 +6,11 @@
 #include <map>
 #include <string>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 #include <unistd.h>

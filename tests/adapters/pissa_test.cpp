@@ -1,7 +1,13 @@
 #include "adapters/methods/pissa.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/logspace.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
 #include "adapters/methods/spectral.h"

@@ -9,8 +9,15 @@
 #include <utility>
 #include <vector>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "models/model.h"
 #include "tests/adapters/toy_model.h"

@@ -1,7 +1,10 @@
 #include "adapters/methods/sbora.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/one_hot.h>
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include "adapters/lora_linear.h"

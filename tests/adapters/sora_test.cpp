@@ -2,8 +2,11 @@
 
 #include <cmath>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"

@@ -1,7 +1,9 @@
 // The example of docs/adding-a-method.md: a whole method, and the tests that every method deserves.
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
 #include "adapters/methods/lora.h"

@@ -1,6 +1,6 @@
 #include "client/client_memory.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/full.h>
 #include <doctest/doctest.h>
 
 #include "tests/temporary_folder.h"

@@ -7,8 +7,10 @@
 #include <map>
 #include <string>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -1,6 +1,7 @@
 #include "tensors/zero_update.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <doctest/doctest.h>
 
 #include "tests/temporary_folder.h"

@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include <ATen/Functions.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"

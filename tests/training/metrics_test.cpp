@@ -6,8 +6,10 @@
 #include <fstream>
 #include <string>
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 

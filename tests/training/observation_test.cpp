@@ -1,7 +1,8 @@
 #include "training/observation.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"

@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include <ATen/Functions.h>
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include "adapters/registry.h"

@@ -4,7 +4,8 @@
 #include <fstream>
 #include <thread>
 
-#include <ATen/Functions.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 #include <unistd.h>
 
