@@ -23,7 +23,7 @@ PREFIX = re.compile(r"^(?:\$ |[A-Z_]+=\S+ |nice -n \d+ |/usr/bin/time -v )+")
 STARTS = re.compile(r"(?:build/bin/)?drystone(?:-client|-coordinator)?(?: |$)|build/(?:bin|bench)/|\./dev "
                     r"|cmake |ctest |(?:\.venv/bin/)?python3? |bash |zcat "
                     r"|(?:bench|tools|examples|tests)/\S+\.(?:py|sh) ")
-SECONDS = 120  # for one command, on a busy machine
+SECONDS = 240  # for one command, on a busy machine
 
 
 def pieces(text):

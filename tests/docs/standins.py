@@ -20,6 +20,7 @@ test = "test.jsonl"
 [federation]
 rounds = 1
 deadline = "1min"
+grace = "1min"
 [training]
 max_steps = 2
 batch_size = 4
