@@ -1,6 +1,6 @@
 """Draws what bench/pair_shock.cpp prints, and a table of it.
 
-Run: build/bin/pair_shock | .venv/bin/python bench/pair_shock.py docs/methods/pair-shock.svg
+Run: build/bench/pair_shock | .venv/bin/python bench/pair_shock.py docs/methods/pair-shock.svg
 """
 import collections
 import csv

@@ -1,22 +1,29 @@
-"""Every command that README and docs show: its program, options, files and presets exist, and those of
-README's path from a configuration to a used adapter run, on a federation that trains in a second.
+"""Runs every command that README and docs show, as meanings.py reads it, in a checkout of tiny stand-ins, and
+every configuration of examples for one round. What no test can run stands in meanings.py with the reason; of
+that words.py checks presets, targets, files and options.
 
     python3 tests/docs/commands.py BINARY_DIR
 """
-import json
 import os
 import pathlib
 import re
-import shlex
-import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 
+import meanings
+import standins
+import words
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-STARTS = re.compile(r"^(?:\$ )?((?:build/bin/)?drystone(?:-client|-coordinator)?(?: |$)|\./dev |cmake |ctest "
-                    r"|build/bench/|(?:\.venv/bin/)?python3? |bash )")
+PREFIX = re.compile(r"^(?:\$ |[A-Z_]+=\S+ |nice -n \d+ |/usr/bin/time -v )+")
+STARTS = re.compile(r"(?:build/bin/)?drystone(?:-client|-coordinator)?(?: |$)|build/(?:bin|bench)/|\./dev "
+                    r"|cmake |ctest |(?:\.venv/bin/)?python3? |bash |zcat "
+                    r"|(?:bench|tools|examples|tests)/\S+\.(?:py|sh) ")
+SECONDS = 240  # for one command, on a busy machine
 
 
 def pieces(text):
@@ -31,194 +38,131 @@ def pieces(text):
         else:
             prose.append(line)
     for span in re.findall(r"`([^`]+)`", " ".join(prose)):
-        yield " ".join(span.split())
+        yield span
 
 
 def commands():
     for page in PAGES:
         for piece in pieces(page.read_text(encoding="utf-8")):
-            for part in re.split(r" && | \| ", piece):
-                part = re.sub(r"\s{2,}#.*", "", part)
+            for part in piece.split(" && "):
+                part = PREFIX.sub("", " ".join(re.sub(r"\s{2,}#.*", "", part).split()))
                 if STARTS.match(part) and not part.startswith("drystone: "):
-                    yield page.relative_to(ROOT), part.removeprefix("$ ").replace("…", "X")
-
-
-class Checker:
-    def __init__(self, binary_dir):
-        self.bin = binary_dir / "bin"
-        self.helps = {}
-        self.problems = []
-
-    def help_of(self, *words):
-        if words not in self.helps:
-            done = subprocess.run([self.bin / words[0], *words[1:], "--help"], capture_output=True,
-                                  text=True, check=False)
-            self.helps[words] = done.stdout if done.returncode == 0 else None
-        return self.helps[words]
-
-    def program(self, words):
-        name = words[0].split("/")[-1]
-        scope = [name]
-        if name == "drystone" and len(words) > 1 and not words[1].startswith("-"):
-            scope.append(words[1])
-        text = self.help_of(*scope)
-        if len(scope) == 2 and not re.search(rf"^  {scope[1]} ", self.help_of(name), re.M):
-            return f"{' '.join(scope)} is no command"
-        known = set(re.findall(r"--[a-z][a-z-]*", text))
-        given = [word.split("=")[0] for word in words if word.startswith("--")]
-        wrong = [word for word in given if word not in known]
-        if wrong:
-            return f"{' '.join(scope)} has no {', '.join(wrong)}"
-        return self.keys([words[i + 1] for i, word in enumerate(words[:-1]) if word == "--set"])
-
-    def keys(self, assignments):
-        documented = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-        for assignment in assignments:
-            key = assignment.split("=")[0].split(".")[-1]
-            if f"| `{key}`" not in documented:
-                return f"--set {assignment}: no such key"
-        return None
-
-    def file(self, path):
-        return None if (ROOT / path).exists() else f"{path} does not exist"
-
-    def preset(self, words):
-        names = {preset["name"] for preset in
-                 json.loads((ROOT / "CMakePresets.json").read_text())["configurePresets"]}
-        given = [words[i + 1] for i, word in enumerate(words[:-1]) if word == "--preset"]
-        wrong = [name for name in given if name not in names]
-        return f"no preset {', '.join(wrong)}" if wrong else None
-
-    def check(self, command):
-        words = shlex.split(command, comments=True)
-        first = words[0]
-        if first.split("/")[-1].startswith("drystone"):
-            return self.program(words)
-        if first == "./dev":
-            usage = subprocess.run([ROOT / "dev", "help"], capture_output=True, text=True, check=True)
-            return None if re.search(rf"^  {words[1]} ", usage.stdout, re.M) else f"no ./dev {words[1]}"
-        if first in ("cmake", "ctest"):
-            return self.preset(words)
-        if first.startswith("build/bench/"):
-            name = first.split("/")[-1]
-            made = (ROOT / "bench/CMakeLists.txt").read_text()
-            return None if re.search(rf"\({name}\b", made) else f"bench makes no {name}"
-        scripts = [word for word in words[1:] if word.endswith((".py", ".sh"))]
-        return self.file(scripts[0]) if scripts else None
-
-
-CONFIG = """name = "tiny"
-seed = 7
-[model]
-path = "model"
-max_length = 8
-[data]
-train = "train.jsonl"
-test = "test.jsonl"
-[federation]
-rounds = 1
-deadline = "1min"
-[training]
-max_steps = 2
-batch_size = 4
-[[clients]]
-count = 2
-rank = 2
-[output]
-dir = "RUN"
-"""
-
-
-def make_federation(folder):
-    fixture = ROOT / "tests/models/fixtures/bert_tiny"
-    (folder / "model").mkdir()
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(fixture / name, folder / "model" / name)
-    words = [chr(letter) for letter in range(ord("a"), ord("p"))]
-    (folder / "model/vocab.txt").write_text(
-        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n")
-    for name, count in (("train.jsonl", 24), ("test.jsonl", 9)):
-        rows = [{"text": f"{words[i % 3]} {words[3 + i % 12]}", "label": f"class-{i % 3}"}
-                for i in range(count)]
-        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "federation.toml").write_text(CONFIG)
-
-
-# What README's commands mean in that folder, in the order in which a reader meets them.
-STEPS = [
-    ("build/bin/drystone simulate federation.toml", {}),
-    ("build/bin/drystone provision federation.toml --out parties --address tcp://HOST:5570",
-     {"tcp://HOST:5570": "tcp://127.0.0.1:{port}"}),
-    ("drystone evaluate --model M --adapter RUN/global --data test.jsonl", {"M": "model"}),
-    ("drystone merge --model M --adapter RUN/global --out DIR", {"M": "model", "DIR": "merged"}),
-    ("drystone export --adapter RUN/global --format gguf --out FILE",
-     {"FILE": "adapter.gguf"}),
-]
+                    yield page.relative_to(ROOT), part
 
 
 def free_port():
-    import socket
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return str(probe.getsockname()[1])
 
 
-def walk(checker, shown, folder):
-    """Runs README's own words."""
-    port = str(free_port())
-    for command, meaning in STEPS:
+class Shell:
+    """Runs lines in the stand-in checkout and remembers what failed."""
+
+    def __init__(self, folder, programs):
+        self.folder = folder
+        self.problems = []
+        self.environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1",
+                                         "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, lines, folders=(".",)):
+        """All at the same time, each in its folder."""
+        started = [self.start(line, folder) for line, folder in zip(lines, folders)]
+        for line, (process, log) in zip(lines, started):
+            status = wait(process)
+            log.seek(0)
+            output = log.read().strip()
+            log.close()
+            if status != 0:
+                self.problems.append(f"`{line}` ends with {status}: {output[-500:]}")
+
+    def start(self, line, folder):
+        log = tempfile.TemporaryFile("w+")
+        process = subprocess.Popen(
+            ["bash", "-o", "pipefail", "-c", line], cwd=self.folder / folder, start_new_session=True,
+            env=self.environment | {"DRYSTONE_DEMO_PORT": free_port()},
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        return process, log
+
+
+def wait(process):
+    """Its status; after SECONDS it is killed with all that it started."""
+    try:
+        return process.wait(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
+
+
+def meant(command, rest, means):
+    """The words to run: all that are shown, each placeholder by its meaning, and what completes them."""
+    line = f"{command} {rest}".strip()
+    if means:
+        names = "|".join(map(re.escape, sorted(means, key=len, reverse=True)))
+        line = re.sub(rf"(?<![\w/.-])({names})(?![\w.-])", lambda name: means[name[0]], line)
+    return line.replace("{port}", free_port())
+
+
+def run_group(shell, group):
+    lines = [meant(command, rest, group.means) for command, rest in group.rows]
+    if group.folders:
+        shell.run(lines, group.folders)
+    else:
+        for line in lines:
+            shell.run([line])
+
+
+def examples():
+    """Those that no row runs; a posterior after what it is of."""
+    shown = " ".join(command for group in meanings.GROUPS for command, _ in group.rows)
+    files = sorted((ROOT / "examples").rglob("*.toml"), key=lambda file: ("laplace" in file.name, file))
+    names = [str(file.relative_to(ROOT)) for file in files]
+    return [name for name in names if name not in shown]
+
+
+def run_examples(shell):
+    shell.run(["python3 examples/dolly/prepare.py databricks-dolly-15k.jsonl"])
+    for name in examples():
+        line = f"drystone simulate {name} --set federation.rounds=1 {meanings.EXAMPLE_WORDS.get(name, '')}"
+        shell.run(["bash examples/news/demo.sh" if name == "examples/news/demo.toml" else line.strip()])
+
+
+def compare(shown, rows):
+    """Pages and table name the same commands."""
+    for command, page in shown.items():
+        if command not in rows and command not in meanings.NOT_RUN:
+            yield f"{page}: `{command}`: add a row for it in tests/docs/meanings.py, or a reason to NOT_RUN"
+    for command in [*rows, *meanings.NOT_RUN]:
         if command not in shown:
-            checker.problems.append(f"README.md no longer shows `{command}`: change STEPS with it")
-            continue
-        words = [meaning.get(word, word).replace("{port}", port) for word in shlex.split(command)]
-        words[0] = checker.bin / words[0].split("/")[-1]
-        if words[1] == "export":  # a classifier has no GGUF form: PEFT's
-            words = ["peft" if word == "gguf" else word for word in words]
-        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            checker.problems.append(f"`{command}` ends with {done.returncode}: {done.stderr.strip()}")
-    deploy(checker, folder)
-
-
-def deploy(checker, folder):
-    parties = folder / "parties"
-    if not parties.exists():
-        return
-    running = [subprocess.Popen([checker.bin / "drystone-client", "client.toml"], cwd=parties / name,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-               for name in ("client-1", "client-2", "evaluator")]
-    server = subprocess.run([checker.bin / "drystone-coordinator", "coordinator.toml"],
-                            cwd=parties / "coordinator", capture_output=True, text=True, check=False)
-    ends = [client.wait(timeout=120) for client in running]
-    if server.returncode != 0 or any(ends):
-        checker.problems.append(f"the deployed federation ends with {server.returncode} and {ends}: "
-                                f"{server.stderr.strip()[-500:]}")
-    verify = subprocess.run([checker.bin / "drystone", "inspect", "coordinator/run", "--verify"],
-                            cwd=parties, capture_output=True, text=True, check=False)
-    if verify.returncode != 0:
-        checker.problems.append(f"inspect --verify: {verify.stdout}{verify.stderr}")
+            yield f"no page shows `{command}` any more: take it out of tests/docs/meanings.py"
+    for command in set(rows) & set(meanings.NOT_RUN):
+        yield f"`{command}` is in a row and in NOT_RUN of tests/docs/meanings.py"
 
 
 def main():
-    os.environ["OMP_NUM_THREADS"] = "1"
-    checker = Checker(pathlib.Path(sys.argv[1]).resolve())
-    shown, count = set(), 0
+    programs = pathlib.Path(sys.argv[1]).resolve() / "bin"
+    shown = {}
     for page, command in commands():
-        count += 1
-        if page.name == "README.md":
-            shown.add(command)
-        problem = checker.check(command)
+        shown.setdefault(command, page)
+    rows = [command for group in [meanings.PREPARED, *meanings.GROUPS] for command, _ in group.rows]
+    problems = list(compare(shown, rows))
+    for command in set(shown) & set(meanings.NOT_RUN):
+        problem = words.check(command)
         if problem:
-            checker.problems.append(f"{page}: `{command}`: {problem}")
-    if count < 40:
-        checker.problems.append(f"only {count} commands found")
+            problems.append(f"{shown[command]}: `{command}`: {problem}")
     with tempfile.TemporaryDirectory(prefix="drystone-docs-") as folder:
-        make_federation(pathlib.Path(folder))
-        walk(checker, shown, pathlib.Path(folder))
-    for problem in checker.problems:
+        folder = pathlib.Path(folder)
+        standins.make_checkout(folder, ROOT, programs)
+        shell = Shell(folder, programs)
+        run_group(shell, meanings.PREPARED)
+        run_examples(shell)
+        for group in meanings.GROUPS:
+            run_group(shell, group)
+        problems += shell.problems
+    for problem in problems:
         print(problem)
-    print(f"{count} commands, {len(checker.problems)} problems")
-    return 1 if checker.problems else 0
+    print(f"{len(shown)} commands, {len(rows)} run, {len(problems)} problems")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":
