@@ -149,7 +149,7 @@ class Provisioner {
                  std::int64_t num_examples);
   void write_client(const core::ListedClient& listed, const client::Records& examples,
                     bool evaluates);
-  void write_coordinator(const training::Workbench& workbench);
+  void write_coordinator();
 
   core::Config config_;
   const ProvisionOptions& options_;
@@ -158,6 +158,7 @@ class Provisioner {
   Places places_;
   Place usual_place_;
   std::vector<core::ListedClient> listed_;
+  tensors::FactorSet initial_;
   aggregation::AdapterLayout layout_;
   crypto::Roster roster_;
   std::vector<std::string> parties_;
@@ -171,7 +172,8 @@ std::vector<std::string> Provisioner::run() {
   config_.model.sha256 = workbench.base_sha256();
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
-  layout_ = workbench.layout(trainings);
+  initial_ = client::initial_version(config_, workbench);
+  layout_ = workbench.layout(trainings, initial_);
 
   parties_.emplace_back(kCoordinatorName);
   const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";
@@ -191,7 +193,7 @@ std::vector<std::string> Provisioner::run() {
     write_client({core::kEvaluatorName, config_.training, config_.model.quantization},
                  client::load_test(config_), /*evaluates=*/true);
   }
-  write_coordinator(workbench);
+  write_coordinator();
   return parties_;
 }
 
@@ -303,12 +305,11 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
   write_text(folder / "client.toml", core::to_toml(config));
 }
 
-void Provisioner::write_coordinator(const training::Workbench& workbench) {
+void Provisioner::write_coordinator() {
   const fs::path folder = out_ / kCoordinatorName;
   crypto::save_roster(roster_, folder / "roster.toml");
   aggregation::write_layout(folder / "layout.json", layout_);
-  tensors::write_factor_set(folder / "initial.safetensors",
-                            client::initial_version(config_, workbench));
+  tensors::write_factor_set(folder / "initial.safetensors", initial_);
   core::Config config = config_;
   config.federation.layout = "layout.json";
   config.federation.initial = "initial.safetensors";

@@ -208,7 +208,7 @@ Records load_test(const core::Config& config) {
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
                                      const std::vector<std::string>& clients) {
   std::vector<std::string> keys;
-  if (!config.data.partition_key.empty() || config.data.partition == "by-file") {
+  if (config.data.partition == "by-key" || config.data.partition == "by-file") {
     for (const data::Record& record : train) keys.push_back(record.key);
   }
   const std::vector<std::int64_t> labels = class_ids(config, train);

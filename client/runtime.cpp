@@ -140,7 +140,7 @@ Contract Runtime::contract() {
   config.data.labels = workbench_config(config_, "cpu").labels;
   ContractTerms terms = terms_of(config, {name_, config_.training, config_.model.quantization},
                                  config_.federation.layout.empty()
-                                     ? workbench_->layout({config_.training})
+                                     ? workbench_->layout({config_.training}, {})
                                      : aggregation::read_layout(config_.federation.layout));
   terms.trains = !config_.data.train.empty();
   terms.evaluates = !config_.data.test.empty();

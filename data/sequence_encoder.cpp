@@ -201,7 +201,7 @@ SequenceOptions sequence_options(const core::DataConfig& data, std::int64_t max_
 RecordFields record_fields(const core::DataConfig& data, bool is_sequence) {
   RecordFields fields{.text = data.text_field,
                       .label = data.label_field,
-                      .key = data.partition_key,
+                      .key = data.partition == "by-key" ? data.partition_key : "",
                       .text_pair = data.text_pair_field,
                       .sequence = {}};
   if (is_sequence) fields.sequence = sequence_fields(data.prompt_template, data.answer_field);

@@ -83,7 +83,7 @@ class Simulation {
 
  private:
   void load_model_and_data();
-  const aggregation::AdapterLayout& layout();
+  void make_first_version();
   client::Contract contract_of(const core::ListedClient& listed, crypto::Role role);
   std::size_t num_workers();
   Bench& bench(const std::string& quantization);
@@ -103,7 +103,8 @@ class Simulation {
   std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
   client::Pinned pinned_;  ///< every client's
-  std::optional<aggregation::AdapterLayout> layout_;
+  tensors::FactorSet first_version_;
+  aggregation::AdapterLayout layout_;
   crypto::Roster roster_;
   wire::InprocHub hub_;
   std::unique_ptr<wire::ServerTransport> server_;
@@ -124,6 +125,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       coordinator_identity_(virtual_identity("coordinator", config_.seed)),
       server_(hub_.server()) {
   load_model_and_data();
+  make_first_version();
   pinned_ = {.federation = coordinator::federation_id(config_),
              .max_rank = client::version_rank(config_)};
   for (const core::ListedClient& listed : listed_) {
@@ -243,7 +245,7 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
 
 /// In memory only: a simulation that is resumed begins as its clients did.
 client::Contract Simulation::contract_of(const core::ListedClient& listed, crypto::Role role) {
-  client::ContractTerms terms = client::terms_of(config_, listed, layout());
+  client::ContractTerms terms = client::terms_of(config_, listed, layout_);
   terms.trains = role == crypto::Role::Train;
   terms.evaluates = role == crypto::Role::Evaluate;
   if (terms.trains) {
@@ -253,24 +255,22 @@ client::Contract Simulation::contract_of(const core::ListedClient& listed, crypt
   return {std::move(terms), pinned_};
 }
 
-const aggregation::AdapterLayout& Simulation::layout() {
-  if (!layout_) {
-    std::vector<core::TrainingConfig> trainings;
-    for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
-    layout_ = bench(config_.model.quantization).workbench.layout(trainings);
-  }
-  return *layout_;
+void Simulation::make_first_version() {
+  const training::Workbench& workbench = bench(config_.model.quantization).workbench;
+  first_version_ = client::initial_version(config_, workbench);
+  std::vector<core::TrainingConfig> trainings;
+  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
+  layout_ = workbench.layout(trainings, first_version_);
 }
 
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   const std::filesystem::path state = options_.run_dir / "state";
   const std::filesystem::path initial = state / "initial.safetensors";
   std::filesystem::create_directories(state);
-  const training::Workbench& workbench = bench(config_.model.quantization).workbench;
-  tensors::write_factor_set(initial, client::initial_version(config_, workbench));
+  tensors::write_factor_set(initial, first_version_);
   return {.config = config_,
           .roster = roster_,
-          .layout = layout(),
+          .layout = layout_,
           .initial = initial,
           .state_dir = state,
           .waits_for_all = true};
@@ -292,7 +292,7 @@ SimulationOutcome Simulation::run() {
     workers_->run_finished(any ? 0ms : 2ms);
   }
   stop_jobs();
-  coordinator::write_run_folder({.dir = options_.run_dir, .config = config_, .layout = layout()},
+  coordinator::write_run_folder({.dir = options_.run_dir, .config = config_, .layout = layout_},
                                 *coordinator_);
   global_->finish();
   return {.report = coordinator_->report(),

@@ -233,10 +233,13 @@ std::string Workbench::device() const { return impl_->spec.device.str(); }
 
 std::uint64_t Workbench::peak_memory() const { return models::peak_memory(impl_->spec.device); }
 
-aggregation::AdapterLayout Workbench::layout(
-    const std::vector<core::TrainingConfig>& trainings) const {
+aggregation::AdapterLayout Workbench::layout(const std::vector<core::TrainingConfig>& trainings,
+                                             const tensors::FactorSet& first_version) const {
   const std::unique_ptr<models::Model> model = impl_->instance();
   aggregation::AdapterLayout layout;
+  for (const models::Linear* linear : model->linears()) {
+    if (first_version.modules.contains(linear->name)) add_module(layout, *linear, 0);
+  }
   for (const core::TrainingConfig& training : trainings) {
     adapters::validate(adapters::spec_of(training));
     const auto settings = adapters::ensemble_settings(adapters::spec_of(training));

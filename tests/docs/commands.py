@@ -123,7 +123,7 @@ def examples():
 def run_examples(shell):
     shell.run(["python3 examples/dolly/prepare.py databricks-dolly-15k.jsonl"])
     for name in examples():
-        line = f"drystone simulate {name} --set federation.rounds=1 {meanings.EXAMPLE_WORDS.get(name, '')}"
+        line = f"drystone simulate {name} --set federation.rounds=1"
         shell.run(["bash examples/news/demo.sh" if name == "examples/news/demo.toml" else line.strip()])
 
 

@@ -4,7 +4,6 @@ what completes a mere mention, in an order in which one could type them. And wha
 from typing import NamedTuple
 
 CLASSIFIER, LANGUAGE_MODEL = ".data/news/model", ".data/tales/model"
-ALL_TARGETS = """'training.target_modules=["query", "key", "value", "intermediate.dense", "output.dense"]'"""
 
 
 class Group(NamedTuple):
@@ -18,12 +17,6 @@ PREPARED = Group({}, [
     ("./dev fuzz", ""),
     ("python3 examples/shakespeare/prepare.py plays.txt", ""),
 ])
-
-# Each configuration under examples that no row names runs for one round, with these words more.
-EXAMPLE_WORDS = {
-    # A version 0 that has more modules than target_modules is refused, so here all that lora.toml adapts.
-    "examples/methods/laplace-lora.toml": f"--set {ALL_TARGETS}",
-}
 
 GROUPS = [
     Group({"tcp://HOST:5570": "tcp://127.0.0.1:{port}"}, [

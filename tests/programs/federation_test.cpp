@@ -51,22 +51,26 @@ void check_same_global(const fs::path& run, const fs::path& simulated) {
   }
 }
 
-std::string simulated_head(const TinyFederation& tiny) {
-  Process simulate("drystone", {"simulate", tiny.config_file(), "--device", "cpu"},
-                   tiny.path() / "simulate.log");
+std::string simulated_head(const TinyFederation& tiny,
+                           const std::vector<std::string>& overrides = {}) {
+  std::vector<std::string> words = {"simulate", tiny.config_file(), "--device", "cpu"};
+  words.insert(words.end(), overrides.begin(), overrides.end());
+  Process simulate("drystone", words, tiny.path() / "simulate.log");
   REQUIRE_MESSAGE(simulate.wait() == 0, simulate.output());
   return head_of(tiny.path() / "run");
 }
 
-void check_deployed_as_simulated(const TinyFederation& tiny) {
-  const Deployment deployment(tiny);
+/// @param overrides  further words of the command lines
+void check_deployed_as_simulated(const TinyFederation& tiny,
+                                 const std::vector<std::string>& overrides = {}) {
+  const Deployment deployment(tiny, overrides);
   Process coordinator = deployment.start_coordinator();
   std::vector<Process> clients;
   for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
   REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
   for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
   CHECK(open_to_others(deployment.parties()) == std::vector<fs::path>());
-  CHECK(head_of(deployment.run()) == simulated_head(tiny));
+  CHECK(head_of(deployment.run()) == simulated_head(tiny, overrides));
   Process verify("drystone", {"inspect", deployment.run(), "--verify"}, tiny.path() / "verify.log");
   CHECK_MESSAGE(verify.wait() == 0, verify.output());
   CHECK(verify.output().find("recomputed bit for bit") != std::string::npos);
@@ -76,6 +80,14 @@ void check_deployed_as_simulated(const TinyFederation& tiny) {
 
 TEST_CASE("programs: deployed and simulated give the same head, and verify holds") {
   check_deployed_as_simulated(TinyFederation());
+}
+
+TEST_CASE("programs: so does one that goes on from an adapter of more modules than it trains") {
+  const TinyFederation before;
+  simulated_head(before);
+  check_deployed_as_simulated(TinyFederation(),
+                              {"--set", "model.adapter=" + (before.path() / "run/global").string(),
+                               "--set", "training.target_modules=[\"query\"]"});
 }
 
 TEST_CASE("programs: so does an ensemble of two clusters, beside a client of the shared base") {

@@ -177,6 +177,30 @@ TEST_CASE("model.adapter: a federation goes on where another one ended") {
   }
 }
 
+TEST_CASE("model.adapter: modules outside target_modules stay part of the function") {
+  const Trained trained;
+  const double loss = trained.outcome.report.after->at("loss");
+  const auto modules = [](const fs::path& adapter) { return tensors::read_peft(adapter).modules; };
+  for (const char* rule : {"flora", "zero-pad"}) {
+    for (const char* method : {"lora", "laplace-lora"}) {
+      if (std::string(method) == "laplace-lora" && std::string(rule) == "zero-pad") continue;
+      CAPTURE(rule);
+      CAPTURE(method);
+      const TinyFederation tiny(observers(3));
+      const auto outcome =
+          run(tiny, "run",
+              {"model.adapter=" + trained.adapter.string(), "training.target_modules=[\"query\"]",
+               "aggregation.rule=" + std::string(rule), "training.method=" + std::string(method),
+               "federation.rounds=1"});
+      REQUIRE_FALSE(outcome.failure.has_value());
+      CHECK(outcome.report.before->at("loss") == doctest::Approx(loss).epsilon(1e-4));
+      CHECK(outcome.report.after->at("loss") < 1.1 * loss);
+      CHECK(cli::verify_run(tiny.path() / "run").is_sound());
+      CHECK(modules(tiny.path() / "run/global").size() == modules(trained.adapter).size());
+    }
+  }
+}
+
 TEST_CASE("model.adapter: another model's adapter and other classes are refused") {
   const Trained trained;
   const TinyFederation tiny;

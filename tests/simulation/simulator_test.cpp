@@ -155,6 +155,13 @@ TEST_CASE("simulate: clients whose round is one step learn with the default sche
   CHECK(outcome.report.after->at("loss") < outcome.report.before->at("loss") - 0.02);
 }
 
+TEST_CASE("simulate: a field that names clients is read where it partitions") {
+  const TinyFederation tiny;
+  run(tiny, "run", {"data.partition=iid", "data.partition_key=author", "federation.rounds=1"});
+  CHECK_THROWS_WITH_AS(run(tiny, "by-key", {"data.partition=by-key", "data.partition_key=author"}),
+                       doctest::Contains("no field \"author\""), core::ConfigError);
+}
+
 TEST_CASE("simulate: a slow machine changes nothing: nobody is late") {
   const TinyFederation tiny;
   const auto outcome =

@@ -176,14 +176,14 @@ TEST_CASE("workbench: the layout holds what any of the clients adapts, and the h
   query.target_modules = {"query"};
   core::TrainingConfig output;
   output.target_modules = {"attention.output.dense"};
-  const aggregation::AdapterLayout layout = bench.layout({query, output});
+  const aggregation::AdapterLayout layout = bench.layout({query, output}, {});
   CHECK(layout.modules.size() == 4);
   CHECK(layout.modules.at("bert.encoder.layer.1.attention.self.query").out == kHidden);
   CHECK(layout.dense.at("classifier.weight") == std::vector<std::int64_t>{2, kHidden});
   CHECK(layout.norms.size() == layout.modules.size() + layout.dense.size());
   CHECK(layout.norms.at("bert.encoder.layer.1.attention.self.query") > 0.0);
   query.method = "no-such-method";
-  CHECK_THROWS_AS(bench.layout({query}), core::ConfigError);
+  CHECK_THROWS_AS(bench.layout({query}, {}), core::ConfigError);
 }
 
 TEST_CASE("workbench: refuses what cannot be used, and says what") {
