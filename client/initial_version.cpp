@@ -9,6 +9,7 @@
 #include "adapters/methods/lora_prune.h"
 #include "adapters/registry.h"
 #include "aggregation/compaction.h"
+#include "aggregation/rules.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -89,6 +90,30 @@ void refuse_outside_layers(const core::Config& config, const tensors::FactorSet&
                                "result");
 }
 
+/// Where factors are averaged a version is what clients send: what nobody trains would be lost.
+void refuse_untrained(const core::Config& config, const training::Workbench& workbench,
+                      const tensors::FactorSet& adapter) {
+  const bool replaces =
+      aggregation::find_rule(config.aggregation).mode == core::PublishMode::Replace;
+  if (!replaces) return;
+  std::vector<core::TrainingConfig> trainings;
+  for (const core::ListedClient& listed : core::list_clients(config)) {
+    trainings.push_back(listed.training);
+  }
+  const aggregation::AdapterLayout trained = workbench.layout(trainings, {});
+  std::vector<std::string> names;
+  for (const auto& [name, factors] : adapter.modules) {
+    if (!trained.modules.contains(name)) names.push_back(name);
+  }
+  if (names.empty()) return;
+  throw core::config_error(config, "model.adapter",
+                           config.model.adapter.string() + " adapts " + names.front() +
+                               (names.size() > 1 ? " and others" : "") +
+                               ", which training.target_modules leaves out: aggregation.rule " +
+                               core::quote(config.aggregation.rule) +
+                               " would drop it; train it as well, or use \"flora\"");
+}
+
 }  // namespace
 
 tensors::FactorSet initial_version(const core::Config& config,
@@ -104,6 +129,7 @@ tensors::FactorSet initial_version(const core::Config& config,
   refuse_pruned(config);
   const tensors::FactorSet adapter = tensors::read_peft(config.model.adapter);
   refuse_outside_layers(config, adapter, version);
+  refuse_untrained(config, workbench, adapter);
   for (const auto& [name, factors] : adapter.modules) {
     version.modules[name] = aggregation::compact(factors, {}).factors;
   }
