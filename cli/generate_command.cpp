@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "data/id_check.h"
 #include "evaluation/adapted_model.h"
 #include "models/decoder/generation.h"
 #include "models/device.h"
@@ -24,7 +25,6 @@
 #include "text/chat_template.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
-#include "training/input_checks.h"
 
 namespace drystone::cli {
 
@@ -169,8 +169,8 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
   std::vector<std::vector<std::int64_t>> ids;
   for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    training::check_ids(adapted.limits, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
-                        *tokenizer, "prompt " + std::to_string(i + 1));
+    data::check_ids(adapted.limits.tokens, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
+                    *tokenizer, "prompt " + std::to_string(i + 1));
   }
 
   const bool streams = prompts.size() == 1 && !options.json;

@@ -76,6 +76,7 @@ Json labelled_prediction(const data::EncodedBatch& batch, std::size_t row, const
 
 data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedModel& model,
                                 const data::LabelMap* classes) {
+                          .num_rows = model.num_rows(),
   const data::LabelledEncoder encoder(
       model.tokenizer(), {.max_length = options.max_length,
                           .classes = classes,
@@ -85,10 +86,8 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedM
                                                .label = options.label_field,
                                                .text_pair = options.text_pair_field});
   data::CutTexts cut;
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string where = place(options, i);
-    cut.add(encoder.add(records[i], where, dataset));
-    model.check_ids(dataset.ids(dataset.size() - 1), where);
+  for (const data::Record& record : records) {
+    cut.add(encoder.add(record, record.where.str(), dataset));
   }
   cut.warn(options.data.string(), dataset.size(), options.max_length);
   return dataset;
@@ -222,10 +221,9 @@ LabelledSequences labelled_sequences(const EvaluateOptions& options, const Evalu
   LabelledSequences sequences{.dataset = {}, .kept = {}, .num_records = records.size()};
   data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
-    if (!encoder.add(records[i], place(options, i), sequences.dataset)) continue;
+    if (!encoder.add(records[i], records[i].where.str(), sequences.dataset)) continue;
     const std::size_t length = sequences.dataset.length(sequences.kept.size());
     cut.add(data::num_lost(whole, records[i], length, options.max_length));
-    model.check_ids(sequences.dataset.ids(sequences.dataset.size() - 1), place(options, i));
     sequences.kept.push_back(i);
   }
   cut.warn(options.data.string(), sequences.kept.size(), options.max_length);

@@ -61,7 +61,7 @@ TEST_CASE("jsonl: texts and labels of every type") {
   CHECK(records[0].text == "a\nb é");
   CHECK(records[0].label == Label(std::string("x")));
   CHECK(records[1].text.empty());
-  CHECK(records[1].where.ends_with("a.jsonl:4"));
+  CHECK(records[1].where.str().ends_with("a.jsonl:4"));
   CHECK(records[1].label == Label(std::int64_t{7}));
   CHECK(records[2].label == Label(0.5));
   CHECK(records[3].label == Label(std::string("true")));
@@ -314,12 +314,14 @@ TEST_CASE("json: an array of objects is read, whatever its lines") {
   CHECK(read("a.json", "[]").empty());
   CHECK(read("a.json.gz", gzip(array)).size() == 3);
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n\n{\"txt\": 1}]"),
-                 "a.json:3: no field \"text\""));
-  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n 7]"), "a.json:2: not a JSON object"));
+                 "a.json:3: record 2: no field \"text\""));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}, 7]"),
+                 "a.json:1: record 2: not a JSON object"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}"), "the array does not end"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a}\n"), "the array does not end"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}]\n{}"), "a.json:2: something follows"));
-  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"} {}]"), "a.json:1: not valid JSON"));
+  CHECK(
+      contains(refusal("a.json", "[{\"text\": \"a\"} {}]"), "a.json:1: record 1: not valid JSON"));
 }
 
 TEST_CASE("json: an array read by pieces is the array read at once") {
@@ -331,6 +333,7 @@ TEST_CASE("json: an array read by pieces is the array read at once") {
   }
   const auto records = read("a.json", array + "]");
   REQUIRE(records.size() == 300);
+  CHECK(records[299].where.str().ends_with(": record 300"));
   for (std::size_t i = 0; i < records.size(); ++i) {
     CHECK(records[i].text == std::string(i * 104729 % 700, 'x') + std::to_string(i));
   }

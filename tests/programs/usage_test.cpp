@@ -30,6 +30,14 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
                              << R"({"text": "a", "label": "class-0"})" << "\n";
   const std::string train = "data.train=\"" + mislabelled + "\"";
   const std::string labels = "data.labels=[\"class-0\", \"class-1\", \"class-2\"]";
+  const std::string array = tiny.path() / "mislabelled.json";
+  std::ofstream(array) << R"([{"text": "a", "label": "class-0"},)"
+                       << R"({"text": "a", "label": "class-9"}])";
+  const auto evaluation_of = [&](const std::string& data) -> std::vector<std::string> {
+    return {"evaluate", "--model",  tiny.path() / "model",     "--data",
+            data,       "--labels", "class-0,class-1,class-2", "--max-length",
+            "8"};
+  };
   const std::vector<Case> cases = {
       {"drystone", {"simulat", config}, {"drystone: error: ", "simulate"}},
       {"drystone", {"simulate"}, {"CONFIG"}},
@@ -51,6 +59,10 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
       {"drystone",
        {"simulate", config, "--set", train, "--set", labels},
        {"mislabelled.jsonl:3: its label is not among data.labels"}},
+      {"drystone",
+       evaluation_of(mislabelled),
+       {"mislabelled.jsonl:3: label \"class-9\"", "set --labels"}},
+      {"drystone", evaluation_of(array), {"mislabelled.json:1: record 2: label \"class-9\""}},
       {"drystone-coordinator", {config}, {"security.coordinator", "missing"}},
       {"drystone-client", {config}, {"security.coordinator", "missing"}},
   };
