@@ -1,12 +1,12 @@
 #include "data/line_source.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <new>
 
 #include <zlib.h>
 
 #include "core/error.h"
+#include "core/regular_file.h"
 #include "text/utf8.h"
 
 namespace drystone::data {
@@ -23,12 +23,10 @@ void LineSource::Closer::operator()(void* file) const { gzclose_r(as_gzip(file))
 
 LineSource::LineSource(const std::filesystem::path& file)
     : file_(std::make_shared<const std::string>(file.string())), buffer_(kBufferBytes) {
-  errno = 0;
-  const bool is_file = std::filesystem::is_regular_file(file);
-  handle_.reset(is_file ? gzopen(file.c_str(), "rb") : nullptr);  // reads plain files as they are
-  if (handle_) return;
-  const std::string reason = errno != 0 ? std::strerror(errno) : "not a file";
-  throw core::IoError(*file_ + ": cannot open (" + reason + "); check the path and its rights");
+  core::RegularFile opened(file, core::kMostMappedBytes);
+  handle_.reset(gzdopen(opened.descriptor(), "rb"));  // reads plain files as they are
+  if (!handle_) throw std::bad_alloc();
+  opened.release();  // it is zlib's now
 }
 
 bool LineSource::refill() {

@@ -1,6 +1,7 @@
 #include "data/record_reader.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "core/error.h"
@@ -191,9 +192,24 @@ TEST_CASE("records: a gzip bomb ends in one line") {
 TEST_CASE("records: unknown formats and missing files") {
   CHECK(contains(refusal("a.parquet", ""), "unknown data format \".parquet\"; use .jsonl"));
   CHECK_THROWS_AS(read_records("/nowhere/a.jsonl", {}), IoError);
+}
+
+TEST_CASE("records: what is no regular file, or claims what nobody stored, is refused") {
   const TemporaryFolder folder;
-  std::filesystem::create_directory(folder.path() / "d.jsonl");
-  CHECK_THROWS_AS(read_records(folder.path() / "d.jsonl", {}), IoError);
+  const auto refused = [&](const char* name) {
+    return message_of<IoError>([&] { read_records(folder.path() / name, {}); });
+  };
+  std::filesystem::create_directory(folder.path() / "folder.jsonl");
+  std::filesystem::create_symlink("/dev/zero", folder.path() / "zero.csv");
+  REQUIRE(::mkfifo((folder.path() / "fifo.jsonl.gz").c_str(), 0600) == 0);
+  for (const char* const name : {"folder.jsonl", "zero.csv", "fifo.jsonl.gz"}) {
+    CHECK(contains(refused(name), std::string(name) + ": is not a regular file; "));
+  }
+  write_file(folder, "hollow.jsonl", "{\"text\": \"a\"}\n");
+  std::filesystem::resize_file(folder.path() / "hollow.jsonl", std::uint64_t{2} << 30);
+  CHECK(contains(refused("hollow.jsonl"), "hollow.jsonl: is mostly holes"));
+  std::filesystem::resize_file(folder.path() / "hollow.jsonl", std::uint64_t{2} << 40);
+  CHECK(contains(refused("hollow.jsonl"), "more than the limit of 1.1 TB"));
 }
 
 TEST_CASE("record: labels as classes and as numbers") {
