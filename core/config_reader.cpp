@@ -243,8 +243,8 @@ TableReader TableReader::table(const std::string& key) {
   const auto* node = find(key);
   if (node == nullptr) return {*document_, kEmptyTable, dotted(key), dotted(key)};
   if (!node->is_table()) {
-    fail(key, "must be a section, not " + type_name(*node) + "; write [" + dotted(key) +
-                  "] on a line of its own and its keys below");
+    fail(key, "must be a section, not " + type_name(*node) + "; " +
+                  document_->section_advice(dotted(key), *node));
   }
   return {*document_, *node->as_table(), dotted(key), dotted(key)};
 }

@@ -34,6 +34,8 @@ struct RealRange {
 /// The file with the overrides applied, and what its readers found out.
 class Document {
  public:
+  /// What to write instead of `node`, which stands where the section `key` was expected.
+  std::string section_advice(const std::string& key, const toml::node& node) const;
   /// @throws ConfigError  unreadable file, not TOML, or an override that fits nowhere
   Document(const std::filesystem::path& file, const std::vector<std::string>& overrides);
 
@@ -66,7 +68,8 @@ class Document {
   toml::node& descend(toml::node& parent, const std::string& part, const std::string& key);
   std::string position(const toml::source_region& source) const;
   std::string origin(const std::string& key, const toml::source_region& source) const;
-  std::string advice(const std::string& unknown, const std::string& section) const;
+  std::string advice(const std::string& unknown, const toml::node& node,
+                     const std::string& section) const;
 
   std::filesystem::path file_;
   std::filesystem::path folder_;
