@@ -6,16 +6,18 @@
 
 #include "aggregation/compaction.h"
 #include "aggregation/update_norms.h"
+#include "core/option_checks.h"
 
 namespace drystone::cli {
 
 void add_cut_options(CLI::App& app, AdapterCut& cut) {
+  constexpr double kLeast = 2e-7;  // below, float32 itself is off by more
   auto* const rank =
       app.add_option("--rank", cut.rank, "Cut each module to this rank; the error is told")
-          ->check(CLI::PositiveNumber);
+          ->check(core::whole_number({.low = 1}));
   app.add_option("--tolerance", cut.tolerance,
                  "Cut each module to the smallest rank with at most this relative error, e.g. 0.01")
-      ->check(CLI::Range(2e-7, 1.0 - 1e-12))  // below, float32 itself is off by more
+      ->check(core::real_number({.low = kLeast, .high = 1.0, .open_high = true}))
       ->excludes(rank)
       ->type_name("FLOAT");
 }

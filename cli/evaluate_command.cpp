@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/option_checks.h"
 #include "core/progress.h"
 #include "evaluation/evaluate.h"
 #include "tensors/threads.h"
@@ -92,7 +93,8 @@ void add_data_options(CLI::App& app, evaluation::EvaluateOptions& options) {
   app.add_option("--data", options.data, "JSON lines, CSV or TSV; also .gz")->required();
   app.add_option("--task", options.task,
                  "classification, regression, causal-lm, multiple-choice or exact-match")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(core::one_of(evaluation::task_names()));
   app.add_option("--text-field", options.text_field, "Field that holds the text")
       ->capture_default_str();
   app.add_option("--text-pair-field", options.text_pair_field, "Second text of sentence pairs");
@@ -104,14 +106,17 @@ void add_data_options(CLI::App& app, evaluation::EvaluateOptions& options) {
                  "{fields} that ends where the answer begins")
       ->capture_default_str();
   app.add_option("--answer-field", options.answer_field, "Field that holds the answer");
-  app.add_option("--loss-on", options.loss_on, "causal-lm: answer or all")->capture_default_str();
+  app.add_option("--loss-on", options.loss_on, "causal-lm: answer or all")
+      ->capture_default_str()
+      ->check(core::one_of({"answer", "all"}));
   app.add_option("--question-field", options.question_field,
                  "multiple-choice: the question; default: question, question_stem or ctx");
   app.add_option("--choices-field", options.choices_field,
                  "multiple-choice: the answers; default: choices or endings");
   app.add_option("--choices", options.choice_style,
                  "multiple-choice: score the answers' text, or letters after a list of them")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(core::one_of({"text", "letters"}));
 }
 
 void add_uncertainty_options(CLI::App& app, evaluation::EvaluateOptions& options) {
@@ -122,15 +127,16 @@ void add_uncertainty_options(CLI::App& app, evaluation::EvaluateOptions& options
                  "Draws of the posterior's logits; 0: 10,000, for causal-lm, where each takes a "
                  "forward pass, 32")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::whole_number({}));
   app.add_option("--prior", options.prior,
                  "Precision of the posterior's prior: evidence, validation or a number")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(core::one_of({"evidence", "validation"}) | core::real_number({.open_low = true}));
   app.add_option("--validation", options.validation,
                  "Data like --data: fits a temperature, and the prior with --prior validation");
   app.add_option("--mc-dropout", options.mc_dropout,
                  "classification: also average so many passes with the model's dropout on")
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::whole_number({}));
 }
 
 }  // namespace
@@ -146,22 +152,24 @@ Command add_evaluate(CLI::App& app) {
       "probabilities");
   add_data_options(app, evaluated);
   add_uncertainty_options(app, evaluated);
-  app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")->capture_default_str();
+  app.add_option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")
+      ->capture_default_str()
+      ->check(core::one_of({"float32", "bfloat16", "float64"}));
   app.add_option(
          "--max-length", evaluated.max_length,
          "Tokens, special ones included; 0: as the run that made the adapter, else 128, for "
          "language models what they have, at most 1024")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::whole_number({}));
   app.add_option("--batch-size", evaluated.batch_size, "Rows that run together")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(core::whole_number({.low = 1}));
   app.add_option("--max-new-tokens", evaluated.max_new_tokens, "exact-match: of a generated answer")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(core::whole_number({.low = 1}));
   app.add_option("--max-examples", evaluated.max_examples, "The first ones only; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::whole_number({}));
   app.add_option("--predictions", options->predictions,
                  "File to write, one JSON line an example; must not exist");
   app.add_flag("--json", options->json, "Print JSON");

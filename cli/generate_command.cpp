@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/option_checks.h"
 #include "data/id_check.h"
 #include "evaluation/adapted_model.h"
 #include "models/decoder/generation.h"
@@ -211,25 +212,27 @@ void add_sampling_options(CLI::App& app, models::GenerationOptions& generation) 
   models::Sampling& sampling = generation.sampling;
   app.add_option("--max-new-tokens", generation.max_new_tokens, "Tokens after each prompt")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(core::whole_number({.low = 1}));
   app.add_option("--temperature", sampling.temperature, "0: always the most probable token")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::real_number({}));
   app.add_option("--top-k", sampling.top_k, "Draw from the k most probable tokens; 0: all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(core::whole_number({}));
   app.add_option("--top-p", sampling.top_p,
                  "Draw from the fewest tokens that have this probability together")
       ->capture_default_str()
-      ->check(CLI::Range(1e-6, 1.0));
+      ->check(core::real_number({.low = 1e-6, .high = 1.0}));
   app.add_option("--repetition-penalty", sampling.repetition_penalty,
                  "Above 1: tokens of the text so far become less probable")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--seed", sampling.seed, "Same seed, same text")->capture_default_str();
+      ->check(core::real_number({.open_low = true}));
+  app.add_option("--seed", sampling.seed, "Same seed, same text")
+      ->capture_default_str()
+      ->check(core::whole_number({}));
   app.add_option("--batch", generation.rows, "Prompts that run together")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(core::whole_number({.low = 1}));
 }
 
 }  // namespace
@@ -244,7 +247,9 @@ Command add_generate(CLI::App& app) {
   app.add_flag("--chat", options->is_chat,
                "Prompts are a user's turns in the model's chat template");
   app.add_option("--system", options->system, "System turn before each prompt; with --chat");
-  app.add_option("--dtype", options->dtype, "float32 | bfloat16 | float64")->capture_default_str();
+  app.add_option("--dtype", options->dtype, "float32, bfloat16 or float64")
+      ->capture_default_str()
+      ->check(core::one_of({"float32", "bfloat16", "float64"}));
   add_sampling_options(app, options->generation);
   app.add_flag("--json", options->json, "For programs: one object a prompt and line");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {

@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/merge.h"
+#include "core/option_checks.h"
 
 namespace drystone::cli {
 
@@ -17,7 +18,8 @@ Command add_merge(CLI::App& app) {
   app.add_option("--out", options->out, "Folder to make")->required();
   app.add_option("--max-shard-size", options->max_shard_bytes,
                  "Largest weight file, e.g. 5GB; more is split into shards with an index")
-      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true))
+      ->transform(core::size())
+      ->type_name("SIZE")
       ->default_str("5GB");
   add_cut_options(app, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {

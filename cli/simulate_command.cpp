@@ -14,6 +14,7 @@
 #include "coordinator/run_folder.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/option_checks.h"
 #include "core/output_folder.h"
 #include "core/progress.h"
 #include "simulation/simulator.h"
@@ -133,7 +134,8 @@ Command add_simulate(CLI::App& app) {
          "--memory-limit", options->memory_limit,
          "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
          "layers again, trains fewer clients at a time")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->check(core::size());
   app.add_flag("--resume", options->resume,
                "Go on with the run in --out, or with the last one in output.dir");
   app.add_flag("--start-over", options->start_over,

@@ -8,6 +8,7 @@
 #include "client/runtime.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/option_checks.h"
 #include "core/output_folder.h"
 #include "core/program.h"
 #include "core/progress.h"
@@ -56,10 +57,12 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
                  "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
   app.add_option("--memory-limit", memory_limit,
                  "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
-      ->type_name("SIZE");
+      ->type_name("SIZE")
+      ->check(core::size());
   app.add_option("--give-up-after", give_up_after,
                  "How long to look for the coordinator before ending, e.g. 1h; never by default")
-      ->type_name("DURATION");
+      ->type_name("DURATION")
+      ->check(core::patience());
   if (const auto status = core::parse_command_line(app, argc, argv)) return *status;
   if (!memory_limit.empty()) overrides.push_back("training.memory_limit=" + memory_limit);
   if (!give_up_after.empty()) overrides.push_back("client.give_up_after=" + give_up_after);

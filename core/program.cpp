@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <charconv>
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
@@ -16,8 +15,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/choices.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/option_checks.h"
 #include "core/shorten.h"
 #include "core/terminal.h"
 #include "core/text.h"
@@ -154,24 +155,17 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   if (!commands.empty() && app.get_subcommands().empty()) {
     return "a command is missing; give one of " + join(commands);
   }
-  return first_line(error.what());
-}
-
-std::string threads_problem(const std::string& text) {
-  constexpr int kMost = 4096;
-  int number = -1;
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  if (error == std::errc() && stop == end && number >= 0 && number <= kMost) return "";
-  return quote(text) + " is no whole number from 0 to " + std::to_string(kMost) +
-         "; leave it out for as many as the work can use";
+  const std::string problem = first_line(error.what());
+  const std::size_t missing = problem.find(": 1 required ");
+  return missing == std::string::npos ? problem : problem.substr(0, missing) + ": needs a value";
 }
 
 std::string device_problem(const std::string& text) {
   const bool indexed = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
                        text.find_first_not_of("0123456789", 5) == std::string::npos;
   const bool named = text == "auto" || text == "cpu" || text == "cuda";
-  return named || indexed ? "" : quote(text) + " is none of auto, cpu, cuda, cuda:N";
+  const std::string known[] = {"auto", "cpu", "cuda", "cuda:N"};
+  return named || indexed ? "" : not_supported(text, known);
 }
 
 }  // namespace
@@ -184,16 +178,15 @@ void add_common_options(CLI::App& app, CommonOptions& options) {
   app.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
       ->type_name("LEVEL")
       ->capture_default_str()
-      ->check(CLI::Validator([](const std::string& text) { return log_level_problem(text); }, "",
-                             "log level"));
+      ->check(CLI::Validator([](const std::string& text) { return log_level_problem(text); }, ""));
   app.add_option("--threads", options.threads, "Compute threads; 0: as many as the work can use")
       ->type_name("N")
       ->capture_default_str()
-      ->check(CLI::Validator(threads_problem, "", "threads"));
+      ->check(whole_number({0, 4096}));
   app.add_option("--device", options.device, "auto, cpu, cuda or cuda:N")
       ->type_name("DEVICE")
       ->capture_default_str()
-      ->check(CLI::Validator(device_problem, "", "device"));
+      ->check(CLI::Validator(device_problem, ""));
 }
 
 std::optional<int> parse_command_line(CLI::App& app, int argc, const char* const* argv) {

@@ -27,9 +27,6 @@ ChoiceQuestion prompted(const data::ChoiceRecord& record, bool by_letter) {
 }  // namespace
 
 std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options) {
-  if (options.choice_style != "text" && options.choice_style != "letters") {
-    throw core::ConfigError("--choices: give text or letters");
-  }
   const auto records = data::read_choice_records(
       options.data, {options.question_field, options.choices_field, options.answer_field},
       static_cast<std::size_t>(options.max_examples));

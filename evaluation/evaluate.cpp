@@ -6,13 +6,14 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 
+#include "core/check.h"
 #include "core/error.h"
 #include "core/json_object.h"
-#include "core/text.h"
 #include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/labelled_encoder.h"
@@ -43,11 +44,8 @@ const std::map<std::string, Measure> kTasks = {{"classification", evaluate_label
 
 Measure find_task(const std::string& task) {
   const auto found = kTasks.find(task);
-  if (found != kTasks.end()) return found->second;
-  std::vector<std::string> names;
-  for (const auto& [name, measure] : kTasks) names.push_back(name);
-  throw core::ConfigError("--task: " + core::quote(task) +
-                          " is not supported; give one of: " + core::join(names));
+  core::require(found != kTasks.end(), "evaluate: none of task_names()");
+  return found->second;
 }
 
 }  // namespace
@@ -76,9 +74,9 @@ Json labelled_prediction(const data::EncodedBatch& batch, std::size_t row, const
 
 data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedModel& model,
                                 const data::LabelMap* classes) {
-                          .num_rows = model.num_rows(),
   const data::LabelledEncoder encoder(
       model.tokenizer(), {.max_length = options.max_length,
+                          .num_rows = model.num_rows(),
                           .classes = classes,
                           .remedy = classes != nullptr ? "set --labels" : "set --label-field"});
   data::Dataset dataset;
@@ -152,8 +150,13 @@ std::int64_t max_length_of_run(const EvaluateOptions& options) {
 
 }  // namespace
 
+std::vector<std::string> task_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, measure] : kTasks) names.push_back(name);
+  return names;
+}
+
 EvaluateOptions with_defaults(EvaluateOptions options) {
-  find_task(options.task);
   if (options.max_length == 0) options.max_length = max_length_of_run(options);
   if (options.max_length > 0) return options;
   constexpr std::int64_t kMostTokens = 1024;

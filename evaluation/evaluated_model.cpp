@@ -20,9 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 data::SequenceOptions sequence_options(const EvaluateOptions& options) {
-  if (options.loss_on != "answer" && options.loss_on != "all") {
-    throw core::ConfigError("--loss-on: give answer or all");
-  }
   return {.prompt_template = options.prompt_template,
           .answer_field = options.answer_field,
           .loss_on = options.loss_on == "all" ? data::LossOn::All : data::LossOn::Answer,

@@ -249,16 +249,20 @@ TEST_CASE("parse_command_line: wrong usage says what was probably meant") {
         "b: one argument more than this takes; remove it; see drystone simulate --help");
   for (const char* device : {"gpu", "cuda:", "cuda:x", "cuda:12345", ""}) {
     CAPTURE(device);
-    CHECK(usage_error({"simulate", "a", "--device", device}).find("none of auto, cpu") !=
-          std::string::npos);
+    CHECK(usage_error({"simulate", "a", "--device", device})
+              .find("supported: auto, cpu, cuda, cuda:N") != std::string::npos);
   }
   CHECK(usage_error({"simulate", "a", "--log-level", "loud"}) ==
-        "--log-level: \"loud\" is none of debug, info, warning, error, off; see drystone simulate "
-        "--help");
+        "--log-level: \"loud\" is not supported; supported: debug, info, warning, error, off; see "
+        "drystone simulate --help");
   for (const std::string threads : {"-1", "4097", "many", "2.5", "1e3", " ", "99999999999"}) {
     CHECK(usage_error({"simulate", "a", "--threads", threads.c_str()}) ==
           "--threads: \"" + threads +
-              "\" is no whole number from 0 to 4096; leave it out for as many as the work can use; "
-              "see drystone simulate --help");
+              "\" is no whole number from 0 to 4096; see drystone simulate --help");
+  }
+  for (const char* const option : {"--threads=", "--log-level=", "--out="}) {
+    const std::string name = std::string(option).substr(0, std::string(option).size() - 1);
+    CHECK(usage_error({"simulate", "a", option}) ==
+          name + ": needs a value; see drystone simulate --help");
   }
 }
