@@ -10,12 +10,13 @@
 namespace drystone::cli {
 
 void add_cut_options(core::CommandLine& line, AdapterCut& cut) {
-  constexpr core::NumberRange kTolerances{.least = 2e-7,  // below, float32 itself is off by more
-                                          .most = 1.0 - 1e-12};
-  const auto rank = line.number("--rank", cut.rank, core::NumberRange::positive(),
-                                "Cut each module to this rank; the error is told");
-  line.number("--tolerance", cut.tolerance, kTolerances,
+  constexpr double kLeast = 2e-7;  // below, float32 itself is off by more
+  const auto rank =
+      line.option("--rank", cut.rank, "Cut each module to this rank; the error is told")
+          .check(core::whole_number({.low = 1}));
+  line.option("--tolerance", cut.tolerance,
               "Cut each module to the smallest rank with at most this relative error, e.g. 0.01")
+      .check(core::real_number({.low = kLeast, .high = 1.0, .open_high = true}))
       .excludes(rank);
 }
 

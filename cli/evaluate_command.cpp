@@ -91,7 +91,8 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
 void add_data_options(core::CommandLine& line, evaluation::EvaluateOptions& options) {
   line.option("--data", options.data, "JSON lines, CSV or TSV; also .gz").required();
   line.option("--task", options.task,
-              "classification, regression, causal-lm, multiple-choice or exact-match");
+              "classification, regression, causal-lm, multiple-choice or exact-match")
+      .check(core::one_of(evaluation::task_names()));
   line.option("--text-field", options.text_field, "Field that holds the text");
   line.option("--text-pair-field", options.text_pair_field, "Second text of sentence pairs");
   line.option("--label-field", options.label_field, "Field that holds the label");
@@ -100,28 +101,34 @@ void add_data_options(core::CommandLine& line, evaluation::EvaluateOptions& opti
               "causal-lm and exact-match: auto, alpaca, dolly, plain, chat or a text with "
               "{fields} that ends where the answer begins");
   line.option("--answer-field", options.answer_field, "Field that holds the answer");
-  line.option("--loss-on", options.loss_on, "causal-lm: answer or all");
+  line.option("--loss-on", options.loss_on, "causal-lm: answer or all")
+      .check(core::one_of({"answer", "all"}));
   line.option("--question-field", options.question_field,
               "multiple-choice: the question; default: question, question_stem or ctx");
   line.option("--choices-field", options.choices_field,
               "multiple-choice: the answers; default: choices or endings");
   line.option("--choices", options.choice_style,
-              "multiple-choice: score the answers' text, or letters after a list of them");
+              "multiple-choice: score the answers' text, or letters after a list of them")
+      .check(core::one_of({"text", "letters"}));
 }
 
 void add_uncertainty_options(core::CommandLine& line, evaluation::EvaluateOptions& options) {
   line.option("--posterior", options.posterior,
               "classification, causal-lm, multiple-choice: RUN/global of a run with method "
               "laplace-lora; compares MAP, Laplace and last-layer predictions");
-  line.number("--samples", options.samples, {},
+  line.option("--samples", options.samples,
               "Draws of the posterior's logits; 0: 10,000, for causal-lm, where each takes a "
-              "forward pass, 32");
+              "forward pass, 32")
+      .check(core::whole_number({}));
   line.option("--prior", options.prior,
-              "Precision of the posterior's prior: evidence, validation or a number");
+              "Precision of the posterior's prior: evidence, validation or a number")
+      .check(core::either(core::one_of({"evidence", "validation"}),
+                          core::real_number({.open_low = true})));
   line.option("--validation", options.validation,
               "Data like --data: fits a temperature, and the prior with --prior validation");
-  line.number("--mc-dropout", options.mc_dropout, {},
-              "classification: also average so many passes with the model's dropout on");
+  line.option("--mc-dropout", options.mc_dropout,
+              "classification: also average so many passes with the model's dropout on")
+      .check(core::whole_number({}));
 }
 
 }  // namespace
@@ -136,15 +143,18 @@ Command add_evaluate(core::CommandLine& line) {
               "probabilities");
   add_data_options(line, evaluated);
   add_uncertainty_options(line, evaluated);
-  line.option("--dtype", evaluated.dtype, "float32, bfloat16 or float64");
-  line.number("--max-length", evaluated.max_length, {},
+  line.option("--dtype", evaluated.dtype, "float32, bfloat16 or float64")
+      .check(core::one_of({"float32", "bfloat16", "float64"}));
+  line.option("--max-length", evaluated.max_length,
               "Tokens, special ones included; 0: as the run that made the adapter, else 128, for "
-              "language models what they have, at most 1024");
-  line.number("--batch-size", evaluated.batch_size, core::NumberRange::positive(),
-              "Rows that run together");
-  line.number("--max-new-tokens", evaluated.max_new_tokens, core::NumberRange::positive(),
-              "exact-match: of a generated answer");
-  line.number("--max-examples", evaluated.max_examples, {}, "The first ones only; 0: all");
+              "language models what they have, at most 1024")
+      .check(core::whole_number({}));
+  line.option("--batch-size", evaluated.batch_size, "Rows that run together")
+      .check(core::whole_number({.low = 1}));
+  line.option("--max-new-tokens", evaluated.max_new_tokens, "exact-match: of a generated answer")
+      .check(core::whole_number({.low = 1}));
+  line.option("--max-examples", evaluated.max_examples, "The first ones only; 0: all")
+      .check(core::whole_number({}));
   line.option("--predictions", options->predictions,
               "File to write, one JSON line an example; must not exist");
   line.flag("--json", options->json, "Print JSON");

@@ -12,9 +12,11 @@ namespace drystone::cli {
 Command add_export(core::CommandLine& line) {
   auto options = std::make_shared<ExportOptions>();
   line.option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global").required();
-  line.choice("--format", options->format, {"peft", "gguf"},
+  line.option("--format", options->format,
               "peft: a folder for PEFT; gguf: a file for llama.cpp's --lora")
-      .required();
+      .required()
+      .value_name("peft|gguf")
+      .check(core::one_of({"peft", "gguf"}));
   line.option("--out", options->out, "What to write; must not exist").required();
   line.option("--model", options->model, "Base model's folder, where the adapter names none");
   add_cut_options(line, options->cut);

@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "data/id_check.h"
 #include "evaluation/adapted_model.h"
 #include "models/decoder/generation.h"
 #include "models/device.h"
@@ -24,7 +25,6 @@
 #include "text/chat_template.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
-#include "training/input_checks.h"
 
 namespace drystone::cli {
 
@@ -169,8 +169,8 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
   std::vector<std::vector<std::int64_t>> ids;
   for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    training::check_ids(adapted.limits, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
-                        *tokenizer, "prompt " + std::to_string(i + 1));
+    data::check_ids(adapted.limits.tokens, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
+                    *tokenizer, "prompt " + std::to_string(i + 1));
   }
 
   const bool streams = prompts.size() == 1 && !options.json;
@@ -209,17 +209,21 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
 
 void add_sampling_options(core::CommandLine& line, models::GenerationOptions& generation) {
   models::Sampling& sampling = generation.sampling;
-  line.number("--max-new-tokens", generation.max_new_tokens, core::NumberRange::positive(),
-              "Tokens after each prompt");
-  line.number("--temperature", sampling.temperature, {}, "0: always the most probable token");
-  line.number("--top-k", sampling.top_k, {}, "Draw from the k most probable tokens; 0: all");
-  line.number("--top-p", sampling.top_p, {.least = 1e-6, .most = 1.0},
-              "Draw from the fewest tokens that have this probability together");
-  line.number("--repetition-penalty", sampling.repetition_penalty, {.least = 1e-6},
-              "Above 1: tokens of the text so far become less probable");
-  line.number("--seed", sampling.seed, {}, "Same seed, same text");
-  line.number("--batch", generation.rows, core::NumberRange::positive(),
-              "Prompts that run together");
+  line.option("--max-new-tokens", generation.max_new_tokens, "Tokens after each prompt")
+      .check(core::whole_number({.low = 1}));
+  line.option("--temperature", sampling.temperature, "0: always the most probable token")
+      .check(core::real_number({}));
+  line.option("--top-k", sampling.top_k, "Draw from the k most probable tokens; 0: all")
+      .check(core::whole_number({}));
+  line.option("--top-p", sampling.top_p,
+              "Draw from the fewest tokens that have this probability together")
+      .check(core::real_number({.low = 1e-6, .high = 1.0}));
+  line.option("--repetition-penalty", sampling.repetition_penalty,
+              "Above 1: tokens of the text so far become less probable")
+      .check(core::real_number({.open_low = true}));
+  line.option("--seed", sampling.seed, "Same seed, same text").check(core::whole_number({}));
+  line.option("--batch", generation.rows, "Prompts that run together")
+      .check(core::whole_number({.low = 1}));
 }
 
 }  // namespace
@@ -232,7 +236,8 @@ Command add_generate(core::CommandLine& line) {
   line.option("--prompt-file", options->prompt_file, "One prompt a line");
   line.flag("--chat", options->is_chat, "Prompts are a user's turns in the model's chat template");
   line.option("--system", options->system, "System turn before each prompt; with --chat");
-  line.option("--dtype", options->dtype, "float32 | bfloat16 | float64");
+  line.option("--dtype", options->dtype, "float32, bfloat16 or float64")
+      .check(core::one_of({"float32", "bfloat16", "float64"}));
   add_sampling_options(line, options->generation);
   line.flag("--json", options->json, "For programs: one object a prompt and line");
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {

@@ -11,11 +11,11 @@
 namespace drystone::cli {
 
 struct MergeOptions {
-  std::filesystem::path model;                   ///< Hugging Face folder
-  std::filesystem::path adapter;                 ///< PEFT folder
-  std::filesystem::path out;                     ///< must not exist, or be empty
-  std::int64_t max_shard_bytes = 5'000'000'000;  ///< larger checkpoints are split
-  AdapterCut cut;                                ///< of the adapter, before it is folded in
+  std::filesystem::path model;                    ///< Hugging Face folder
+  std::filesystem::path adapter;                  ///< PEFT folder
+  std::filesystem::path out;                      ///< must not exist, or be empty
+  std::uint64_t max_shard_bytes = 5'000'000'000;  ///< larger checkpoints are split
+  AdapterCut cut;                                 ///< of the adapter, before it is folded in
 };
 
 struct MergeReport {

@@ -13,8 +13,8 @@ Command add_merge(core::CommandLine& line) {
   line.option("--model", options->model, "Base model: a Hugging Face folder").required();
   line.option("--adapter", options->adapter, "PEFT folder, e.g. RUN/global").required();
   line.option("--out", options->out, "Folder to make").required();
-  line.size("--max-shard-size", options->max_shard_bytes,
-            "Largest weight file, e.g. 5GB; more is split into shards with an index");
+  line.size_option("--max-shard-size", options->max_shard_bytes,
+                   "Largest weight file, e.g. 5GB; more is split into shards with an index");
   add_cut_options(line, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const MergeReport report = merge(*options);

@@ -130,7 +130,8 @@ Command add_simulate(core::CommandLine& line) {
   line.option("--memory-limit", options->memory_limit,
               "What a client, and all of this, may take, e.g. 3GB: splits mini-batches, computes "
               "layers again, trains fewer clients at a time")
-      .value_name("SIZE");
+      .value_name("SIZE")
+      .check(core::size());
   const auto resume = line.flag("--resume", options->resume,
                                 "Go on with the run in --out, or with the last one in output.dir");
   line.flag("--start-over", options->start_over,

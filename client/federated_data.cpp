@@ -49,7 +49,8 @@ std::vector<std::int64_t> class_ids(const core::Config& config, const Records& r
   for (const data::Record& record : records) {
     const auto id = classes.id(record.label);
     if (!id) {
-      throw core::ConfigError(record.where + ": its label is not among data.labels; add it there");
+      throw core::ConfigError(record.where.str() +
+                              ": its label is not among data.labels; add it there");
     }
     ids.push_back(*id);
   }

@@ -54,10 +54,12 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
               "KEY=VALUE that replaces a key of the file, e.g. training.rank=4");
   line.option("--memory-limit", memory_limit,
               "What this program may take, e.g. 3GB: splits mini-batches, computes layers again")
-      .value_name("SIZE");
+      .value_name("SIZE")
+      .check(core::size());
   line.option("--give-up-after", give_up_after,
               "How long to look for the coordinator before ending, e.g. 1h; never by default")
-      .value_name("DURATION");
+      .value_name("DURATION")
+      .check(core::patience());
   if (const auto status = line.parse(argc, argv)) return *status;
   if (!memory_limit.empty()) overrides.push_back("training.memory_limit=" + memory_limit);
   if (!give_up_after.empty()) overrides.push_back("client.give_up_after=" + give_up_after);

@@ -224,12 +224,13 @@ std::string results_table(const RunReport& report) {
   rows.push_back(
       Row{"before", "", "", loss(report.before), score(report.before, name), "", "", "", "", ""});
   for (const RoundReport& round : report.rounds) {
+    const std::string least = round.since_restart ? "≥ " : "";
     rows.push_back({std::to_string(round.round),
                     std::to_string(round.accepted) + "/" + std::to_string(round.asked),
                     core::format_fixed(round.train_loss, 3), loss(round.eval),
-                    score(round.eval, name), core::format_bytes(round.bytes_up),
-                    core::format_bytes(round.bytes_down), ranks(round), round.exactness,
-                    core::format_duration(round.seconds)});
+                    score(round.eval, name), least + core::format_bytes(round.bytes_up),
+                    least + core::format_bytes(round.bytes_down), ranks(round), round.exactness,
+                    least + core::format_duration(round.seconds)});
   }
   const bool any_zero = std::ranges::any_of(
       report.rounds, [](const RoundReport& round) { return !round.zero_updates.empty(); });

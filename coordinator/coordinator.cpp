@@ -158,7 +158,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
           [this](const Action& action) { std::visit([this](const auto& a) { on(a); }, action); }),
       gate(setup.roster, setup.layout, setup.config.aggregation.max_norm),
       aggregator(setup.config, setup.state_dir),
-      ledger(setup.config, clock.now()),
+      ledger(setup.config, clock.now(), machine.collecting() != nullptr),
       versions(store, transport, clock),
       uploads(store, gate, transport, *executor_, setup.config.output.keep_updates, upload_hooks()),
       plan(store.open_plan()),

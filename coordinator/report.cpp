@@ -43,6 +43,7 @@ Json to_object(const RoundReport& round) {
                  {"bases", Json::object()},
                  {"lowered", round.lowered},
                  {"zero_updates", round.zero_updates}};
+  if (round.since_restart) object["since_restart"] = true;
   for (const auto& [base, count] : round.bases) object["bases"][base] = count;
   for (const auto& [device, count] : round.devices) object["devices"][device] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
@@ -71,6 +72,7 @@ RoundReport round_from_json(const std::string& text) {
     object.at("seconds").get_to(round.seconds);
     object.at("client_steps").get_to(round.client_steps);
     object.at("tokens").get_to(round.tokens);
+    round.since_restart = object.value("since_restart", false);
     if (object.contains("passes")) object.at("passes").get_to(round.passes);
     if (object.contains("bases")) object.at("bases").get_to(round.bases);
     if (object.contains("devices")) object.at("devices").get_to(round.devices);

@@ -20,8 +20,11 @@ struct RoundReport {
   std::uint64_t asked = 0;
   std::uint64_t accepted = 0;
   std::map<std::string, std::uint64_t> rejected;  ///< refusal name → count
-  double train_loss = 0.0;                        ///< mean over accepted updates, by weight
-  std::uint64_t bytes_up = 0;                     ///< frame bytes while this round was open
+  /// The coordinator was started in the middle of this round: refusals, bytes and seconds are those
+  /// since then.
+  bool since_restart = false;
+  double train_loss = 0.0;     ///< mean over accepted updates, by weight
+  std::uint64_t bytes_up = 0;  ///< frame bytes while this round was open
   std::uint64_t bytes_down = 0;
   std::int64_t stack_rank = 0;  ///< largest over modules
   std::int64_t compact_rank = 0;

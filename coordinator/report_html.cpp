@@ -70,14 +70,16 @@ std::string curve(const RunReport& report) {
 }
 
 std::string row(const RoundReport& round, const std::string& name) {
+  const std::string least = round.since_restart ? "≥ " : "";
   return "<tr>" + cell(std::to_string(round.round)) +
          cell(std::to_string(round.accepted) + "/" + std::to_string(round.asked)) +
          cell(core::format_fixed(round.train_loss, 4)) + cell(shown(score(round.eval, "loss"))) +
          (name == "loss" ? "" : cell(shown(score(round.eval, name)))) +
-         cell(core::format_bytes(round.bytes_up)) + cell(core::format_bytes(round.bytes_down)) +
+         cell(least + core::format_bytes(round.bytes_up)) +
+         cell(least + core::format_bytes(round.bytes_down)) +
          cell(std::to_string(round.stack_rank) + " → " + std::to_string(round.compact_rank)) +
          cell(round.exactness) + cell(std::to_string(round.zero_updates.size())) +
-         cell(core::format_duration(round.seconds)) + "</tr>";
+         cell(least + core::format_duration(round.seconds)) + "</tr>";
 }
 
 }  // namespace

@@ -13,8 +13,8 @@ constexpr const char* kEachItsOwnBase = ", each relative to its own base";
 
 }  // namespace
 
-RoundLedger::RoundLedger(const core::Config& config, core::Instant now)
-    : quantization_(config.model.quantization), since_(now) {
+RoundLedger::RoundLedger(const core::Config& config, core::Instant now, bool is_in_round)
+    : quantization_(config.model.quantization), since_(now), is_since_restart_(is_in_round) {
   for (const core::ListedClient& listed : core::list_clients(config)) {
     bases_[listed.name] = listed.quantization;
   }
@@ -47,6 +47,7 @@ RoundReport RoundLedger::row(const OpenRound& round, const AggregatedRound& resu
                      .asked = round.plan.cohort.size(),
                      .accepted = round.accepted.size(),
                      .rejected = by_reason_,
+                     .since_restart = is_since_restart_,
                      .train_loss = 0.0,
                      .bytes_up = traffic.received - before_.received,
                      .bytes_down = traffic.sent - before_.sent,
@@ -82,6 +83,7 @@ RoundReport RoundLedger::row(const OpenRound& round, const AggregatedRound& resu
 void RoundLedger::close(const Traffic& traffic, core::Instant now) {
   before_ = traffic;
   since_ = now;
+  is_since_restart_ = false;
 }
 
 }  // namespace drystone::coordinator

@@ -21,11 +21,12 @@ struct Traffic {
 };
 
 /// Not thread-safe. Nothing of it outlives the process: a coordinator that starts again in the
-/// middle of a round counts from there.
+/// middle of a round counts from there, and the round's row says so.
 class RoundLedger {
  public:
-  /// @param config  whose listed clients say how they hold the base until they join
-  RoundLedger(const core::Config& config, core::Instant now);
+  /// @param config       whose listed clients say how they hold the base until they join
+  /// @param is_in_round  a round of an earlier life is open
+  RoundLedger(const core::Config& config, core::Instant now, bool is_in_round);
 
   /// A plan was made: refusals are counted anew.
   void open();
@@ -48,6 +49,7 @@ class RoundLedger {
   std::map<std::string, std::uint64_t> by_client_;  ///< the same
   Traffic before_;                                  ///< at the last round's end
   core::Instant since_;                             ///< likewise
+  bool is_since_restart_ = false;                   ///< what is counted began in a round's middle
 };
 
 }  // namespace drystone::coordinator

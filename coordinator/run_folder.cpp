@@ -79,6 +79,7 @@ void MetricsRecorder::on_published(const RoundReport& round) {
                             {"tokens", number(round.tokens)},
                             {"passes", number(round.passes)},
                             {"seconds", round.seconds},
+                            {"since_restart", round.since_restart},
                             {"tokens_per_second", rate(round.tokens, round.seconds)},
                             {"peak_bytes", number(core::peak_rss_bytes())}});
 }

@@ -1,15 +1,9 @@
 #include "core/command_line.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <iomanip>
-#include <sstream>
 #include <type_traits>
 
 #include <CLI/CLI.hpp>
 
-#include "core/config_reader.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -61,51 +55,22 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   if (!commands.empty() && app.get_subcommands().empty()) {
     return "a command is missing; give one of " + join(commands);
   }
-  return error.what();
+  const std::string problem = error.what();
+  const std::size_t missing = problem.find(": 1 required ");
+  return missing == std::string::npos ? problem : problem.substr(0, missing) + ": needs a value";
 }
 
-std::string shown(double bound) {
-  std::ostringstream text;
-  text << std::setprecision(15) << bound;
-  return text.str();
-}
-
-/// "from 1 to 20", "of at least 1"
-std::string words(const NumberRange& range) {
-  if (std::isinf(range.most)) return "of at least " + shown(range.least);
-  return "from " + shown(range.least) + " to " + shown(range.most);
-}
-
-template <typename Number>
-std::string number_problem(const std::string& text, const NumberRange& range) {
-  Number number{};
-  const char* const end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, number);
-  const auto value = static_cast<double>(number);
-  const bool is_in_range = value >= range.least && value <= range.most && std::isfinite(value);
-  if (error == std::errc() && stop == end && is_in_range) return "";
-  const char* const kind = std::is_integral_v<Number> ? "whole number " : "number ";
-  return quote(text) + " is no " + kind + words(range);
+template <typename Value>
+CLI::Option* add_option(CLI::App& app, const std::string& name, Value& value,
+                        const std::string& help) {
+  return app.add_option(name, value, help)->type_name("TEXT");
 }
 
 template <typename Number>
 CLI::Option* add_number(CLI::App& app, const std::string& name, Number& value,
-                        const NumberRange& range, const std::string& help) {
-  const auto problem = [range](const std::string& text) {
-    return number_problem<Number>(text, range);
-  };
-  CLI::Option* const option = app.add_option(name, value, help)
-                                  ->type_name(std::is_integral_v<Number> ? "N" : "X")
-                                  ->check(CLI::Validator(problem, "", "range"));
-  const bool is_default = static_cast<double>(value) >= range.least;
-  return is_default ? option->capture_default_str() : option;
-}
-
-template <typename Text>
-CLI::Option* add_text(CLI::App& app, const std::string& name, Text& value,
-                      const std::string& help) {
-  CLI::Option* option = app.add_option(name, value, help)->type_name("TEXT");
-  return value.empty() ? option : option->capture_default_str();
+                        const std::string& help) {
+  const char* const letter = std::is_integral_v<Number> ? "N" : "X";
+  return app.add_option(name, value, help)->type_name(letter)->capture_default_str();
 }
 
 }  // namespace
@@ -117,6 +82,12 @@ CommandOption& CommandOption::required() {
 
 CommandOption& CommandOption::excludes(const CommandOption& other) {
   option_->excludes(other.option_);
+  return *this;
+}
+
+CommandOption& CommandOption::check(OptionCheck problem) {
+  if (!problem(option_->get_default_str()).empty()) option_->default_str("");
+  option_->check(CLI::Validator(std::move(problem), ""));
   return *this;
 }
 
@@ -152,75 +123,53 @@ CommandOption CommandLine::flag(const std::string& name, bool& value, const std:
 
 CommandOption CommandLine::option(const std::string& name, std::string& value,
                                   const std::string& help) {
-  return CommandOption(add_text(*app_, name, value, help));
+  CLI::Option* const option = add_option(*app_, name, value, help);
+  return CommandOption(value.empty() ? option : option->capture_default_str());
 }
 
 CommandOption CommandLine::option(const std::string& name, std::filesystem::path& value,
                                   const std::string& help) {
-  return CommandOption(add_text(*app_, name, value, help));
+  CLI::Option* const option = add_option(*app_, name, value, help);
+  return CommandOption(value.empty() ? option : option->capture_default_str());
 }
 
 CommandOption CommandLine::option(const std::string& name, std::vector<std::string>& values,
                                   const std::string& help) {
-  return CommandOption(add_text(*app_, name, values, help));
+  return CommandOption(add_option(*app_, name, values, help));
 }
 
 CommandOption CommandLine::option(const std::string& name,
                                   std::vector<std::filesystem::path>& values,
                                   const std::string& help) {
-  return CommandOption(add_text(*app_, name, values, help));
+  return CommandOption(add_option(*app_, name, values, help));
 }
 
-CommandOption CommandLine::choice(const std::string& name, std::string& value,
-                                  std::vector<std::string> choices, const std::string& help) {
-  const std::string shown_choices = join(choices, "|");
-  const auto problem = [choices = std::move(choices)](const std::string& given) -> std::string {
-    if (std::ranges::find(choices, given) != choices.end()) return "";
-    return quote(given) + " is none of " + join(choices);
+CommandOption CommandLine::option(const std::string& name, int& value, const std::string& help) {
+  return CommandOption(add_number(*app_, name, value, help));
+}
+
+CommandOption CommandLine::option(const std::string& name, std::int64_t& value,
+                                  const std::string& help) {
+  return CommandOption(add_number(*app_, name, value, help));
+}
+
+CommandOption CommandLine::option(const std::string& name, std::uint64_t& value,
+                                  const std::string& help) {
+  return CommandOption(add_number(*app_, name, value, help));
+}
+
+CommandOption CommandLine::option(const std::string& name, double& value, const std::string& help) {
+  return CommandOption(add_number(*app_, name, value, help));
+}
+
+CommandOption CommandLine::size_option(const std::string& name, std::uint64_t& bytes,
+                                       const std::string& help) {
+  const auto take = [&bytes](const std::string& text) {
+    bytes = static_cast<std::uint64_t>(*parse_size(text));
   };
-  return CommandOption(add_text(*app_, name, value, help)
-                           ->type_name(shown_choices)
-                           ->check(CLI::Validator(problem, "", "choice")));
-}
-
-CommandOption CommandLine::number(const std::string& name, int& value, NumberRange range,
-                                  const std::string& help) {
-  return CommandOption(add_number(*app_, name, value, range, help));
-}
-
-CommandOption CommandLine::number(const std::string& name, std::int64_t& value, NumberRange range,
-                                  const std::string& help) {
-  return CommandOption(add_number(*app_, name, value, range, help));
-}
-
-CommandOption CommandLine::number(const std::string& name, std::uint64_t& value, NumberRange range,
-                                  const std::string& help) {
-  return CommandOption(add_number(*app_, name, value, range, help));
-}
-
-CommandOption CommandLine::number(const std::string& name, double& value, NumberRange range,
-                                  const std::string& help) {
-  return CommandOption(add_number(*app_, name, value, range, help));
-}
-
-CommandOption CommandLine::size(const std::string& name, std::int64_t& bytes,
-                                const std::string& help) {
-  const auto problem = [](const std::string& text) -> std::string {
-    if (detail::parse_size(text).value_or(0) > 0) return "";
-    return quote(text) + " is no size; give a number with a unit, e.g. 5GB";
-  };
-  const auto take = [&bytes](const std::string& text) { bytes = *detail::parse_size(text); };
-  return CommandOption(app_->add_option_function<std::string>(name, take, help)
-                           ->type_name("SIZE")
-                           ->default_str(format_bytes(static_cast<std::uint64_t>(bytes)))
-                           ->check(CLI::Validator(problem, "", "size")));
-}
-
-CommandOption CommandLine::checked(const std::string& name, std::string& value,
-                                   std::string (*problem)(std::string_view),
-                                   const std::string& help) {
-  return CommandOption(
-      add_text(*app_, name, value, help)->check(CLI::Validator(problem, "", name)));
+  CLI::Option* const option = app_->add_option_function<std::string>(name, take, help);
+  option->type_name("SIZE")->default_str(format_bytes(bytes));
+  return CommandOption(option).check(size());
 }
 
 void CommandLine::add_version(const std::string& text) {

@@ -10,13 +10,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
+
+#include "core/option_checks.h"
 
 namespace CLI {
 class App;
@@ -24,14 +24,6 @@ class Option;
 }  // namespace CLI
 
 namespace drystone::core {
-
-/// What a number may be, both ends included.
-struct NumberRange {
-  double least = 0.0;
-  double most = std::numeric_limits<double>::infinity();
-
-  static constexpr NumberRange positive() { return {.least = 1}; }
-};
 
 /// An option "--name", or an argument "NAME" that stands alone. Variables outlive the parsing; what
 /// they hold is the default.
@@ -41,6 +33,8 @@ class CommandOption {
 
   CommandOption& required();
   CommandOption& excludes(const CommandOption& other);
+  /// A default that it refuses stands for none.
+  CommandOption& check(OptionCheck problem);
   /// What --help calls its value.
   CommandOption& value_name(const std::string& name);
   /// "a,b" is two values.
@@ -72,22 +66,12 @@ class CommandLine {
                        const std::string& help);
   CommandOption option(const std::string& name, std::vector<std::filesystem::path>& values,
                        const std::string& help);
-  CommandOption choice(const std::string& name, std::string& value,
-                       std::vector<std::string> choices, const std::string& help);
-  /// A default below the range is none.
-  CommandOption number(const std::string& name, int& value, NumberRange range,
-                       const std::string& help);
-  CommandOption number(const std::string& name, std::int64_t& value, NumberRange range,
-                       const std::string& help);
-  CommandOption number(const std::string& name, std::uint64_t& value, NumberRange range,
-                       const std::string& help);
-  CommandOption number(const std::string& name, double& value, NumberRange range,
-                       const std::string& help);
-  /// Bytes, as "5GB".
-  CommandOption size(const std::string& name, std::int64_t& bytes, const std::string& help);
-  /// A text of which `problem` says what is wrong, "" for nothing.
-  CommandOption checked(const std::string& name, std::string& value,
-                        std::string (*problem)(std::string_view), const std::string& help);
+  CommandOption option(const std::string& name, int& value, const std::string& help);
+  CommandOption option(const std::string& name, std::int64_t& value, const std::string& help);
+  CommandOption option(const std::string& name, std::uint64_t& value, const std::string& help);
+  CommandOption option(const std::string& name, double& value, const std::string& help);
+  /// Checked by core::size.
+  CommandOption size_option(const std::string& name, std::uint64_t& bytes, const std::string& help);
 
   /// What --version prints.
   void add_version(const std::string& text);

@@ -55,6 +55,16 @@ bool is_index(const std::string& part) {
   return part.size() <= 9 && part.find_first_not_of("0123456789") == std::string::npos;
 }
 
+/// Whether it is [[clients]], misspelt.
+bool is_like_clients(const std::string& key, const toml::node& node) {
+  constexpr std::size_t kMostEdits = 3;
+  return node.is_array_of_tables() && edit_distance(key, "clients") <= kMostEdits;
+}
+
+bool is_written_section(const toml::node& node) {
+  return node.is_table() && node.source().begin.line > 0;  // --set has no lines
+}
+
 std::string section_title(const std::string& section) {
   if (section == "clients") return "[[clients]]";
   return section.empty() ? "the top of the file, before the first [section]" : "[" + section + "]";
@@ -150,6 +160,7 @@ void Document::refuse_unknown_keys() const {
     std::string key;
     std::string name;
     std::string section;
+    const toml::node* node;
   };
   std::optional<Unknown> first;
   for (const auto& [prefix, section, table] : visits_) {
@@ -159,15 +170,23 @@ void Document::refuse_unknown_keys() const {
       if (known.contains(name)) continue;
       const auto line = toml_key.source().begin.line;
       if (first && first->source.begin.line <= line) continue;
-      first = {toml_key.source(), prefix.empty() ? name : prefix + "." + name, name, section};
+      first = {toml_key.source(), prefix.empty() ? name : prefix + "." + name, name, section,
+               &node};
     }
   }
   if (!first) return;
   throw located_error(origin(first->key, first->source), first->key,
-                      "unknown key; " + advice(first->name, first->section));
+                      "unknown key; " + advice(first->name, *first->node, first->section));
 }
 
-std::string Document::advice(const std::string& unknown, const std::string& section) const {
+std::string Document::section_advice(const std::string& key, const toml::node& node) const {
+  if (is_like_clients(key, node)) return "did you mean [[clients]]?";
+  return "write [" + key + "] on a line of its own and its keys below";
+}
+
+std::string Document::advice(const std::string& unknown, const toml::node& node,
+                             const std::string& section) const {
+  if (section.empty() && is_like_clients(unknown, node)) return "did you mean [[clients]]?";
   for (const auto& [other, keys] : known_) {
     const bool repeats_training = other == "clients" && unknown != "count";
     if (other != section && !repeats_training && keys.contains(unknown)) {
@@ -182,7 +201,9 @@ std::string Document::advice(const std::string& unknown, const std::string& sect
   const std::string close = nearest(unknown, known);
   if (close.empty()) return "remove it";
   if (edit_distance(unknown, close) <= std::max<std::size_t>(2, close.size() / 3)) {
-    return "did you mean " + quote(close) + "?";
+    const std::string title = section.empty() ? close : section + "." + close;
+    const bool is_section = is_written_section(node) && known_.contains(title);
+    return "did you mean " + (is_section ? section_title(title) : quote(close)) + "?";
   }
   const bool trains = section == "training" || section == "clients";
   return "the nearest is " + quote(close) + "; " + section_title(section) + " takes " +

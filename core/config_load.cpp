@@ -10,8 +10,6 @@ namespace drystone::core {
 namespace {
 
 using detail::Document;
-using detail::IntRange;
-using detail::RealRange;
 using detail::TableReader;
 
 constexpr double kMax = std::numeric_limits<float>::max();  // what trains holds float32

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,22 +13,9 @@
 #include <toml++/toml.h>
 
 #include "core/config.h"
+#include "core/quantities.h"
 
 namespace drystone::core::detail {
-
-/// Whole numbers from `low` to `high`, both included.
-struct IntRange {
-  std::int64_t low = 0;
-  std::int64_t high = std::numeric_limits<std::int64_t>::max();
-};
-
-/// Finite numbers from `low` to `high`; an open end is excluded.
-struct RealRange {
-  double low = 0.0;
-  double high = std::numeric_limits<double>::max();
-  bool open_low = false;
-  bool open_high = false;
-};
 
 /// The file with the overrides applied, and what its readers found out.
 class Document {
@@ -48,6 +34,8 @@ class Document {
   /// A reader has looked at `table`, named `key`, whose keys are those of `section`.
   void visit(const std::string& key, const std::string& section, const toml::table& table);
   void know(const std::string& section, const std::string& key) { known_[section].insert(key); }
+  /// What to write instead of `node`, which stands where the section `key` was expected.
+  std::string section_advice(const std::string& key, const toml::node& node) const;
   /// @throws ConfigError  for the first key, in file order, that no reader asked for
   void refuse_unknown_keys() const;
 
@@ -66,7 +54,8 @@ class Document {
   toml::node& descend(toml::node& parent, const std::string& part, const std::string& key);
   std::string position(const toml::source_region& source) const;
   std::string origin(const std::string& key, const toml::source_region& source) const;
-  std::string advice(const std::string& unknown, const std::string& section) const;
+  std::string advice(const std::string& unknown, const toml::node& node,
+                     const std::string& section) const;
 
   std::filesystem::path file_;
   std::filesystem::path folder_;
@@ -126,12 +115,6 @@ class TableReader {
   std::string prefix_;   ///< "clients.1"
   std::string section_;  ///< "clients"
 };
-
-/// "10min", "1.5h", "30s", "500ms"; std::nullopt when it is none of these or not positive.
-std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
-
-/// "3GB", "1.5GiB", "800 MB"; std::nullopt when it is none of these or negative.
-std::optional<std::int64_t> parse_size(const std::string& text);
 
 /// The text that parse_duration reads back to the same duration.
 std::string duration_text(std::chrono::milliseconds duration);

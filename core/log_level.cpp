@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/choices.h"
 #include "core/error.h"
-#include "core/text.h"
 
 namespace drystone::core {
 namespace {
@@ -31,7 +31,7 @@ std::string log_level_problem(std::string_view text) {
   if (find_level(text)) return "";
   std::vector<std::string> names;
   for (const auto& [name, level] : kLevels) names.emplace_back(name);
-  return quote(text) + " is none of " + join(names);
+  return not_supported(std::string(text), names);
 }
 
 LogLevel parse_log_level(std::string_view text) {

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/choices.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/shorten.h"
@@ -110,7 +111,8 @@ std::string device_problem(std::string_view text) {
   const bool indexed = text.starts_with("cuda:") && text.size() > 5 && text.size() < 9 &&
                        text.find_first_not_of("0123456789", 5) == std::string_view::npos;
   const bool named = text == "auto" || text == "cpu" || text == "cuda";
-  return named || indexed ? "" : quote(text) + " is none of auto, cpu, cuda, cuda:N";
+  const std::string known[] = {"auto", "cpu", "cuda", "cuda:N"};
+  return named || indexed ? "" : not_supported(std::string(text), known);
 }
 
 }  // namespace
@@ -119,13 +121,14 @@ std::string version() { return DRYSTONE_VERSION; }
 
 void add_common_options(CommandLine& line, CommonOptions& options) {
   line.add_version("drystone " + version());
-  line.checked("--log-level", options.log_level, log_level_problem,
-               "debug, info, warning, error or off")
-      .value_name("LEVEL");
-  line.number("--threads", options.threads, {.most = 4096},
-              "Compute threads; 0: as many as the work can use");
-  line.checked("--device", options.device, device_problem, "auto, cpu, cuda or cuda:N")
-      .value_name("DEVICE");
+  line.option("--log-level", options.log_level, "debug, info, warning, error or off")
+      .value_name("LEVEL")
+      .check(log_level_problem);
+  line.option("--threads", options.threads, "Compute threads; 0: as many as the work can use")
+      .check(whole_number({.low = 0, .high = 4096}));
+  line.option("--device", options.device, "auto, cpu, cuda or cuda:N")
+      .value_name("DEVICE")
+      .check(device_problem);
 }
 
 int run_program(const ProgramBody& body) {

@@ -37,6 +37,8 @@ class RegularFile {
   RegularFile(std::filesystem::path path, std::uint64_t max_bytes);
 
   int descriptor() const { return file_.get(); }
+  /// Gives the descriptor to the caller, who closes it.
+  int release() { return file_.release(); }
   /// When it was opened.
   std::uint64_t size() const { return size_; }
   /// Fills `buffer` from where the last call ended. @return less than its size only at the end

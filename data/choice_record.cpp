@@ -23,18 +23,17 @@ namespace {
 /// A record before its answer was looked up among the choices.
 struct Written {
   ChoiceRecord record;
-  std::string where;
   std::vector<std::string> labels;  ///< of the choices, where the file gives them
   Json answer;
 };
 
-[[noreturn]] void fail(const std::string& where, const std::string& problem) {
-  throw core::ConfigError(where + ": " + problem);
+[[noreturn]] void fail(const Place& where, const std::string& problem) {
+  throw core::ConfigError(where.str() + ": " + problem);
 }
 
 /// The value under `chosen`, else under the first of the usual names.
 const Json& field(const Json& object, const std::string& chosen,
-                  std::initializer_list<const char*> usual, const std::string& where) {
+                  std::initializer_list<const char*> usual, const Place& where) {
   if (!chosen.empty()) {
     if (const auto found = object.find(chosen); found != object.end()) return *found;
     fail(where, "no JSON object with " + core::quote(chosen));
@@ -100,7 +99,7 @@ void read_choices(const Json& value, Written& written) {
   const std::size_t count = written.record.choices.size();
   if (!is_read || count < 2 || count > 26 ||
       (!written.labels.empty() && written.labels.size() != count)) {
-    fail(written.where, "needs a question and 2 to 26 choices: texts, or texts with labels");
+    fail(written.record.where, "needs a question and 2 to 26 choices: texts, or texts with labels");
   }
 }
 
@@ -208,10 +207,10 @@ std::array<std::size_t, 3> plain_readings(const std::vector<Reading>& readings) 
   return counts;
 }
 
-Written parse(const Json& object, const ChoiceFields& fields, const std::string& where) {
+Written parse(const Json& object, const ChoiceFields& fields, const Place& where) {
   if (!object.is_object()) fail(where, "no JSON object");
   Written written;
-  written.where = where;
+  written.record.where = where;
   const Json* text = &field(object, fields.question, {"question", "question_stem", "ctx"}, where);
   const Json* holder = &object;
   if (text->is_object() && text->contains("stem")) {  // ARC as its authors publish it
@@ -235,8 +234,8 @@ std::size_t right_choice(const Written& written, const Reading& reading,
     if (reading[way] && (!best || counts[way] > counts[*best])) best = way;
   }
   if (best) return *reading[*best];
-  fail(written.where, "the right answer " + core::shown(written.answer) +
-                          " is no label, letter, number from 0 or text of a choice");
+  fail(written.record.where, "the right answer " + core::shown(written.answer) +
+                                 " is no label, letter, number from 0 or text of a choice");
 }
 
 }  // namespace
@@ -246,7 +245,7 @@ std::vector<ChoiceRecord> read_choice_records(const std::filesystem::path& file,
   JsonRecords values{LineSource(file)};
   std::vector<Written> all;
   for (Json value; (most == 0 || all.size() < most) && values.next(value);) {
-    all.push_back(parse(value, fields, values.where()));
+    all.push_back(parse(value, fields, values.place()));
   }
   std::vector<Reading> readings;
   for (const Written& written : all) readings.push_back(read_answer(written));

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "data/record.h"
+
 namespace drystone::data {
 
 /// Names of the fields; where they are empty, a record has one of these forms:
@@ -25,6 +27,7 @@ struct ChoiceRecord {
   std::vector<std::string> choices;  ///< 2 to 26
   std::size_t truth = 0;
   bool is_beginning = false;  ///< the choices continue the question's sentence
+  Place where;
 };
 
 /// Reads JSON lines or an array. Choices are texts, [{text, label}], {text: […], label: […]} or

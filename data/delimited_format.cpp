@@ -51,11 +51,11 @@ class DelimitedFormat final : public RecordFormat {
     return true;
   }
 
-  std::string where() const override { return lines_.where(row_line_); }
+  Place place() const override { return lines_.place(row_line_); }
 
  private:
   [[noreturn]] void fail(const std::string& problem) const {
-    throw core::ConfigError(where() + ": " + problem);
+    throw core::ConfigError(place().str() + ": " + problem);
   }
 
   bool has(const std::string& name) const {

@@ -13,6 +13,12 @@ constexpr const char* kBlank = " \t\r\n";
 
 }  // namespace
 
+Place JsonRecords::place() const {
+  Place place = lines_.place(begin_);
+  if (kind_ == Kind::Array) place.element = count_;
+  return place;
+}
+
 void JsonRecords::fail(const std::string& problem) const {
   throw core::ConfigError(lines_.where(lines_.line()) + ": " + problem);
 }
@@ -36,7 +42,8 @@ bool JsonRecords::next(nlohmann::ordered_json& value) {
       .non_finite = core::NonFinite::Null,
       .remedy = "write one complete JSON object a line, or an array of objects"};
   if (!next_text()) return false;
-  value = core::parse_ordered_json(text_, where(), kLimits);
+  ++count_;
+  value = core::parse_ordered_json(text_, place().str(), kLimits);
   return true;
 }
 

@@ -24,8 +24,8 @@ class JsonRecords {
   /// @throws as LineSource::next
   bool next(nlohmann::ordered_json& value);
 
-  /// `FILE:LINE` where the last value began.
-  std::string where() const { return lines_.where(begin_); }
+  /// Where the last value began.
+  Place place() const;
 
  private:
   enum class Kind { Unknown, Lines, Array };
@@ -46,6 +46,7 @@ class JsonRecords {
   std::string text_;       ///< of the value
   std::size_t at_ = 0;     ///< in the line, of what was not read yet
   std::size_t begin_ = 0;  ///< line
+  std::size_t count_ = 0;  ///< values read
   std::size_t depth_ = 0;  ///< of brackets within the element
   bool in_string_ = false;
   bool is_escaped_ = false;

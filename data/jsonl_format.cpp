@@ -37,11 +37,11 @@ class JsonlFormat final : public RecordFormat {
     return true;
   }
 
-  std::string where() const override { return values_.where(); }
+  Place place() const override { return values_.place(); }
 
  private:
   [[noreturn]] void fail(const std::string& problem) const {
-    throw core::ConfigError(where() + ": " + problem);
+    throw core::ConfigError(place().str() + ": " + problem);
   }
 
   static std::string found_fields(const json& object) {

@@ -38,13 +38,13 @@ void add_names(const std::filesystem::path& file, const core::DataConfig& config
   for (Record record; reader.next(record);) {
     auto name = class_name(record.label);
     if (!name) {
-      throw core::ConfigError(reader.where() + ": no class in field " +
+      throw core::ConfigError(record.where.str() + ": no class in field " +
                               core::quote(config.label_field) +
                               "; set data.label_field, or model.task = \"regression\" for numbers");
     }
     names.insert(*std::move(name));
     if (names.size() > kMaxClasses) {
-      throw core::ConfigError(reader.where() + ": more than " + std::to_string(kMaxClasses) +
+      throw core::ConfigError(record.where.str() + ": more than " + std::to_string(kMaxClasses) +
                               " classes; does data.label_field name the label?");
     }
   }

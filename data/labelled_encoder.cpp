@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/id_check.h"
 #include "data/lost_tokens.h"
 
 namespace drystone::data {
@@ -40,6 +41,7 @@ std::size_t LabelledEncoder::add(const Record& record, const std::string& where,
   const bool classifies = options_.classes != nullptr;
   const std::int64_t label = classifies ? class_id(record, where) : 0;
   const EncodedText text = texts_.encode(record, options_.max_length);
+  check_ids(options_.num_rows, text.ids, tokenizer_, where);
   dataset.add(text.ids, label, classifies ? 0.0F : target(record, where), text.second_start);
   return num_lost(texts_, record, text.ids.size(), options_.max_length);
 }

@@ -12,6 +12,7 @@ namespace drystone::data {
 
 struct LabelledOptions {
   std::int64_t max_length = 128;      ///< tokens, special ones included; longer texts are cut
+  std::int64_t num_rows = 0;          ///< of the model's embeddings, which ids need; 0: not known
   const LabelMap* classes = nullptr;  ///< null: regression
   std::string remedy;                 ///< of a label that does not fit: "set data.labels"
 };
@@ -21,9 +22,9 @@ class LabelledEncoder {
  public:
   LabelledEncoder(const text::Tokenizer& tokenizer, LabelledOptions options);
 
-  /// @param where  for messages: the file and the line, or the client and the example
+  /// @param where  the record's place, for messages
   /// @return how many tokens max_length cut
-  /// @throws core::ConfigError  no fitting label, or ready ids outside the vocabulary
+  /// @throws core::ConfigError  no fitting label, ids outside the vocabulary or without a row
   std::size_t add(const Record& record, const std::string& where, Dataset& dataset) const;
 
  private:

@@ -1,12 +1,12 @@
 #include "data/line_source.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
+#include <new>
 
 #include <zlib.h>
 
 #include "core/error.h"
+#include "core/regular_file.h"
 #include "text/utf8.h"
 
 namespace drystone::data {
@@ -22,13 +22,11 @@ gzFile as_gzip(void* handle) { return static_cast<gzFile>(handle); }
 void LineSource::Closer::operator()(void* file) const { gzclose_r(as_gzip(file)); }
 
 LineSource::LineSource(const std::filesystem::path& file)
-    : file_(file.string()), buffer_(kBufferBytes) {
-  errno = 0;
-  const bool is_file = std::filesystem::is_regular_file(file);
-  handle_.reset(is_file ? gzopen(file.c_str(), "rb") : nullptr);  // reads plain files as they are
-  if (handle_) return;
-  const std::string reason = errno != 0 ? std::strerror(errno) : "not a file";
-  throw core::IoError(file_ + ": cannot open (" + reason + "); check the path and its rights");
+    : file_(std::make_shared<const std::string>(file.string())), buffer_(kBufferBytes) {
+  core::RegularFile opened(file, core::kMostMappedBytes);
+  handle_.reset(gzdopen(opened.descriptor(), "rb"));  // reads plain files as they are
+  if (!handle_) throw std::bad_alloc();
+  opened.release();  // it is zlib's now
 }
 
 bool LineSource::refill() {
@@ -36,7 +34,7 @@ bool LineSource::refill() {
   int code = Z_OK;
   const char* const message = gzerror(as_gzip(handle_.get()), &code);
   if (count < 0 || code == Z_BUF_ERROR) {  // the latter: the gzip stream ends too early
-    throw core::IoError(file_ + ": cannot read (" + message + "); fetch the file again");
+    throw core::IoError(*file_ + ": cannot read (" + message + "); fetch the file again");
   }
   position_ = 0;
   filled_ = static_cast<std::size_t>(count);
@@ -50,7 +48,7 @@ void LineSource::check_ratio() {
   total_ += filled_;
   const z_off_t packed = total_ > kAlways ? gzoffset(as_gzip(handle_.get())) : 0;
   if (packed <= 0 || total_ <= kMostTimes * static_cast<std::uint64_t>(packed)) return;
-  throw core::ConfigError(file_ + ": unpacks to more than " + std::to_string(kMostTimes) +
+  throw core::ConfigError(*file_ + ": unpacks to more than " + std::to_string(kMostTimes) +
                           " times its size; is this a data file? If so, unpack it");
 }
 

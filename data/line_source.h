@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "data/record.h"
+
 namespace drystone::data {
 
 class LineSource {
@@ -25,8 +27,9 @@ class LineSource {
 
   /// Number of the last line read, from 1.
   std::size_t line() const { return line_; }
+  Place place(std::size_t line) const { return {.file = file_, .line = line}; }
   /// `FILE:line`.
-  std::string where(std::size_t line) const { return file_ + ":" + std::to_string(line); }
+  std::string where(std::size_t line) const { return place(line).str(); }
 
   /// A longer line or quoted field is a binary file or a lost quote, not text.
   static constexpr std::size_t kMaxRecordBytes = std::size_t{64} << 20;
@@ -41,7 +44,7 @@ class LineSource {
   void check_ratio();
   void check_text(std::string& line);
 
-  std::string file_;
+  std::shared_ptr<const std::string> file_;
   std::unique_ptr<void, Closer> handle_;  ///< zlib's gzFile
   std::vector<char> buffer_;
   std::size_t position_ = 0;

@@ -37,7 +37,7 @@ Fingerprint fingerprint(const SequenceSource& source, const SequenceEncoder& enc
   for (const std::string& setting :
        {options.prompt_template, options.answer_field, std::to_string(options.max_length),
         std::to_string(static_cast<int>(options.loss_on)), source.fields.text, source.fields.key,
-        std::to_string(encoder.tokenizer().vocab_size())}) {
+        std::to_string(encoder.tokenizer().vocab_size()), std::to_string(options.num_rows)}) {
     maker.add(setting);
   }
   for (const char* const name : kTokenizerFiles) {
@@ -76,7 +76,7 @@ void write_file(const SequenceSource& source, const SequenceEncoder& encoder,
   const std::int64_t max_length = encoder.options().max_length;
   std::size_t skipped = 0;
   for (Record record; reader.next(record);) {
-    if (const auto example = encoder.encode(record, reader.where())) {
+    if (const auto example = encoder.encode(record, record.where.str())) {
       writer.add(example->ids, example->labels);
       writer.add_lost(num_lost(whole, record, example->ids.size(), max_length));
       if (!source.fields.key.empty()) writer.add_key(record.key);
@@ -107,7 +107,7 @@ LoadedSequences load_sequences(const SequenceSource& source, const SequenceEncod
   RecordReader reader(source.file, source.fields);
   LoadedSequences loaded;
   for (Record record; reader.next(record);) {
-    if (!encoder.add(record, reader.where(), loaded.examples)) {
+    if (!encoder.add(record, record.where.str(), loaded.examples)) {
       ++loaded.num_skipped;
     } else if (!source.fields.key.empty()) {
       loaded.keys.push_back(record.key);

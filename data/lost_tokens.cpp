@@ -19,6 +19,7 @@ std::size_t num_lost(const SequenceEncoder& unbound, const Record& record, std::
 
 SequenceOptions unbound(SequenceOptions options) {
   options.max_length = std::numeric_limits<std::int64_t>::max();
+  options.num_rows = 0;
   return options;
 }
 

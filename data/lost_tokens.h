@@ -18,7 +18,7 @@ std::size_t num_lost(const TextEncoder& encoder, const Record& record, std::size
 std::size_t num_lost(const SequenceEncoder& unbound, const Record& record, std::size_t length,
                      std::int64_t max_length);
 
-/// The options without their bound.
+/// The options without their bounds.
 SequenceOptions unbound(SequenceOptions options);
 
 }  // namespace drystone::data

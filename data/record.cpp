@@ -5,6 +5,12 @@
 
 namespace drystone::data {
 
+std::string Place::str() const {
+  if (file == nullptr) return "";
+  const std::string where = *file + ":" + std::to_string(line);
+  return element == 0 ? where : where + ": record " + std::to_string(element);
+}
+
 std::optional<std::string> class_name(const Label& label) {
   if (const auto* name = std::get_if<std::string>(&label)) return *name;
   if (const auto* integer = std::get_if<std::int64_t>(&label)) return std::to_string(*integer);

@@ -1,8 +1,10 @@
 #pragma once
 // One example as a data file holds it.
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -21,6 +23,17 @@ using Label = std::variant<std::monostate, std::string, std::int64_t, double>;
 /// missing) and "output"; an own template has its own names.
 using TextFields = std::map<std::string, std::string, std::less<>>;
 
+/// Where a record began in its file.
+struct Place {
+  std::shared_ptr<const std::string> file;  ///< shared by all of its records; null: not of a file
+  std::size_t line = 0;                     ///< from 1
+  std::size_t element = 0;                  ///< of a JSON array, from 1; 0: not in one
+
+  /// `FILE:LINE`, of an array's element `FILE:LINE: record N`: the head of messages about it; empty
+  /// for a record of no file.
+  std::string str() const;
+};
+
 /// Exactly one of text, input_ids, fields and messages holds the example.
 struct Record {
   std::string text;
@@ -30,8 +43,8 @@ struct Record {
   TextFields fields;
   std::vector<text::Message> messages;
   Label label;
-  std::string key;    ///< value of the field that names the client; empty where none was asked for
-  std::string where;  ///< `FILE:LINE`, as data::read_records found it, for messages
+  std::string key;  ///< value of the field that names the client; empty where none was asked for
+  Place where;
 };
 
 /// What records of causal LM look like (docs/data.md).

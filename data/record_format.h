@@ -2,7 +2,6 @@
 // The file formats behind RecordReader. Private to this folder.
 
 #include <memory>
-#include <string>
 
 #include "data/json_records.h"
 #include "data/line_source.h"
@@ -14,7 +13,8 @@ class RecordFormat {
  public:
   virtual ~RecordFormat() = default;
   virtual bool next(Record& record) = 0;
-  virtual std::string where() const = 0;
+  /// Where the last record began.
+  virtual Place place() const = 0;
 };
 
 std::unique_ptr<RecordFormat> make_jsonl_format(JsonRecords values, RecordFields fields);

@@ -39,9 +39,11 @@ RecordReader::~RecordReader() = default;
 RecordReader::RecordReader(RecordReader&&) noexcept = default;
 RecordReader& RecordReader::operator=(RecordReader&&) noexcept = default;
 
-bool RecordReader::next(Record& record) { return format_->next(record); }
-
-std::string RecordReader::where() const { return format_->where(); }
+bool RecordReader::next(Record& record) {
+  if (!format_->next(record)) return false;
+  record.where = format_->place();
+  return true;
+}
 
 std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern) {
   constexpr std::array kFormats = {".jsonl", ".ndjson", ".json", ".csv", ".tsv"};
@@ -68,10 +70,7 @@ std::vector<std::filesystem::path> data_files(const std::filesystem::path& patte
 std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields) {
   RecordReader reader(file, fields);
   std::vector<Record> records;
-  for (Record record; reader.next(record);) {
-    records.push_back(record);
-    records.back().where = reader.where();
-  }
+  for (Record record; reader.next(record);) records.push_back(record);
   return records;
 }
 

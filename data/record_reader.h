@@ -42,13 +42,11 @@ class RecordReader {
   RecordReader(RecordReader&&) noexcept;
   RecordReader& operator=(RecordReader&&) noexcept;
 
-  /// Reads the next record into `record`, reusing its memory. @return false at the end
+  /// Reads the next record, with its place, into `record`, reusing its memory.
+  /// @return false at the end
   /// @throws core::ConfigError  `FILE:LINE: what is wrong; what to do`
   /// @throws core::IoError      reading failed, or a gzip file is damaged
   bool next(Record& record);
-
-  /// `FILE:LINE` where the last record began: the head of messages about it.
-  std::string where() const;
 
  private:
   std::unique_ptr<RecordFormat> format_;

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/error.h"
+#include "data/id_check.h"
 
 namespace drystone::data {
 
@@ -158,6 +159,7 @@ std::optional<SequenceEncoder::Example> SequenceEncoder::encode(const Record& re
   const auto is_learnt = [](text::TokenId label) { return label != kNoLabel; };
   const auto predicted = std::span(example.labels).subspan(example.labels.empty() ? 0 : 1);
   if (std::ranges::none_of(predicted, is_learnt)) return std::nullopt;
+  check_ids(options_.num_rows, example.ids, tokenizer_, where);
   return example;
 }
 

@@ -29,6 +29,7 @@ struct SequenceOptions {
   std::string answer_field;  ///< of an own template
   LossOn loss_on = LossOn::Answer;
   std::int64_t max_length = 1024;  ///< tokens; longer examples are cut on the right
+  std::int64_t num_rows = 0;       ///< of the model's embeddings, which ids need; 0: not known
 };
 
 /// Ids are those of tokenizing the example's whole text, so that a token may straddle the border of
@@ -55,8 +56,8 @@ class SequenceEncoder {
   /// @param where  the record's place, for messages
   /// @return absent: within max_length there is nothing to learn (the prompt fills it, or all is
   ///         empty). Count these and tell the user.
-  /// @throws core::ConfigError  `WHERE: …` for ids outside the vocabulary, a conversation that the
-  ///                            template refuses, or a record of another form
+  /// @throws core::ConfigError  `WHERE: …` for ids outside the vocabulary or without a row, a
+  ///                            conversation that the template refuses, a record of another form
   std::optional<Example> encode(const Record& record, const std::string& where) const;
 
   /// Appends what encode gives. @return false: left out

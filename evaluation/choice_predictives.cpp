@@ -60,7 +60,7 @@ class Questions final : public PredictiveSource {
   models::Batch batch_of(const ChoiceQuestion& question) const {
     data::Dataset dataset;
     data::CutTexts told_before;
-    add_answers(model_.tokenizer(), question, options_.max_length, dataset, told_before);
+    add_answers(model_, question, options_.max_length, dataset, told_before);
     std::vector<std::size_t> rows(dataset.size());
     std::iota(rows.begin(), rows.end(), std::size_t{0});
     data::EncodedBatch encoded;

@@ -13,7 +13,8 @@ namespace {
 char letter_of(std::size_t choice) { return static_cast<char>('A' + choice); }
 
 ChoiceQuestion prompted(const data::ChoiceRecord& record, bool by_letter) {
-  ChoiceQuestion question{.prompt = record.question, .answers = {}, .truth = record.truth};
+  ChoiceQuestion question{
+      .prompt = record.question, .answers = {}, .truth = record.truth, .where = record.where};
   for (std::size_t i = 0; i < record.choices.size(); ++i) {
     const std::string letter(1, letter_of(i));
     if (by_letter) question.prompt += "\n" + letter + ". " + record.choices[i];
@@ -26,9 +27,6 @@ ChoiceQuestion prompted(const data::ChoiceRecord& record, bool by_letter) {
 }  // namespace
 
 std::vector<ChoiceQuestion> read_questions(const EvaluateOptions& options) {
-  if (options.choice_style != "text" && options.choice_style != "letters") {
-    throw core::ConfigError("--choices: give text or letters");
-  }
   const auto records = data::read_choice_records(
       options.data, {options.question_field, options.choices_field, options.answer_field},
       static_cast<std::size_t>(options.max_examples));
@@ -71,11 +69,12 @@ std::size_t add_choice(const text::Tokenizer& tokenizer, const std::string& prom
 
 }  // namespace
 
-void add_answers(const text::Tokenizer& tokenizer, const ChoiceQuestion& question,
+void add_answers(const EvaluatedModel& model, const ChoiceQuestion& question,
                  std::int64_t max_length, data::Dataset& dataset, data::CutTexts& cut) {
   for (const std::string& answer : question.answers) {
-    cut.add(add_choice(tokenizer, question.prompt, answer, static_cast<std::size_t>(max_length),
-                       dataset));
+    cut.add(add_choice(model.tokenizer(), question.prompt, answer,
+                       static_cast<std::size_t>(max_length), dataset));
+    model.check_ids(dataset.ids(dataset.size() - 1), question.where.str());
   }
 }
 

@@ -6,13 +6,14 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 
+#include "core/check.h"
 #include "core/error.h"
 #include "core/json_object.h"
-#include "core/text.h"
 #include "data/cut_texts.h"
 #include "data/label_map.h"
 #include "data/labelled_encoder.h"
@@ -43,11 +44,8 @@ const std::map<std::string, Measure> kTasks = {{"classification", evaluate_label
 
 Measure find_task(const std::string& task) {
   const auto found = kTasks.find(task);
-  if (found != kTasks.end()) return found->second;
-  std::vector<std::string> names;
-  for (const auto& [name, measure] : kTasks) names.push_back(name);
-  throw core::ConfigError("--task: " + core::quote(task) +
-                          " is not supported; give one of: " + core::join(names));
+  core::require(found != kTasks.end(), "evaluate: none of task_names()");
+  return found->second;
 }
 
 }  // namespace
@@ -78,6 +76,7 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedM
                                 const data::LabelMap* classes) {
   const data::LabelledEncoder encoder(
       model.tokenizer(), {.max_length = options.max_length,
+                          .num_rows = model.num_rows(),
                           .classes = classes,
                           .remedy = classes != nullptr ? "set --labels" : "set --label-field"});
   data::Dataset dataset;
@@ -85,10 +84,8 @@ data::Dataset labelled_examples(const EvaluateOptions& options, const EvaluatedM
                                                .label = options.label_field,
                                                .text_pair = options.text_pair_field});
   data::CutTexts cut;
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string where = place(options, i);
-    cut.add(encoder.add(records[i], where, dataset));
-    model.check_ids(dataset.ids(dataset.size() - 1), where);
+  for (const data::Record& record : records) {
+    cut.add(encoder.add(record, record.where.str(), dataset));
   }
   cut.warn(options.data.string(), dataset.size(), options.max_length);
   return dataset;
@@ -153,8 +150,13 @@ std::int64_t max_length_of_run(const EvaluateOptions& options) {
 
 }  // namespace
 
+std::vector<std::string> task_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, measure] : kTasks) names.push_back(name);
+  return names;
+}
+
 EvaluateOptions with_defaults(EvaluateOptions options) {
-  find_task(options.task);
   if (options.max_length == 0) options.max_length = max_length_of_run(options);
   if (options.max_length > 0) return options;
   constexpr std::int64_t kMostTokens = 1024;
@@ -222,10 +224,9 @@ LabelledSequences labelled_sequences(const EvaluateOptions& options, const Evalu
   LabelledSequences sequences{.dataset = {}, .kept = {}, .num_records = records.size()};
   data::CutTexts cut;
   for (std::size_t i = 0; i < records.size(); ++i) {
-    if (!encoder.add(records[i], place(options, i), sequences.dataset)) continue;
+    if (!encoder.add(records[i], records[i].where.str(), sequences.dataset)) continue;
     const std::size_t length = sequences.dataset.length(sequences.kept.size());
     cut.add(data::num_lost(whole, records[i], length, options.max_length));
-    model.check_ids(sequences.dataset.ids(sequences.dataset.size() - 1), place(options, i));
     sequences.kept.push_back(i);
   }
   cut.warn(options.data.string(), sequences.kept.size(), options.max_length);

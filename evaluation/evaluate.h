@@ -1,6 +1,9 @@
 #pragma once
 // The quality of a model, with or without an adapter, on a data file (docs/evaluation.md).
 
+#include <string>
+#include <vector>
+
 #include "evaluation/measurement.h"
 
 namespace drystone::evaluation {
@@ -9,7 +12,10 @@ namespace drystone::evaluation {
 /// @throws core::ConfigError, core::IoError
 Measurement evaluate(const EvaluateOptions& options, const MeasureHooks& hooks);
 
-/// The same options, max_length filled in. @throws core::ConfigError  an unknown task
+/// What EvaluateOptions::task may be.
+std::vector<std::string> task_names();
+
+/// The same options, max_length filled in.
 EvaluateOptions with_defaults(EvaluateOptions options);
 
 // What evaluate() chooses from.

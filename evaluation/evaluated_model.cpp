@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/error.h"
+#include "data/id_check.h"
 #include "data/record_reader.h"
 #include "models/device.h"
 #include "models/load.h"
@@ -19,9 +20,6 @@ namespace fs = std::filesystem;
 namespace {
 
 data::SequenceOptions sequence_options(const EvaluateOptions& options) {
-  if (options.loss_on != "answer" && options.loss_on != "all") {
-    throw core::ConfigError("--loss-on: give answer or all");
-  }
   return {.prompt_template = options.prompt_template,
           .answer_field = options.answer_field,
           .loss_on = options.loss_on == "all" ? data::LossOn::All : data::LossOn::Answer,
@@ -51,11 +49,13 @@ EvaluatedModel::EvaluatedModel(const EvaluateOptions& options, models::Task task
 }
 
 void EvaluatedModel::check_ids(std::span<const text::TokenId> ids, const std::string& where) const {
-  training::check_ids(model_.limits, ids, *tokenizer_, where);
+  data::check_ids(num_rows(), ids, *tokenizer_, where);
 }
 
 data::SequenceEncoder EvaluatedModel::sequence_encoder() const {
-  return {*tokenizer_, text::ChatTemplate::load(options_.model), sequence_options(options_)};
+  data::SequenceOptions sequences = sequence_options(options_);
+  sequences.num_rows = num_rows();
+  return {*tokenizer_, text::ChatTemplate::load(options_.model), std::move(sequences)};
 }
 
 bool EvaluatedModel::for_each_batch(const data::Dataset& dataset, const MeasureHooks& hooks,
@@ -76,9 +76,6 @@ bool EvaluatedModel::for_each_batch(const data::Dataset& dataset, const MeasureH
 
 std::vector<models::Likelihood> EvaluatedModel::likelihoods(const data::Dataset& dataset,
                                                             const MeasureHooks& hooks) const {
-  for (std::size_t i = 0; i < dataset.size(); ++i) {
-    check_ids(dataset.ids(i), options_.data.string() + ": sequence " + std::to_string(i + 1));
-  }
   std::vector<models::Likelihood> all(dataset.size());
   const bool ended = for_each_batch(
       dataset, hooks, [&](const data::EncodedBatch& encoded, const models::Batch& batch) {
@@ -99,10 +96,6 @@ std::vector<data::Record> read_examples(const EvaluateOptions& options,
   }
   if (records.empty()) throw core::ConfigError(options.data.string() + ": no examples");
   return records;
-}
-
-std::string place(const EvaluateOptions& options, std::size_t example) {
-  return options.data.string() + ": example " + std::to_string(example + 1);
 }
 
 }  // namespace drystone::evaluation

@@ -30,6 +30,8 @@ class EvaluatedModel {
 
   models::Model& model() const { return *model_.model; }
   const text::Tokenizer& tokenizer() const { return *tokenizer_; }
+  /// Of the embeddings; 0: not known.
+  std::int64_t num_rows() const { return model_.limits.tokens; }
   /// @throws core::ConfigError  an id that the model has no row for
   void check_ids(std::span<const text::TokenId> ids, const std::string& where) const;
   /// Records → sequences, by the options' template.
@@ -72,8 +74,5 @@ struct LabelledSequences {
 };
 /// @throws core::ConfigError  none is left
 LabelledSequences labelled_sequences(const EvaluateOptions& options, const EvaluatedModel& model);
-
-/// "FILE: example 3", from 0.
-std::string place(const EvaluateOptions& options, std::size_t example);
 
 }  // namespace drystone::evaluation

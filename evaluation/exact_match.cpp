@@ -26,10 +26,11 @@ std::vector<Question> read_questions(const EvaluateOptions& options, const Evalu
       options, {.text = options.text_field,
                 .sequence = data::sequence_fields(options.prompt_template, options.answer_field)});
   std::vector<Question> questions;
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    questions.push_back(encoder.question(records[i], place(options, i)));
-    if (questions.back().ids.empty()) throw core::ConfigError(place(options, i) + ": is empty");
-    model.check_ids(questions.back().ids, place(options, i));
+  for (const data::Record& record : records) {
+    const std::string where = record.where.str();
+    questions.push_back(encoder.question(record, where));
+    if (questions.back().ids.empty()) throw core::ConfigError(where + ": is empty");
+    model.check_ids(questions.back().ids, where);
   }
   return questions;
 }

@@ -53,7 +53,7 @@ Measurement evaluate_multiple_choice(const EvaluateOptions& options, const Measu
   data::Dataset dataset;
   data::CutTexts cut;
   for (const ChoiceQuestion& question : questions) {
-    add_answers(model.tokenizer(), question, options.max_length, dataset, cut);
+    add_answers(model, question, options.max_length, dataset, cut);
   }
   cut.warn(options.data.string(), dataset.size(), options.max_length);
   const auto likelihoods = model.likelihoods(dataset, hooks);

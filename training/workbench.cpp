@@ -121,12 +121,14 @@ struct Workbench::Impl {
     check_length(inputs, config.model.max_length, "model.max_length");
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
     if (spec.task == models::Task::CausalLm) {
+      config.sequences.num_rows = inputs.tokens;
       const auto chat = text::ChatTemplate::load(spec.folder);
       sequences.emplace(*tokenizer, chat, config.sequences);
       unbound.emplace(*tokenizer, chat, data::unbound(config.sequences));
     } else {
       labelled.emplace(*tokenizer,
                        data::LabelledOptions{.max_length = config.model.max_length,
+                                             .num_rows = inputs.tokens,
                                              .classes = classes ? &*classes : nullptr,
                                              .remedy = "check data.label_field and data.labels"});
     }
@@ -155,7 +157,6 @@ struct Workbench::Impl {
       const std::size_t length = dataset.length(dataset.size() - 1);
       cut.add(data::num_lost(*unbound, record, length, config.sequences.max_length));
     }
-    check_ids(inputs, dataset.ids(dataset.size() - 1), *tokenizer, where);
     return true;
   }
 
@@ -195,7 +196,7 @@ data::Shortened Workbench::add_examples(const std::string& name,
   data::Dataset dataset;
   data::Shortened shortened{.of = name};
   for (std::size_t i = 0; i < records.size(); ++i) {
-    const std::string& known = records[i].where;
+    const std::string known = records[i].where.str();
     const std::string where = known.empty() ? name + ": example " + std::to_string(i + 1) : known;
     if (!impl_->add(records[i], where, dataset, shortened.cut)) ++shortened.left_out;
   }
@@ -211,10 +212,6 @@ data::Shortened Workbench::add_examples(const std::string& name,
 
 void Workbench::add_dataset(const std::string& name, data::Dataset examples) {
   if (examples.empty()) throw core::ConfigError(name + ": no examples");
-  for (std::size_t i = 0; i < examples.size(); ++i) {
-    check_ids(impl_->inputs, examples.ids(i), *impl_->tokenizer,
-              name + ": example " + std::to_string(i + 1));
-  }
   impl_->keep(name, std::move(examples));
 }
 

@@ -46,7 +46,8 @@ void declare(core::CommandLine& line, Options& options) {
   line.option("--methods", options.methods, "These alone; default: all").split_at_commas();
   line.option("--runs", options.runs, "File of the runs");
   line.option("--out", options.out, "Markdown file whose tables are replaced");
-  line.number("--validation", options.validation, {}, "Texts for choosing the learning rate");
+  line.option("--validation", options.validation, "Texts for choosing the learning rate")
+      .check(core::whole_number({}));
   line.option("--grid", options.plan.grid, "Learning rates")->check(CLI::Range(1, 20));
   line.option("--factor", options.plan.factor, "From one learning rate to the next")
       ->check(CLI::Range(1.1, 100.0));

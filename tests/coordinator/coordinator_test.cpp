@@ -93,6 +93,24 @@ TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same 
   }
 }
 
+TEST_CASE("coordinator: a round in whose middle it was started says so, the next one does not") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path());
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25);
+  federation.crash();
+  federation.start();
+  federation.hello("client-1");
+  federation.hello("client-2");
+  run_to_the_end(federation);
+  const auto report = federation.coordinator().report();
+  REQUIRE(report.rounds.size() == 2);
+  CHECK(report.rounds[0].since_restart);
+  CHECK_FALSE(report.rounds[1].since_restart);
+}
+
 TEST_CASE("coordinator: an evaluator's figures reach the report") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1, /*evaluator=*/true);

@@ -17,6 +17,7 @@ TEST_CASE("report: a round survives its way through the database") {
                           .asked = 10,
                           .accepted = 8,
                           .rejected = {{"not-finite", 1}, {"timeout", 1}},
+                          .since_restart = true,
                           .train_loss = 1.25,
                           .bytes_up = 1000,
                           .bytes_down = 2000,
@@ -36,6 +37,7 @@ TEST_CASE("report: a round survives its way through the database") {
   CHECK(round_from_json(to_json(round)).rejected.at("timeout") == 1);
   CHECK(round_from_json(to_json(round)).bases.at("nf4") == 3);
   CHECK(round_from_json(to_json(round)).devices.at("cpu") == 7);
+  CHECK(round_from_json(to_json(round)).since_restart);
   CHECK(round_from_json(to_json(round)).zero_updates == round.zero_updates);
 }
 
@@ -117,6 +119,15 @@ TEST_CASE("report: the table a run ends with") {
             "                0 → 0   truncated     0 ms              3\n"
             "\nhead " +
             std::string(64, '0') + "\n");
+}
+
+TEST_CASE("report: what is counted since a restart only is a lower bound") {
+  RunReport report{.rounds = {{.round = 1, .bytes_up = 2'000'000, .seconds = 3.0}}};
+  CHECK(results_table(report).find("≥") == std::string::npos);
+  report.rounds[0].since_restart = true;
+  CHECK(results_table(report).find("≥ 2.0 MB") != std::string::npos);
+  CHECK(to_html(report).find("<td>≥ 2.0 MB</td>") != std::string::npos);
+  CHECK(to_json(report).find("\"since_restart\": true") != std::string::npos);
 }
 
 TEST_CASE("report: updates of zeros have a column where there are any") {

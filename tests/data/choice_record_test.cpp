@@ -108,7 +108,7 @@ TEST_CASE("choice record: own fields, the first ones, an array, and what is refu
   CHECK(contains(refusal(own), "question or question_stem or ctx; name the field by"));
   CHECK(read(question("1") + question("2"), {}, 1).size() == 1);
   CHECK(read("[\n" + question("1") + ",\n" + question("2") + "]").size() == 2);
-  CHECK(contains(refusal("[1]"), "q.jsonl:1: no JSON object"));
+  CHECK(contains(refusal("[1]"), "q.jsonl:1: record 1: no JSON object"));
   for (const char* const choices :
        {"\"a\"", "[]", "[\"a\"]", "[\"a\", null]", "[{\"text\": \"a\"}]", "{\"A\": []}",
         "{\"text\": [\"a\", \"b\"], \"label\": [\"A\"]}"}) {

@@ -41,7 +41,7 @@ Dataset encoded(std::string_view content, LabelledOptions options) {
   RecordReader reader(write_file(folder, "a.jsonl", content), {});
   const LabelledEncoder encoder(tokenizer(), std::move(options));
   Dataset dataset;
-  for (Record record; reader.next(record);) encoder.add(record, reader.where(), dataset);
+  for (Record record; reader.next(record);) encoder.add(record, record.where.str(), dataset);
   return dataset;
 }
 

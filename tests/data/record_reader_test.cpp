@@ -1,6 +1,7 @@
 #include "data/record_reader.h"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "core/error.h"
@@ -61,7 +62,7 @@ TEST_CASE("jsonl: texts and labels of every type") {
   CHECK(records[0].text == "a\nb é");
   CHECK(records[0].label == Label(std::string("x")));
   CHECK(records[1].text.empty());
-  CHECK(records[1].where.ends_with("a.jsonl:4"));
+  CHECK(records[1].where.str().ends_with("a.jsonl:4"));
   CHECK(records[1].label == Label(std::int64_t{7}));
   CHECK(records[2].label == Label(0.5));
   CHECK(records[3].label == Label(std::string("true")));
@@ -191,9 +192,24 @@ TEST_CASE("records: a gzip bomb ends in one line") {
 TEST_CASE("records: unknown formats and missing files") {
   CHECK(contains(refusal("a.parquet", ""), "unknown data format \".parquet\"; use .jsonl"));
   CHECK_THROWS_AS(read_records("/nowhere/a.jsonl", {}), IoError);
+}
+
+TEST_CASE("records: what is no regular file, or claims what nobody stored, is refused") {
   const TemporaryFolder folder;
-  std::filesystem::create_directory(folder.path() / "d.jsonl");
-  CHECK_THROWS_AS(read_records(folder.path() / "d.jsonl", {}), IoError);
+  const auto refused = [&](const char* name) {
+    return message_of<IoError>([&] { read_records(folder.path() / name, {}); });
+  };
+  std::filesystem::create_directory(folder.path() / "folder.jsonl");
+  std::filesystem::create_symlink("/dev/zero", folder.path() / "zero.csv");
+  REQUIRE(::mkfifo((folder.path() / "fifo.jsonl.gz").c_str(), 0600) == 0);
+  for (const char* const name : {"folder.jsonl", "zero.csv", "fifo.jsonl.gz"}) {
+    CHECK(contains(refused(name), std::string(name) + ": is not a regular file; "));
+  }
+  write_file(folder, "hollow.jsonl", "{\"text\": \"a\"}\n");
+  std::filesystem::resize_file(folder.path() / "hollow.jsonl", std::uint64_t{2} << 30);
+  CHECK(contains(refused("hollow.jsonl"), "hollow.jsonl: is mostly holes"));
+  std::filesystem::resize_file(folder.path() / "hollow.jsonl", std::uint64_t{2} << 40);
+  CHECK(contains(refused("hollow.jsonl"), "more than the limit of 1.1 TB"));
 }
 
 TEST_CASE("record: labels as classes and as numbers") {
@@ -314,12 +330,14 @@ TEST_CASE("json: an array of objects is read, whatever its lines") {
   CHECK(read("a.json", "[]").empty());
   CHECK(read("a.json.gz", gzip(array)).size() == 3);
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n\n{\"txt\": 1}]"),
-                 "a.json:3: no field \"text\""));
-  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"},\n 7]"), "a.json:2: not a JSON object"));
+                 "a.json:3: record 2: no field \"text\""));
+  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}, 7]"),
+                 "a.json:1: record 2: not a JSON object"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}"), "the array does not end"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a}\n"), "the array does not end"));
   CHECK(contains(refusal("a.json", "[{\"text\": \"a\"}]\n{}"), "a.json:2: something follows"));
-  CHECK(contains(refusal("a.json", "[{\"text\": \"a\"} {}]"), "a.json:1: not valid JSON"));
+  CHECK(
+      contains(refusal("a.json", "[{\"text\": \"a\"} {}]"), "a.json:1: record 1: not valid JSON"));
 }
 
 TEST_CASE("json: an array read by pieces is the array read at once") {
@@ -331,6 +349,7 @@ TEST_CASE("json: an array read by pieces is the array read at once") {
   }
   const auto records = read("a.json", array + "]");
   REQUIRE(records.size() == 300);
+  CHECK(records[299].where.str().ends_with(": record 300"));
   for (std::size_t i = 0; i < records.size(); ++i) {
     CHECK(records[i].text == std::string(i * 104729 % 700, 'x') + std::to_string(i));
   }

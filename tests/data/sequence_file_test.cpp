@@ -176,6 +176,19 @@ TEST_CASE("streaming: other data or settings make another file, a damaged one is
   CHECK(files() == 3);
 }
 
+TEST_CASE("streaming: an id that the model has no row for is named with its line") {
+  const TemporaryFolder folder;
+  const GreedyTokenizer tokenizer({"rare"});
+  const SequenceSource source =
+      source_of(write_file(folder, "a.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"rare\"}\n"));
+  const auto stream = [&](std::int64_t num_rows) {
+    const SequenceEncoder encoder(tokenizer, nullptr, {.max_length = 8, .num_rows = num_rows});
+    return message_of<ConfigError>([&] { stream_sequences(source, encoder, folder / "cache"); });
+  };
+  CHECK(stream(tokenizer.vocab_size()).empty());
+  CHECK(contains(stream(tokenizer.vocab_size() - 1), "a.jsonl:3: token \"rare\" has id "));
+}
+
 TEST_CASE("streaming: files with nothing to learn are refused, records are counted") {
   const TemporaryFolder folder;
   const GreedyTokenizer tokenizer;

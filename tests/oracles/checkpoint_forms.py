@@ -600,7 +600,7 @@ def longer_than_positions(folder):
 @form
 def id_beyond_rows(folder):
     save(folder, fresh("llama", vocab_size=30))
-    refused(folder, "example 1: token \"w26\" has id 31, but the model has 30 rows")
+    refused(folder, ".jsonl:1: token \"w26\" has id 31, but the model has 30 rows")
 
 
 # --- forms of classifiers

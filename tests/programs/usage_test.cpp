@@ -30,6 +30,14 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
                              << R"({"text": "a", "label": "class-0"})" << "\n";
   const std::string train = "data.train=\"" + mislabelled + "\"";
   const std::string labels = "data.labels=[\"class-0\", \"class-1\", \"class-2\"]";
+  const std::string array = tiny.path() / "mislabelled.json";
+  std::ofstream(array) << R"([{"text": "a", "label": "class-0"},)"
+                       << R"({"text": "a", "label": "class-9"}])";
+  const auto evaluation_of = [&](const std::string& data) -> std::vector<std::string> {
+    return {"evaluate", "--model",  tiny.path() / "model",     "--data",
+            data,       "--labels", "class-0,class-1,class-2", "--max-length",
+            "8"};
+  };
   const std::vector<Case> cases = {
       {"drystone", {"simulat", config}, {"drystone: error: ", "simulate"}},
       {"drystone", {"simulate"}, {"CONFIG"}},
@@ -51,6 +59,23 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
       {"drystone",
        {"simulate", config, "--set", train, "--set", labels},
        {"mislabelled.jsonl:3: its label is not among data.labels"}},
+      {"drystone",
+       evaluation_of(mislabelled),
+       {"mislabelled.jsonl:3: label \"class-9\"", "set --labels"}},
+      {"drystone", evaluation_of(array), {"mislabelled.json:1: record 2: label \"class-9\""}},
+      {"drystone", {"evaluate", "--task", "causal"}, {"--task: \"causal\" is not supported"}},
+      {"drystone", {"evaluate", "--prior=-1"}, {"--prior: ", "\"-1\" is no number > 0.0"}},
+      {"drystone", {"evaluate", "--samples=1e99"}, {"--samples: \"1e99\" is no whole number >= 0"}},
+      {"drystone", {"evaluate", "--batch-size="}, {"--batch-size: needs a value"}},
+      {"drystone", {"generate", "--seed=-1"}, {"--seed: \"-1\" is no whole number >= 0"}},
+      {"drystone", {"generate", "--dtype", "half"}, {"--dtype: \"half\" is not supported"}},
+      {"drystone", {"merge", "--max-shard-size=-1"}, {"--max-shard-size: \"-1\" is no size"}},
+      {"drystone", {"export", "--tolerance", "1"}, {"--tolerance: \"1\" is no number >= 2e-07"}},
+      {"drystone", {"export", "--format", "0"}, {"--format: \"0\" is not supported"}},
+      {"drystone", {"simulate", "--memory-limit", "lots"}, {"--memory-limit: \"lots\" is no size"}},
+      {"drystone-client",
+       {config, "--give-up-after", "1 day"},
+       {"--give-up-after: \"1 day\" is no duration"}},
       {"drystone-coordinator", {config}, {"security.coordinator", "missing"}},
       {"drystone-client", {config}, {"security.coordinator", "missing"}},
   };

@@ -49,6 +49,18 @@ TEST_CASE("language model: examples in a mapped file give the run that examples 
   CHECK_FALSE(fs::is_empty(letters.path("cache")));
 }
 
+TEST_CASE("language model: a token without a row is named by file and line, streamed or not") {
+  const TinyLanguageModel letters;
+  std::ofstream(letters.path("model/vocab.txt"), std::ios::app) << "spare\nextra\n";
+  std::ofstream(letters.path("train.jsonl"), std::ios::app)
+      << R"({"text": "a extra", "role": "role-0"})" << "\n";
+  for (const std::string streaming : {"false", "true"}) {
+    CHECK_THROWS_WITH_AS(letters.run("run", {"data.streaming=" + streaming}),
+                         doctest::Contains("train.jsonl:121: token \"extra\" has id 32"),
+                         core::ConfigError);
+  }
+}
+
 TEST_CASE("language model: 4-bit bases beside full precision, and the report says so") {
   const TinyLanguageModel letters;
   const auto outcome = letters.run("run", {"clients.1.quantization=nf4"});

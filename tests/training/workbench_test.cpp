@@ -203,10 +203,18 @@ TEST_CASE("workbench: refuses what cannot be used, and says what") {
   wrong[1].label = std::string("music");
   CHECK_THROWS_WITH_AS(bench.add_examples("a", wrong), doctest::Contains("example 2"),
                        core::ConfigError);
-  wrong[1].where = "train.jsonl:7";
+  wrong[1].where = {.file = std::make_shared<const std::string>("train.jsonl"), .line = 7};
   CHECK_THROWS_WITH_AS(bench.add_examples("a", wrong), doctest::Contains("train.jsonl:7: label"),
                        core::ConfigError);
   CHECK_THROWS_AS(bench.add_examples("a", {}), core::ConfigError);
+  std::ofstream(folder.path() / "vocab.txt", std::ios::app) << "extra\n";
+  Workbench rowless(config_for(folder.path()));
+  wrong[1].text = "extra";
+  wrong[1].label = std::string("it");
+  CHECK_THROWS_WITH_AS(rowless.add_examples("a", wrong),
+                       doctest::Contains("train.jsonl:7: token \"extra\" has id 12, but the model "
+                                         "has 12 rows"),
+                       core::ConfigError);
   CHECK_THROWS_AS(bench.num_examples("nobody"), core::InvalidArgument);
 }
 
