@@ -80,13 +80,17 @@ function(drystone_test folder)
       ${target} PRIVATE DRYSTONE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
                         DRYSTONE_BINARY_DIR="${PROJECT_BINARY_DIR}")
   endif()
+  set(timeout 300)
+  if(DRYSTONE_SANITIZE)
+    set(timeout 1800)
+  endif()
   foreach(source IN LISTS arg_SOURCES)
     get_filename_component(stem ${source} NAME_WE)
     if(stem MATCHES "_test$")
       add_test(NAME ${folder}/${stem} COMMAND ${target} --source-file=*/${stem}.cpp
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
       # Tests run beside each other: threads that spin while they wait would starve the others.
-      set_tests_properties(${folder}/${stem} PROPERTIES TIMEOUT 300 LABELS ${folder}
+      set_tests_properties(${folder}/${stem} PROPERTIES TIMEOUT ${timeout} LABELS ${folder}
                            ENVIRONMENT OMP_WAIT_POLICY=passive
                            FAIL_REGULAR_EXPRESSION "test cases: +0 ")  # a filter that fits no test
     endif()

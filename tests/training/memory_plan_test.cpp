@@ -188,23 +188,22 @@ TEST_CASE("memory: estimates lie above what tensors take, by 30 % at most, in 16
       for (const std::string family : {"llama", "bert"}) {
         for (const bool all : {true, false}) {
           // Enough that a small model's reordered weights do not outweigh the rest.
-          for (const std::int64_t tokens : {256, 400}) {
-            core::TrainingConfig training;
-            training.precision = is_base ? "float32" : precision;
-            training.checkpointing = checkpointing;
-            training.rank = 8;
-            const bool is_llama = family == "llama";
-            if (!all) {
-              training.target_modules = is_llama ? std::vector<std::string>{"q_proj", "v_proj"}
-                                                 : std::vector<std::string>{"query", "value"};
-            }
-            const auto task = is_llama ? models::Task::CausalLm : models::Task::Classification;
-            check_estimate(family + " " + precision + (all ? " all" : " qv") +
-                               (checkpointing ? " recomputed " : " kept ") + std::to_string(tokens),
-                           measure(folder / family, task, /*rows=*/2, tokens, training,
-                                   is_base ? at::kBFloat16 : at::kFloat),
-                           precision == "float32" ? 1.3 : 1.6);
+          const std::int64_t tokens = all == checkpointing ? 256 : 400;
+          core::TrainingConfig training;
+          training.precision = is_base ? "float32" : precision;
+          training.checkpointing = checkpointing;
+          training.rank = 8;
+          const bool is_llama = family == "llama";
+          if (!all) {
+            training.target_modules = is_llama ? std::vector<std::string>{"q_proj", "v_proj"}
+                                               : std::vector<std::string>{"query", "value"};
           }
+          const auto task = is_llama ? models::Task::CausalLm : models::Task::Classification;
+          check_estimate(family + " " + precision + (all ? " all" : " qv") +
+                             (checkpointing ? " recomputed " : " kept ") + std::to_string(tokens),
+                         measure(folder / family, task, /*rows=*/2, tokens, training,
+                                 is_base ? at::kBFloat16 : at::kFloat),
+                         precision == "float32" ? 1.3 : 1.6);
         }
       }
     }
