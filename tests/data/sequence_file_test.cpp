@@ -179,8 +179,9 @@ TEST_CASE("streaming: other data or settings make another file, a damaged one is
 TEST_CASE("streaming: an id that the model has no row for is named with its line") {
   const TemporaryFolder folder;
   const GreedyTokenizer tokenizer({"rare"});
-  const SequenceSource source =
+  SequenceSource source =
       source_of(write_file(folder, "a.jsonl", "{\"text\": \"a\"}\n\n{\"text\": \"rare\"}\n"));
+  source.fields.key.clear();
   const auto stream = [&](std::int64_t num_rows) {
     const SequenceEncoder encoder(tokenizer, nullptr, {.max_length = 8, .num_rows = num_rows});
     return message_of<ConfigError>([&] { stream_sequences(source, encoder, folder / "cache"); });
