@@ -59,7 +59,7 @@ std::vector<std::int64_t> class_ids(const core::Config& config, const Records& r
 
 Records read(const core::Config& config, const char* key, const std::filesystem::path& file,
              const data::RecordFields& fields) {
-  if (!std::filesystem::is_regular_file(file)) {
+  if (!std::filesystem::exists(file)) {
     throw core::ConfigError(config.source.string() + ": " + key + ": no such file: " +
                             file.string() + "; paths are relative to the configuration's folder");
   }

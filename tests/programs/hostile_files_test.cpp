@@ -66,6 +66,7 @@ void check(const fs::path& folder, const fs::path& file, const Way& way,
   REQUIRE(line != std::string::npos);
   CHECK(output.find('\n', line) + 1 == output.size());
   CHECK(output.find(file.filename().string(), line) != std::string::npos);
+  CHECK(output.find("no such file", line) == std::string::npos);  // it is there
 }
 
 }  // namespace
