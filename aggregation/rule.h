@@ -34,7 +34,7 @@ struct AggregationJob {
 struct AggregationReport {
   int64_t stack_rank = 0;       ///< Σ ranks (+ carried), largest over modules
   int64_t compact_rank = 0;     ///< of what is published, largest over modules
-  double relative_error = 0.0;  ///< of what was cut, largest over modules, relative to the module
+  double relative_error = 0.0;  ///< ‖what was cut‖ / ‖sum‖ over all modules, Frobenius
   bool carries = false;         ///< carry_out was written
   /// "exact", "truncated, tol=0.001, 0.08 % carried over", "truncated, rank=64, 12 % carried over",
   /// or "inexact, factors averaged"

@@ -1,6 +1,7 @@
 #include "aggregation/stacking_rule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iomanip>
 #include <optional>
 #include <set>
@@ -33,6 +34,22 @@ std::string exactness_of(const Compaction& compaction, bool carries, double rela
   text << ", " << std::setprecision(2) << 100.0 * relative_error << " % carried over";
   return text.str();
 }
+
+/// ‖what was cut‖ / ‖stack‖ over all modules, Frobenius.
+class CutError {
+ public:
+  void add(const CompactionReport& module) {
+    double squares = 0.0;
+    for (const double sigma : module.sigma) squares += sigma * sigma;
+    all_ += squares;
+    cut_ += module.relative_error * module.relative_error * squares;
+  }
+  double relative() const { return all_ > 0.0 ? std::sqrt(cut_ / all_) : 0.0; }
+
+ private:
+  double all_ = 0.0;
+  double cut_ = 0.0;
+};
 
 /// What the last round cut, where there was something.
 class Carry {
@@ -89,6 +106,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
   const bool compacts = compaction.kind != CompactionKind::None;
   StackBuffer buffer(compacts ? at::kDouble : at::kFloat);
   AggregationReport report{.exactness = {}, .lowered = updates.lowered()};
+  CutError error;
 
   for (const std::string& name : modules) {
     std::vector<ScaledFactors> terms;
@@ -103,7 +121,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
     if (compacted.has_tail()) next_carry.add(name, compacted.tail);
     report.stack_rank = std::max(report.stack_rank, compacted.report.stack_rank);
     report.compact_rank = std::max(report.compact_rank, compacted.report.kept_rank);
-    report.relative_error = std::max(report.relative_error, compacted.report.relative_error);
+    error.add(compacted.report);
     updates.forget_pages();
   }
   for (const auto& [name, shape] : updates.dense()) {
@@ -112,6 +130,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
   next_carry.finish();
   output.finish();
   report.carries = next_carry.has_content();
+  report.relative_error = error.relative();
   report.exactness = exactness_of(compaction, report.carries, report.relative_error);
   return report;
 }

@@ -12,6 +12,7 @@
 #include "aggregation/rules.h"
 #include "core/client_list.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/text.h"
 #include "tensors/adapter_labels.h"
 #include "tensors/peft_io.h"
@@ -47,7 +48,9 @@ void check_trains(const core::Config& config) {
 /// The plan that clients which prune follow, all of them the same one.
 void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
   std::optional<core::Options> first;
-  for (const core::ListedClient& client : core::list_clients(config)) {
+  std::int64_t num_pruning = 0;
+  const std::vector<core::ListedClient> clients = core::list_clients(config);
+  for (const core::ListedClient& client : clients) {
     const auto plan =
         adapters::pruning_plan(adapters::spec_of(client.training), config.federation.rounds);
     if (!plan) continue;
@@ -58,9 +61,14 @@ void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
                                    "one mask; give them in [training.options] alone");
     }
     first = client.training.options;
+    ++num_pruning;
     version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
         tensors::to_tensor(*plan);
   }
+  const std::int64_t all = std::ssize(clients);
+  if (num_pruning == 0 || num_pruning == all) return;
+  core::log_warning("some clients prune, and their mask holds for everybody's model",
+                    {{"pruning", num_pruning}, {"clients", all}});
 }
 
 /// An adapter has no room for what was pruned beside it.

@@ -7,6 +7,7 @@
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "tensors/pruning.h"
 #include "tensors/threads.h"
 
 namespace drystone::coordinator {
@@ -43,6 +44,11 @@ void GlobalKeeper::finish(const std::function<void()>& meanwhile) {
     if (failed_ == coordinator_.sound_version()) std::rethrow_exception(failure_);
   }
   tell_progress();
+  if (fs::exists(setup_.run_dir / "global" / tensors::kMaskFile)) {
+    core::log_info(
+        "the model is pruned: drystone merge and evaluate apply global/pruning.json, PEFT does "
+        "not");
+  }
 }
 
 void GlobalKeeper::tell_progress() {

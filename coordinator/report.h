@@ -29,7 +29,7 @@ struct RoundReport {
   std::int64_t stack_rank = 0;  ///< largest over modules
   std::int64_t compact_rank = 0;
   std::string exactness;
-  double relative_error = 0.0;  ///< of what waits for the next round, largest over modules
+  double relative_error = 0.0;  ///< ‖what waits for the next round‖ / ‖sum‖ over all modules
   double seconds = 0.0;
   std::uint64_t client_steps = 0;
   std::uint64_t tokens = 0;

@@ -99,6 +99,21 @@ void check_close(const at::Tensor& actual, const at::Tensor& expected, double to
   CHECK(test::norm(actual - expected) <= tolerance * test::norm(expected));
 }
 
+/// ‖cut‖ / ‖kept + cut‖ over all modules.
+double share_cut(const tensors::FactorSet& kept, const tensors::FactorSet& cut) {
+  double cut_squares = 0.0;
+  double all_squares = 0.0;
+  for (const auto& [name, factors] : kept.modules) {
+    at::Tensor all = test::dense(factors);
+    if (const auto tail = cut.modules.find(name); tail != cut.modules.end()) {
+      cut_squares += std::pow(test::norm(test::dense(tail->second)), 2);
+      all = all + test::dense(tail->second);
+    }
+    all_squares += std::pow(test::norm(all), 2);
+  }
+  return std::sqrt(cut_squares / all_squares);
+}
+
 TEST_CASE("flora: publishes the weighted mean of mixed ranks, compacted without loss") {
   for (const char* compaction : {"lossless", "none"}) {
     CAPTURE(compaction);
@@ -222,6 +237,9 @@ TEST_CASE("flora: truncation with carry loses nothing over the rounds") {
       if (config.compaction == "rank") CHECK(report.compact_rank == 3);
       std::filesystem::copy_file(round.file("out.carry"), carries / "carry",
                                  std::filesystem::copy_options::overwrite_existing);
+      CHECK(report.relative_error ==
+            doctest::Approx(share_cut(round.result(), tensors::read_factor_set(carries / "carry")))
+                .epsilon(1e-5));
       wanted += round.mean("m.k");
       published += test::dense(round.result().modules.at("m.k"));
       const at::Tensor carried =

@@ -2,6 +2,7 @@
 // the masked model's logits.
 
 #include <fstream>
+#include <sstream>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -18,6 +19,7 @@
 #include "cli/verify.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "evaluation/pruned_checkpoint.h"
 #include "models/load.h"
 #include "models/prunable.h"
@@ -276,6 +278,19 @@ TEST_CASE("pruning: a BERT loses channels; its heads are zeros in the checkpoint
   const models::Batch batch{.input_ids = at::arange(12, at::kLong).view({2, 6}) + 5,
                             .pad_mask = {}};
   CHECK(at::allclose(merged->logits(batch), masked->logits(batch), 1e-4, 1e-5));
+}
+
+TEST_CASE("pruning: that some prune for all is told, and what PEFT does not apply") {
+  const PrunedLetters letters;
+  const fs::path log = letters.path("log.txt");
+  core::init_log(core::LogLevel::Info, log);
+  letters.run({"federation.rounds=2"});
+  core::init_log(core::LogLevel::Warning);
+  std::ostringstream text;
+  text << std::ifstream(log).rdbuf();
+  CHECK(text.str().find("mask holds for everybody's model pruning=2 clients=4") !=
+        std::string::npos);
+  CHECK(text.str().find("PEFT does not") != std::string::npos);
 }
 
 TEST_CASE("pruning: clients with other plans, and models without blocks, are refused") {
