@@ -71,9 +71,9 @@ class Workbench {
   std::string device() const;
   /// The most memory that training has taken so far: models::peak_memory of its device.
   std::uint64_t peak_memory() const;
-  /// What updates of clients with these settings, and versions that come of them, may contain: every
-  /// module that one of them adapts or that the first version brings, and the head; of ensembles
-  /// each member's as well.
+  /// What updates of clients with these settings, and versions that come of them, may contain:
+  /// every module that one of them adapts or that the first version brings, and the head; of
+  /// ensembles each member's as well.
   /// @throws core::ConfigError  as adapters::validate and match_linears
   aggregation::AdapterLayout layout(const std::vector<core::TrainingConfig>& trainings,
                                     const tensors::FactorSet& first_version) const;
