@@ -19,6 +19,7 @@
 #include "adapters/methods/sora.h"
 #include "adapters/posterior/laplace_lora.h"
 #include "adapters/specification.h"
+#include "core/choices.h"
 #include "core/error.h"
 #include "core/text.h"
 
@@ -45,8 +46,9 @@ const Method& find_method(std::string_view name) {
   if (found != kMethods.end()) return *found;
   std::vector<std::string> names;
   for (const Method& method : kMethods) names.emplace_back(method.name);
-  throw core::ConfigError("training.method: " + core::quote(name) +
-                          " is not available; methods that work: " + core::join(names));
+  throw core::ConfigError("training.method: " + core::quote(name) + " is not available; " +
+                          core::did_you_mean(name, names) +
+                          "methods that work: " + core::join(names));
 }
 
 AdapterSpec completed(const AdapterSpec& spec) { return completed(find_method(spec.method), spec); }

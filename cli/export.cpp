@@ -6,9 +6,11 @@
 #include <ATen/TensorOperators.h>
 
 #include "cli/families.h"
+#include "core/copied_file.h"
 #include "core/error.h"
 #include "core/output_folder.h"
 #include "core/text.h"
+#include "evaluation/companion_files.h"
 #include "models/family_names.h"
 #include "models/hf_config.h"
 #include "tensors/adapter_labels.h"
@@ -148,8 +150,9 @@ ExportReport export_peft(const ExportOptions& options) {
     tensors::write_peft(options.out, adapter, about);
     for (const char* const name : {tensors::kLabelsFile, tensors::kMaskFile}) {
       const fs::path beside = options.adapter / name;
-      if (fs::exists(beside)) fs::copy_file(beside, options.out / name);
+      if (fs::exists(beside)) core::copy_content(beside, options.out / name);
     }
+    evaluation::copy_evaluation(options.adapter, options.out);
   });
   return report;
 }

@@ -206,6 +206,7 @@ void Merger::write() {
       options_.max_shard_bytes);
   core::write_file_atomic(options_.out / "config.json", core::as_bytes(config_.dump(2) + "\n"));
   evaluation::copy_companions(options_.model, options_.out);
+  evaluation::copy_evaluation(options_.adapter, options_.out);
   if (!grows_) return;
   report_.notes.emplace_back(evaluation::copy_tokenizer(options_.adapter, options_.out)
                                  ? "tokenizer: the adapter's, which has the added tokens"

@@ -6,6 +6,7 @@
 #include "client/contract.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
+#include "client/input_check.h"
 #include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -167,6 +168,7 @@ class Provisioner {
 std::vector<std::string> Provisioner::run() {
   bind();  // refused before anything is made
   client::check_methods(config_);
+  client::check_inputs(config_);
   resolve_labels();
   const training::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/provision.h"
+#include "core/log.h"
 
 namespace drystone::cli {
 
@@ -16,7 +17,8 @@ struct Options {
   ProvisionOptions provision;
 };
 
-int run(const Options& options) {
+int run(const Options& options, const core::CommonOptions& common) {
+  core::init_log(core::parse_log_level(common.log_level));
   const core::Config config = core::load_config(options.config, options.overrides);
   const auto folders = provision(config, options.provision);
   std::printf("Copy each folder to its party's machine, then there:\n");
@@ -57,9 +59,9 @@ Command add_provision(core::CommandLine& line) {
             "Write the configurations in --out anew; keys, data, roster limits, and addresses "
             "and models' places that are not given again stay, new parties are added");
   line.option("--set", options->overrides, "KEY=VALUE that replaces a key of the file");
-  return [options](const core::CommonOptions&, const std::stop_token&) {
+  return [options](const core::CommonOptions& common, const std::stop_token&) {
     core::keep_files_private();
-    return run(*options);
+    return run(*options, common);
   };
 }
 

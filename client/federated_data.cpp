@@ -6,6 +6,8 @@
 #include "adapters/registry.h"
 #include "aggregation/rule_check.h"
 #include "aggregation/rules.h"
+#include "client/input_check.h"
+#include "client/key_owners.h"
 #include "core/client_list.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -22,6 +24,10 @@ namespace {
 
 bool is_skewed(const core::Config& config) {
   return config.data.partition == "dirichlet" || config.data.partition == "shards";
+}
+
+bool goes_by_keys(const core::Config& config) {
+  return config.data.partition == "by-key" || config.data.partition == "by-file";
 }
 
 /// What a skewed partition is made by: the classes of a classifier; of causal LM whatever
@@ -55,15 +61,6 @@ std::vector<std::int64_t> class_ids(const core::Config& config, const Records& r
     ids.push_back(*id);
   }
   return ids;
-}
-
-Records read(const core::Config& config, const char* key, const std::filesystem::path& file,
-             const data::RecordFields& fields) {
-  if (!std::filesystem::exists(file)) {
-    throw core::ConfigError(config.source.string() + ": " + key + ": no such file: " +
-                            file.string() + "; paths are relative to the configuration's folder");
-  }
-  return data::read_records(file, fields);
 }
 
 /// One file a client: its name is the key.
@@ -147,14 +144,6 @@ void check_ensembles(const core::Config& config) {
 
 }  // namespace
 
-void check_model(const core::Config& config) {
-  if (std::filesystem::exists(config.model.path / "config.json")) return;
-  throw core::config_error(config, "model.path",
-                           config.model.path.string() +
-                               " is no model folder (there is no config.json); a relative path "
-                               "begins in the configuration's folder");
-}
-
 training::WorkbenchConfig workbench_config(const core::Config& config, const std::string& device) {
   check_model(config);
   return {.model = config.model,
@@ -187,16 +176,18 @@ void check_methods(const core::Config& config) {
 
 Records load_train(const core::Config& config) {
   const bool is_one = std::filesystem::is_regular_file(config.data.train);
-  if (config.data.partition == "by-file" && !is_one) {
-    return load_files(config);
-  }
-  return read(config, "data.train", config.data.train, record_fields(config));
+  const bool are_many = config.data.partition == "by-file" && !is_one;
+  Records all =
+      are_many ? load_files(config) : data::read_records(config.data.train, record_fields(config));
+  warn_of_empty_texts("data.train", all);
+  return all;
 }
 
 Records load_test(const core::Config& config) {
   data::RecordFields fields = record_fields(config);
   fields.key.clear();
-  Records all = read(config, "data.test", config.data.test, fields);
+  Records all = data::read_records(config.data.test, fields);
+  warn_of_empty_texts("data.test", all);
   const auto keep = static_cast<std::size_t>(config.data.max_test_examples);
   Records kept;
   for (const std::size_t index :
@@ -209,13 +200,14 @@ Records load_test(const core::Config& config) {
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
                                      const std::vector<std::string>& clients) {
   std::vector<std::string> keys;
-  if (config.data.partition == "by-key" || config.data.partition == "by-file") {
+  if (goes_by_keys(config)) {
     for (const data::Record& record : train) keys.push_back(record.key);
   }
   const std::vector<std::int64_t> labels = class_ids(config, train);
   const data::Partition parts =
       data::partition(config.data, {.num_examples = train.size(), .labels = labels, .keys = keys},
                       clients.size(), config.seed);
+  if (goes_by_keys(config)) tell_key_owners(config, keys, parts, clients);
   std::map<std::string, Records> shards;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     Records& shard = shards[clients[i]];
@@ -273,6 +265,7 @@ std::map<std::string, data::Dataset> stream_train(const core::Config& config,
   const data::Partition parts = data::partition(
       config.data, {.num_examples = loaded.examples.size(), .labels = labels, .keys = loaded.keys},
       clients.size(), config.seed);
+  if (goes_by_keys(config)) tell_key_owners(config, loaded.keys, parts, clients);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     shards[clients[i]] = loaded.examples.subset(parts[i]);
   }

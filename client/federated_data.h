@@ -22,15 +22,13 @@ data::RecordFields record_fields(const core::Config& config);
 /// classes that are found in data.train.
 training::WorkbenchConfig workbench_config(const core::Config& config, const std::string& device);
 
-/// @throws core::ConfigError  model.path is no model folder, with the key's place
-void check_model(const core::Config& config);
-
 /// Checks that every client's method fits its options and the rule: what averages factors needs
 /// methods that continue from them; one that does not train runs alone, for one round, with every
 /// example counting once. @throws core::ConfigError
 void check_methods(const core::Config& config);
 
-/// data.train. @throws core::ConfigError, core::IoError  with file and line
+/// data.train, which check_inputs has seen. @throws core::ConfigError, core::IoError  with file and
+/// line
 Records load_train(const core::Config& config);
 
 /// data.test, cut to data.max_test_examples by a keyed draw.

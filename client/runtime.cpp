@@ -7,6 +7,7 @@
 #include "client/coordinator_watch.h"
 #include "client/disk.h"
 #include "client/federated_data.h"
+#include "client/input_check.h"
 #include "client/job.h"
 #include "client/reveal.h"
 #include "client/session.h"
@@ -37,6 +38,7 @@ constexpr core::Instant kLastLook = 10s;
 std::unique_ptr<training::Workbench> make_workbench(const core::Config& config,
                                                     const std::string& device,
                                                     const std::string& name) {
+  check_inputs(config);
   auto workbench = std::make_unique<training::Workbench>(workbench_config(config, device));
   add_own_examples(*workbench, config, name, kTestExamples);
   return workbench;

@@ -187,10 +187,16 @@ std::string Document::section_advice(const std::string& key, const toml::node& n
 std::string Document::advice(const std::string& unknown, const toml::node& node,
                              const std::string& section) const {
   if (section.empty() && is_like_clients(unknown, node)) return "did you mean [[clients]]?";
+  if (section == "clients" && unknown == "name") {
+    return "clients have no names here: they are client-1, client-2, … in the order of the "
+           "entries; remove it";
+  }
   for (const auto& [other, keys] : known_) {
     const bool repeats_training = other == "clients" && unknown != "count";
     if (other != section && !repeats_training && keys.contains(unknown)) {
-      return quote(unknown) + " belongs in " + section_title(other);
+      const bool is_of_clients = section == "client" && other == "training";
+      return quote(unknown) + " belongs in " + section_title(other) +
+             (is_of_clients ? ", or for some of the clients in [[clients]]" : "");
     }
   }
   if (section == "client" && is_index(unknown)) {

@@ -173,7 +173,8 @@ void read_compaction(TableReader& section, AggregationConfig& aggregation) {
   const auto* node = section.find(key);
   if (node == nullptr) return;
   if (!node->is_table()) {
-    section.read_choice(key, aggregation.compaction, {"none", "lossless"});
+    section.read_choice(key, aggregation.compaction, {"none", "lossless"},
+                        "{rank = 64}, {tolerance = 0.01}");
     return;
   }
   TableReader amount = section.table(key);

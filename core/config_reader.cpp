@@ -189,11 +189,14 @@ void TableReader::read(const std::string& key, std::vector<std::string>& value) 
 }
 
 void TableReader::read_choice(const std::string& key, std::string& value,
-                              const std::vector<std::string>& choices) {
+                              const std::vector<std::string>& choices,
+                              const std::string& other_forms) {
   const auto* node = find(key);
   if (node == nullptr) return;
   const std::string given = text(key, *node, quote(value));
-  if (std::ranges::find(choices, given) == choices.end()) fail(key, not_supported(given, choices));
+  if (std::ranges::find(choices, given) == choices.end()) {
+    fail(key, not_supported(given, choices) + (other_forms.empty() ? "" : ", " + other_forms));
+  }
   value = given;
 }
 

@@ -84,8 +84,9 @@ class TableReader {
   void read_size(const std::string& key, std::int64_t& value);
   /// An array of distinct, non-empty strings.
   void read(const std::string& key, std::vector<std::string>& value);
+  /// @param other_forms  of the value, which the caller reads, for the refusal
   void read_choice(const std::string& key, std::string& value,
-                   const std::vector<std::string>& choices);
+                   const std::vector<std::string>& choices, const std::string& other_forms = {});
   /// A table of free keys, laid over what `value` holds.
   void read_options(const std::string& key, Options& value);
   /// For keys of a later version: present is an error.

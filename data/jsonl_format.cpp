@@ -1,6 +1,7 @@
 // JSON: one object a line, or an array of objects.
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -77,12 +78,18 @@ class JsonlFormat final : public RecordFormat {
     current_.text_pair = string_field(object, fields_.text_pair, "data.text_pair_field");
   }
 
+  static bool is_for_language_model(const json& object) {
+    constexpr std::array kNames = {"messages", "conversations", "instruction", "question",
+                                   "prompt"};
+    return std::ranges::any_of(kNames, [&](const char* name) { return object.contains(name); });
+  }
+
   const std::string& string_field(const json& object, const std::string& name,
                                   const std::string& setting) const {
     const auto text = object.find(name);
     if (text == object.end()) {
       fail("no field " + core::quote(name) + " (found: " + found_fields(object) + "); set " +
-           setting);
+           setting + (is_for_language_model(object) ? ", or model.task to \"causal-lm\"" : ""));
     }
     if (!text->is_string()) {
       fail("field " + core::quote(name) + " is a " + text->type_name() + "; it must be a string");

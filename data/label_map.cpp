@@ -40,7 +40,8 @@ void add_names(const std::filesystem::path& file, const core::DataConfig& config
     if (!name) {
       throw core::ConfigError(record.where.str() + ": no class in field " +
                               core::quote(config.label_field) +
-                              "; set data.label_field, or model.task = \"regression\" for numbers");
+                              "; set data.label_field, or model.task: \"regression\" for numbers, "
+                              "\"causal-lm\" for texts that a language model learns");
     }
     names.insert(*std::move(name));
     if (names.size() > kMaxClasses) {

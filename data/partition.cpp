@@ -8,7 +8,6 @@
 
 #include "core/check.h"
 #include "core/error.h"
-#include "core/log.h"
 #include "core/text.h"
 #include "data/dirichlet.h"
 
@@ -146,9 +145,6 @@ Partition partition_by_key(std::span<const std::string> keys, std::size_t num_cl
   std::vector<std::vector<std::size_t>> dealt;
   for (auto& [key, indices] : groups) dealt.push_back(std::move(indices));
   if (dealt.size() == num_clients) return dealt;
-  core::log_info("more values of data.partition_key than clients: some clients get several",
-                 {{"values", static_cast<std::int64_t>(dealt.size())},
-                  {"clients", static_cast<std::int64_t>(num_clients)}});
   std::stable_sort(dealt.begin(), dealt.end(),
                    [](const auto& a, const auto& b) { return a.size() > b.size(); });
   Partition clients(num_clients);

@@ -45,7 +45,7 @@ bool RecordReader::next(Record& record) {
   return true;
 }
 
-std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern) {
+std::vector<std::filesystem::path> matching_files(const std::filesystem::path& pattern) {
   constexpr std::array kFormats = {".jsonl", ".ndjson", ".json", ".csv", ".tsv"};
   const bool is_folder = std::filesystem::is_directory(pattern);
   const std::filesystem::path folder = is_folder ? pattern : pattern.parent_path();
@@ -58,13 +58,16 @@ std::vector<std::filesystem::path> data_files(const std::filesystem::path& patte
                                 : fnmatch(name.c_str(), file.filename().c_str(), 0) == 0;
     if (fits && entry.is_regular_file()) files.push_back(file);
   }
-  if (files.empty()) {
-    throw core::ConfigError(pattern.string() +
-                            ": no data file there; name one that exists, a folder, or files as in "
-                            "folder/client_*.jsonl");
-  }
   std::ranges::sort(files);
   return files;
+}
+
+std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern) {
+  auto files = matching_files(pattern);
+  if (!files.empty()) return files;
+  throw core::ConfigError(pattern.string() +
+                          ": no data file there; name one that exists, a folder, or files as in "
+                          "folder/client_*.jsonl");
 }
 
 std::vector<Record> read_records(const std::filesystem::path& file, const RecordFields& fields) {

@@ -54,7 +54,8 @@ class RecordReader {
 
 /// The files that `pattern` names, ascending: those of a folder in a known format, or those whose
 /// name fits a last part with `*` and `?` ("shards/client_*.jsonl.gz").
-/// @throws core::ConfigError  there is none
+std::vector<std::filesystem::path> matching_files(const std::filesystem::path& pattern);
+/// The same. @throws core::ConfigError  there is none
 std::vector<std::filesystem::path> data_files(const std::filesystem::path& pattern);
 
 /// All records of a file at once.

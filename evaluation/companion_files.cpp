@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/copied_file.h"
+
 namespace drystone::evaluation {
 
 namespace fs = std::filesystem;
@@ -57,7 +59,7 @@ void copy_folder(const fs::path& from, const fs::path& out) {
       copy_folder(entry.path(), out / name);
     } else if (entry.is_regular_file()) {
       fs::create_directories(out);
-      fs::copy_file(entry.path(), out / name);
+      core::copy_content(entry.path(), out / name);
     }
   }
 }
@@ -71,11 +73,17 @@ void copy_companions(const fs::path& model, const fs::path& out) {
     std::error_code error;
     if (fs::equivalent(entry.path(), out, error)) continue;
     if (entry.is_regular_file()) {
-      fs::copy_file(entry.path(), out / name);
+      core::copy_content(entry.path(), out / name);
     } else if (entry.is_directory() && !entry.is_symlink() && !name.starts_with("checkpoint-") &&
                !holds_weights(entry.path())) {
       copy_folder(entry.path(), out / name);
     }
+  }
+}
+
+void copy_evaluation(const fs::path& from, const fs::path& out) {
+  if (fs::exists(from / kEvaluationFile)) {
+    core::copy_content(from / kEvaluationFile, out / kEvaluationFile);
   }
 }
 
@@ -90,7 +98,7 @@ bool copy_tokenizer(const fs::path& from, const fs::path& out) {
   if (!has_tokenizer(from)) return false;
   for (const std::string_view name : kTokenizerFiles) {
     fs::remove(out / name);
-    if (fs::exists(from / name)) fs::copy_file(from / name, out / name);
+    if (fs::exists(from / name)) core::copy_content(from / name, out / name);
   }
   return true;
 }

@@ -20,6 +20,7 @@
 #include "data/lost_tokens.h"
 #include "data/template.h"
 #include "data/text_encoder.h"
+#include "evaluation/companion_files.h"
 #include "evaluation/evaluate_ensemble.h"
 #include "evaluation/evaluate_predictives.h"
 #include "evaluation/evaluated_model.h"
@@ -132,10 +133,12 @@ std::string with_option_names(std::string message) {
   return message;
 }
 
-/// What the run that wrote the folder trained and evaluated with; 0: not known.
+/// What the run trained and evaluated with that wrote the folder, or what it was made of; 0: not
+/// known.
 std::int64_t max_length_of_run(const EvaluateOptions& options) {
-  for (const fs::path& folder : {options.posterior, options.ensemble, options.adapter}) {
-    const fs::path file = folder / "evaluation.json";
+  for (const fs::path& folder :
+       {options.posterior, options.ensemble, options.adapter, options.model}) {
+    const fs::path file = folder / kEvaluationFile;
     if (folder.empty() || !fs::exists(file)) continue;
     try {
       const auto length = core::read_json(file).at("max_length").get<std::int64_t>();

@@ -94,7 +94,10 @@ std::vector<data::Record> read_examples(const EvaluateOptions& options,
   for (data::Record record; (limit == 0 || records.size() < limit) && reader.next(record);) {
     records.push_back(record);
   }
-  if (records.empty()) throw core::ConfigError(options.data.string() + ": no examples");
+  if (records.empty()) {
+    throw core::ConfigError("--data: " + options.data.string() +
+                            ": holds no records; give a file with at least one");
+  }
   return records;
 }
 

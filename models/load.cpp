@@ -67,8 +67,9 @@ const Family& family_of(const HfConfig& config, Task task) {
   }
   if (found->kind == Kind::Encoder && task == Task::CausalLm) {
     config.fail("model_type", core::quote(type) +
-                                  " is an encoder, which has no task causal-lm; set model.task to "
-                                  "classification or regression");
+                                  " is an encoder, which has no task causal-lm; take a language "
+                                  "model (gpt2, llama, qwen2, …), or the task classification or "
+                                  "regression");
   }
   return *found;
 }

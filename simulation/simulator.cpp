@@ -8,6 +8,7 @@
 #include "adapters/registry.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
+#include "client/input_check.h"
 #include "client/job.h"
 #include "client/reveal.h"
 #include "client/session.h"
@@ -178,7 +179,7 @@ std::size_t Simulation::num_workers() {
 
 void Simulation::load_model_and_data() {
   client::check_methods(config_);
-  client::check_model(config_);
+  client::check_simulation_inputs(config_);
   if (config_.model.task == "classification") {
     config_.data.labels = training::resolve_classes(config_);
   }

@@ -117,6 +117,15 @@ TEST_CASE("configuration: unknown keys name the nearest known key, at any level"
       {"[model]\nrounds = 7",
        R"(bad.toml:2: model.rounds: unknown key; "rounds" belongs in [federation])"},
       {"rank = 7", R"(bad.toml:1: rank: unknown key; "rank" belongs in [training])"},
+      {"[client]\nrank = 4",
+       R"(bad.toml:2: client.rank: unknown key; "rank" belongs in [training], or for some of the )"
+       R"(clients in [[clients]])"},
+      {"[[clients]]\nname = \"a\"",
+       "bad.toml:2: clients.0.name: unknown key; clients have no names here: they are client-1, "
+       "client-2, … in the order of the entries; remove it"},
+      {"[aggregation]\ncompaction = \"rank64\"",
+       R"(bad.toml:2: aggregation.compaction: "rank64" is not supported; supported: none, )"
+       "lossless, {rank = 64}, {tolerance = 0.01}"},
       {"[output]\nfolder = 1",
        R"(bad.toml:2: output.folder: unknown key; the nearest is "dir"; [output] takes dir, )"
        R"(keep_updates)"},

@@ -25,6 +25,8 @@ TEST_CASE("option checks: choices, sizes and durations") {
   CHECK(core::one_of({"peft", "gguf"})("peft").empty());
   CHECK(core::one_of({"peft", "gguf"})("gguff") ==
         "\"gguff\" is not supported; did you mean \"gguf\"? supported: peft, gguf");
+  CHECK(core::one_of({"peft", "gguf"})("PEFT").starts_with(
+      "\"PEFT\" is not supported; did you mean \"peft\"? "));
   for (const std::string good : {"1", "3GB", "10KB", "1.5 MiB"}) CHECK(core::size()(good).empty());
   for (const std::string bad : {"abc", "-1", "1e99", "", "5 gigabytes"}) {
     CHECK(core::size()(bad).starts_with("\"" + bad + "\" is no size; give a number of B, kB, "));

@@ -152,3 +152,84 @@ TEST_CASE("coordinator: who stops it is told what is kept; another configuration
   CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
   CHECK(other.output().find("--start-over") != std::string::npos);
 }
+
+namespace {
+
+/// A texts file with `count` examples of each of the keys.
+std::string keyed_texts(const test::TinyFederation& tiny, const std::vector<std::string>& keys,
+                        int count) {
+  const fs::path file = tiny.path() / "keyed.jsonl";
+  std::ofstream out(file);
+  for (const std::string& key : keys) {
+    for (int i = 0; i < count; ++i) {
+      out << R"({"text": "a d e", "label": "class-)" << i % 3 << R"(", "who": ")" << key << "\"}\n";
+    }
+  }
+  return file;
+}
+
+std::size_t count_of(const std::string& text, const std::string& piece) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(piece); at != std::string::npos; at = text.find(piece, at + 1)) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("by-key: which key became which client is told, by simulate and by provision") {
+  const test::TinyFederation tiny("[[clients]]\ncount = 2\n");
+  const std::vector<std::string> keys = {"data.partition=by-key", "data.partition_key=who",
+                                         "federation.rounds=1"};
+  const auto both = [&](const std::string& file) {
+    std::vector<std::string> sets = {"--set", "data.train=" + file};
+    for (const std::string& key : keys) sets.insert(sets.end(), {"--set", key});
+    static int number = 0;
+    const fs::path out = tiny.path() / ("parties-" + std::to_string(++number));
+    std::vector<std::string> provision = {"provision", tiny.config_file(), "--out", out};
+    provision.insert(provision.end(), sets.begin(), sets.end());
+    Process process("drystone", provision, out.string() + ".log");
+    CHECK_MESSAGE(process.wait() == 0, process.output());
+    return std::vector{simulate(tiny, sets), process.output()};
+  };
+  for (const std::string& said : both(keyed_texts(tiny, {"beta", "alpha"}, 4))) {
+    CAPTURE(said);
+    CHECK(count_of(said, "client=client-1 key=alpha examples=4") == 1);
+    CHECK(count_of(said, "client=client-2 key=beta examples=4") == 1);
+    CHECK(count_of(said, "more values") == 0);
+  }
+  for (const std::string& said : both(keyed_texts(tiny, {"d", "b", "a", "c"}, 3))) {
+    CAPTURE(said);
+    CHECK(count_of(said, "client=client-1 key=\"a, c\" examples=6") == 1);
+    CHECK(count_of(said, "client=client-2 key=\"b, d\" examples=6") == 1);
+    CHECK(count_of(said, "more values of data.partition_key than clients") == 1);
+  }
+}
+
+TEST_CASE("by-key: of many clients the first are told, and how many there are besides") {
+  const test::TinyFederation tiny("[[clients]]\ncount = 23\n");
+  std::vector<std::string> names;
+  for (char name = 'a'; name < 'a' + 23; ++name) names.emplace_back(1, name);
+  const std::string said = simulate(
+      tiny, {"--set", "data.train=" + keyed_texts(tiny, names, 3), "--set", "data.partition=by-key",
+             "--set", "data.partition_key=who", "--set", "federation.rounds=1"});
+  CAPTURE(said);
+  CHECK(count_of(said, "key=") == 20);
+  CHECK(count_of(said, "further clients' data, dealt out in the same way clients=3") == 1);
+}
+
+TEST_CASE("simulate: texts without a word are told once, with the first of them") {
+  const test::TinyFederation tiny;
+  const fs::path file = tiny.path() / "train.jsonl";
+  std::string lines = R"({"text": "", "label": "class-0"})";
+  lines +=
+      "\n"
+      R"({"text": " ", "label": "class-1"})"
+      "\n";
+  std::ofstream(file, std::ios::app) << lines;  // behind 120 others
+  const std::string said = simulate(tiny, {"--set", "federation.rounds=1"});
+  CAPTURE(said);
+  CHECK(count_of(said, "records with an empty text") == 1);
+  CHECK(count_of(said, file.string() + ":121 empty=2 records=122") == 1);
+}

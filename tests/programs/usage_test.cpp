@@ -18,7 +18,115 @@ struct Case {
   std::vector<std::string> pieces;  ///< of the error line
 };
 
+/// The one line that a program refuses its arguments with.
+std::string refusal(const test::TinyFederation& tiny, const std::string& program,
+                    const std::vector<std::string>& arguments) {
+  const std::filesystem::path log = tiny.path() / "refusal.log";
+  std::filesystem::remove(log);
+  Process process(program, arguments, log);
+  CHECK(process.wait() == 2);
+  const std::string output = process.output();
+  CAPTURE(output);
+  CHECK(std::count(output.begin(), output.end(), '\n') == 1);
+  CHECK(output.starts_with("drystone: error: "));
+  std::filesystem::remove_all(tiny.path() / "run");
+  return output;
+}
+
+bool has(const std::string& text, const std::string& piece) {
+  return text.find(piece) != std::string::npos;
+}
+
 }  // namespace
+
+TEST_CASE("programs: a path that is missing or wrong is told with its key, file and remedy") {
+  const test::TinyFederation tiny;
+  const std::string config = tiny.config_file();
+  const auto with = [&](const std::string& text, const std::string& more = "") {
+    const std::string file = tiny.path() / "own.toml";
+    std::ofstream(file) << text << "[output]\ndir = \"run\"\n";
+    std::vector<std::string> arguments = {"simulate", file};
+    if (!more.empty()) arguments.insert(arguments.end(), {"--set", more});
+    return refusal(tiny, "drystone", arguments);
+  };
+  const std::string relative = "a relative path ";
+  std::string line = with("[data]\ntrain = \"train.jsonl\"\n");
+  CHECK_MESSAGE(has(line, "own.toml: model.path: is missing; name the folder"), line);
+  line = with("[model]\npath = \"model\"\n");
+  CHECK_MESSAGE(has(line, "own.toml: data.train: is missing; name the file"), line);
+  line = with("[model]\npath = \"nowhere\"\n");
+  CHECK_MESSAGE(has(line, "own.toml:2: model.path: " + (tiny.path() / "nowhere").string() +
+                              ": no such folder; name one"),
+                line);
+  CHECK_MESSAGE(has(line, relative + "begins in the configuration's folder"), line);
+  line = with("[model]\npath = \"/no/such\"\n[data]\ntrain = \"train.jsonl\"\n");
+  CHECK_MESSAGE(has(line, "own.toml:2: model.path: /no/such: no such folder"), line);
+  CHECK_MESSAGE(!has(line, relative), line);
+  line = with("", "model.path=/no/such");
+  CHECK_MESSAGE(has(line, "--set model.path: /no/such: no such folder"), line);
+  CHECK_MESSAGE(!has(line, relative), line);
+  line = with("", "model.path=no/such");
+  CHECK_MESSAGE(has(line, relative + "of --set begins in the current folder"), line);
+
+  for (const std::string clients : {"", "[[clients]]\ncount = 2\n"}) {
+    const std::string both = "[model]\npath = \"model\"\n[data]\n";
+    line = with(both + "train = \"none.jsonl\"\n" + clients);
+    CHECK_MESSAGE(has(line, "own.toml:4: data.train: " + (tiny.path() / "none.jsonl").string() +
+                                ": no such file; name one"),
+                  line);
+    CHECK_MESSAGE(has(line, relative + "begins in the configuration's folder"), line);
+    line = with(both + "train = \"..\"\n" + clients);
+    CHECK_MESSAGE(has(line, ": is a folder; name a file, or set data.partition"), line);
+    line = with(both + "train = \"none*.jsonl\"\npartition = \"by-file\"\n" + clients);
+    CHECK_MESSAGE(has(line, "own.toml:4: data.train: "), line);
+    CHECK_MESSAGE(has(line, ": no data file there; name one"), line);
+  }
+}
+
+TEST_CASE("programs: a data file without records is named as such") {
+  const test::TinyFederation tiny;
+  const std::string config = tiny.config_file();
+  const std::string empty = tiny.path() / "empty.jsonl";
+  for (const std::string content : {"", "\n\n \n"}) {
+    std::ofstream(empty, std::ios::trunc) << content;
+    for (const std::string key : {"data.train", "data.test"}) {
+      const std::string line =
+          refusal(tiny, "drystone", {"simulate", config, "--set", key + "=" + empty});
+      CHECK_MESSAGE(has(line, "--set " + key + ": " + empty + ": holds no records; give a file"),
+                    line);
+    }
+    const std::string line = refusal(
+        tiny, "drystone",
+        {"evaluate", "--model", tiny.path() / "model", "--data", empty, "--labels", "a,b,c"});
+    CHECK_MESSAGE(has(line, "--data: " + empty + ": holds no records; give a file"), line);
+  }
+  const std::filesystem::path parties = tiny.path() / "parties";
+  Process provision("drystone", {"provision", config, "--out", parties}, tiny.path() / "made.log");
+  REQUIRE_MESSAGE(provision.wait() == 0, provision.output());
+  std::ofstream(parties / "client-1" / "train.jsonl", std::ios::trunc) << "\n";
+  const std::string line = refusal(tiny, "drystone-client", {parties / "client-1" / "client.toml"});
+  CHECK_MESSAGE(has(line, "client.toml:"), line);
+  CHECK_MESSAGE(has(line, "data.train: "), line);
+  CHECK_MESSAGE(has(line, "train.jsonl: holds no records; give a file"), line);
+}
+
+TEST_CASE("programs: texts of a language model for a classifier, and the other way round") {
+  const test::TinyFederation tiny;
+  const std::string file = tiny.path() / "plain.jsonl";
+  const auto simulate = [&](const std::string& content) {
+    std::ofstream(file, std::ios::trunc) << content << "\n";
+    return refusal(tiny, "drystone",
+                   {"simulate", tiny.config_file(), "--set", "data.train=" + file});
+  };
+  std::string line = simulate(R"({"text": "once upon a time"})");
+  CHECK_MESSAGE(has(line, "\"causal-lm\" for texts that a language model learns"), line);
+  line = simulate(R"({"instruction": "a", "output": "b"})");
+  CHECK_MESSAGE(has(line, "or model.task to \"causal-lm\""), line);
+  line =
+      refusal(tiny, "drystone", {"generate", "--model", tiny.path() / "model", "--prompt", "a b"});
+  CHECK_MESSAGE(has(line, "is an encoder"), line);
+  CHECK_MESSAGE(!has(line, "model.task"), line);
+}
 
 TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
   const test::TinyFederation tiny;
@@ -45,6 +153,9 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
       {"drystone",
        {"simulate", config, "--set", "training.method=\"kasa2\""},
        {"kasa2", "lora, rslora"}},
+      {"drystone",
+       {"simulate", config, "--set", "training.method=LoRA"},
+       {"\"LoRA\" is not available; did you mean \"lora\"? methods that work: lora, "}},
       {"drystone",
        {"simulate", config, "--set", "training.target_modules=[\"quary\"]"},
        {"quary", "query"}},
