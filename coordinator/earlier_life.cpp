@@ -91,17 +91,6 @@ class Comparison {
   Keys now_;
 };
 
-/// The one that `federation` is the id of, if it is still there.
-std::optional<core::Config> former_configuration(const fs::path& run,
-                                                 const std::string& federation) {
-  try {
-    core::Config former = core::load_config(run / "config.toml");
-    if (federation_id(former) == federation) return former;
-  } catch (const core::Error&) {  // missing, damaged, or of another version
-  }
-  return std::nullopt;
-}
-
 /// With the former's values for what a simulation finds out when it has the model and the texts.
 core::Config filled(core::Config config, const core::Config& former) {
   if (config.model.sha256.empty()) config.model.sha256 = former.model.sha256;
@@ -125,6 +114,15 @@ void remove_whole(const fs::path& path) {
 
 }  // namespace
 
+std::optional<core::Config> configuration_of(const fs::path& run, const std::string& federation) {
+  try {
+    core::Config config = core::load_config(run / kConfigFile);
+    if (federation_id(config) == federation) return config;
+  } catch (const core::Error&) {  // missing, damaged, or of another version
+  }
+  return std::nullopt;
+}
+
 void refuse_earlier_run(const fs::path& run, const fs::path& state) {
   const std::size_t published = num_versions(run);
   if (!fs::exists(state / "state.sqlite")) {
@@ -144,7 +142,7 @@ void refuse_earlier_run(const fs::path& run, const fs::path& state) {
 void refuse_other_configuration(const fs::path& run, const fs::path& state,
                                 const core::Config& config) {
   if (!fs::is_regular_file(state / "state.sqlite")) return;
-  const auto former = former_configuration(run, Store(state).federation());
+  const auto former = configuration_of(run, Store(state).federation());
   if (!former) return;
   const auto differences = Comparison(*former, filled(config, *former)).differences();
   if (differences.empty()) return;

@@ -3,12 +3,20 @@
 // is about to use, and what this life says when it is stopped. Only --start-over deletes it.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "coordinator/report.h"
 #include "core/config.h"
 
 namespace drystone::coordinator {
+
+/// Of a run folder: the resolved configuration.
+inline constexpr const char* kConfigFile = "config.toml";
+
+/// What RUN/config.toml says, if that is the configuration of `federation`.
+std::optional<core::Config> configuration_of(const std::filesystem::path& run,
+                                             const std::string& federation);
 
 /// @throws core::ConfigError  `run` holds published versions that `state` does not know (it was
 ///         lost, or an older copy was restored): going on would write over another history

@@ -80,13 +80,18 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  coordinator::Coordinator coordinator(
-      {.config = config,
-       .roster = roster,
-       .layout = layout,
-       .initial = config.federation.initial,
-       .state_dir = state},
-      identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
+  core::OutputFolder state_folder(state);
+  coordinator::Coordinator coordinator = state_folder.prepare([&] {
+    return coordinator::Coordinator({.config = config,
+                                     .roster = roster,
+                                     .layout = layout,
+                                     .initial = config.federation.initial,
+                                     .state_dir = state},
+                                    identity, transport, clock,
+                                    coordinator::background_thread(transport),
+                                    {&console, &recorder});
+  });
+  coordinator::write_configuration(config.output.dir, config);
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
   coordinator::GlobalKeeper global(

@@ -152,3 +152,58 @@ TEST_CASE("coordinator: who stops it is told what is kept; another configuration
   CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
   CHECK(other.output().find("--start-over") != std::string::npos);
 }
+
+TEST_CASE("simulate: a killed run has its configuration, which goes on and tells what differs") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "killed";
+  const fs::path file = out / "config.toml";
+  Process killed("drystone",
+                 {"simulate", tiny.config_file(), "--device", "cpu", "--out", out, "--set",
+                  "federation.rounds=12"},
+                 tiny.path() / "log");
+  REQUIRE_MESSAGE(killed.says("round begins"), killed.output());
+  killed.kill();
+  const std::string written = core::read_text_file(file, 1 << 20);
+  const std::string said = simulate(tiny, {"--out", out, "--resume", "--set", "seed=8"}, 2);
+  CHECK(said.find("(federation.rounds: 12 -> 2, seed: 7 -> 8)") != std::string::npos);
+  CHECK(simulate(tiny, {"--out", out}, 2).find("holds an earlier run") != std::string::npos);
+  CHECK(core::read_text_file(file, 1 << 20) == written);
+  Process resumed("drystone", {"simulate", file, "--resume"}, tiny.path() / "resumed");
+  CHECK_MESSAGE(resumed.wait() == 0, resumed.output());
+  CHECK(resumed.output().find("goes on with what is there") != std::string::npos);
+  CHECK(killed.output().find("goes on with") == std::string::npos);
+  CHECK(core::read_text_file(file, 1 << 20) == written);
+  Process inspect("drystone", {"inspect", out, "--verify"}, tiny.path() / "verify");
+  CHECK_MESSAGE(inspect.wait() == 0, inspect.output());
+}
+
+TEST_CASE("simulate: what is refused before the first round leaves nothing that stops the next") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "runs" / "mine";
+  for (const char* const refused : {"training.memory_limit=1MB", "federation.quorum=9"}) {
+    CAPTURE(refused);
+    simulate(tiny, {"--out", out, "--set", refused}, 2);
+    CHECK_FALSE(fs::exists(tiny.path() / "runs"));
+  }
+  fs::create_directories(out);
+  simulate(tiny, {"--out", out, "--set", "federation.quorum=9"}, 2);
+  simulate(tiny, {"--out", out, "--start-over", "--set", "federation.quorum=9"}, 2);
+  simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
+  simulate(tiny, {"--out", out, "--start-over", "--set", "federation.quorum=9"}, 2);
+  simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
+}
+
+TEST_CASE("coordinator: a killed one has its configuration, and tells what differs") {
+  const test::TinyFederation tiny;
+  const test::Deployment deployment(tiny);
+  Process coordinator = deployment.start_coordinator();
+  REQUIRE_MESSAGE(coordinator.says("listening"), coordinator.output());
+  coordinator.kill();
+  CHECK(fs::exists(deployment.run() / "config.toml"));
+  Process other("drystone-coordinator",
+                {deployment.parties() / "coordinator" / "coordinator.toml", "--set", "seed=8"},
+                tiny.path() / "other");
+  CHECK(other.wait() == 2);
+  CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
+}
+
