@@ -6,6 +6,7 @@
 #include "client/contract.h"
 #include "client/federated_data.h"
 #include "client/initial_version.h"
+#include "client/rank_check.h"
 #include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -174,6 +175,7 @@ std::vector<std::string> Provisioner::run() {
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   initial_ = client::initial_version(config_, workbench);
   layout_ = workbench.layout(trainings, initial_);
+  client::check_ranks(config_, listed_, layout_);
 
   parties_.emplace_back(kCoordinatorName);
   const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";

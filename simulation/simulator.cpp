@@ -9,6 +9,7 @@
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/job.h"
+#include "client/rank_check.h"
 #include "client/reveal.h"
 #include "client/session.h"
 #include "coordinator/earlier_life.h"
@@ -265,6 +266,7 @@ void Simulation::make_first_version() {
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   layout_ = workbench.layout(trainings, first_version_);
+  client::check_ranks(config_, listed_, layout_);
 }
 
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {

@@ -207,3 +207,21 @@ TEST_CASE("coordinator: a killed one has its configuration, and tells what diffe
   CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
 }
 
+TEST_CASE("simulate: a rank that no layer can use is refused, one that some cannot is told once") {
+  const test::TinyFederation tiny;  // layers of 12 x 12, 12 x 16 and 16 x 12
+  const std::string many = "clients.1.rank=65536";
+  const std::string refused = simulate(tiny, {"--set", many}, 2);
+  CHECK(refused.find("65536 of \"client-2\"") != std::string::npos);
+  CHECK(refused.find("the largest rank that is of use with method \"lora\" is 12\n") !=
+        std::string::npos);
+  const std::vector<std::string> picks = {"--set", "training.method=sbora-fa", "--set",
+                                          "training.rank=13"};
+  CHECK(simulate(tiny, picks, 2).find("with method \"sbora-fa\" is 12\n") != std::string::npos);
+  CHECK_FALSE(fs::exists(tiny.path() / "run"));
+  Process provision(
+      "drystone",
+      {"provision", tiny.config_file(), "--out", tiny.path() / "parties", "--set", many},
+      tiny.path() / "provision.log");
+  CHECK(provision.wait() == 2);
+  CHECK(provision.output().find("65536 of \"client-2\"") != std::string::npos);
+}
