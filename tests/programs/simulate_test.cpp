@@ -193,6 +193,31 @@ TEST_CASE("simulate: what is refused before the first round leaves nothing that 
   simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
 }
 
+TEST_CASE("simulate: texts longer than a rotary model was made for are told, and trained on") {
+  const test::TinyFederation tiny;
+  const fs::path fixture = fs::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/decoders/llama";
+  const fs::path model = tiny.path() / "llama";
+  fs::create_directories(model);
+  for (const char* const file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(fixture / file, model / file);
+  }
+  fs::copy_file(tiny.path() / "model/vocab.txt", model / "vocab.txt");
+  const auto said = [&](const std::string& length, const std::string& rank = "2") {
+    return simulate(tiny, {"--start-over", "--set", "model.path=" + model.string(), "--set",
+                           "model.task=causal-lm", "--set", "model.max_length=" + length, "--set",
+                           "federation.rounds=1", "--set", "data.partition=iid", "--set",
+                           "clients.0.rank=" + rank, "--set", "clients.1.rank=" + rank});
+  };
+  CHECK(said("65").find("tokens=65 max_position_embeddings=64") != std::string::npos);
+  const std::string usual = said("64");
+  CHECK(usual.find("max_position_embeddings") == std::string::npos);
+  CHECK(usual.find("of_use=") == std::string::npos);
+  const std::string wide = said("64", "6");  // keys and values have 4 rows
+  const std::size_t told = wide.find("client=client-1 rank=6 of_use=4");
+  CHECK(told != std::string::npos);
+  CHECK(wide.find("of_use=", told + 30) == std::string::npos);
+}
+
 TEST_CASE("coordinator: a killed one has its configuration, and tells what differs") {
   const test::TinyFederation tiny;
   const test::Deployment deployment(tiny);
