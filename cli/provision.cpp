@@ -166,7 +166,8 @@ class Provisioner {
 };
 
 std::vector<std::string> Provisioner::run() {
-  bind();  // refused before anything is made
+  wire::check_reachable(options_.address.empty() ? usual_place_.address : options_.address);
+  wire::parse_address(bind());  // refused before anything is made
   client::check_methods(config_);
   resolve_labels();
   const training::Workbench workbench(client::workbench_config(config_, "cpu"));

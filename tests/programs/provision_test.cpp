@@ -214,3 +214,21 @@ TEST_CASE("provision: what fails leaves nothing behind") {
   }
   CHECK(provisioning.run({"--update"}, 2).find("roster.toml") != std::string::npos);
 }
+TEST_CASE("provision: an address that nobody can connect to is refused, with the remedy") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  for (const char* const every : {"tcp://*:5599", "tcp://0.0.0.0:5570", "tcp://[::]:5570"}) {
+    CAPTURE(every);
+    CHECK(provisioning.run({"--address", every}, 2).find("--bind") != std::string::npos);
+  }
+  CHECK(provisioning.run({"--address", "tcp://127.0.0.1:99999"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--address", "tcp://127.0.0.1:0"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--address", "tcp://a b:5570"}, 2).find("tcp://HOST:PORT") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--bind", "tcp://*:99999"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out()));
+}
+
