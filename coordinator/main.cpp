@@ -49,6 +49,11 @@ void check(const core::Config& config) {
     if (!given)
       throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
   };
+  if (!config.security.coordinator_key.empty() && config.security.allow.empty()) {
+    throw core::config_error(config, "security.coordinator_key",
+                             "this is a client's configuration: start it with drystone-client; "
+                             "the coordinator's is coordinator.toml");
+  }
   constexpr const char* kProvision = "`drystone provision` writes it";
   need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://*:5570\"");
   need(!config.security.identity.empty(), "security.identity", kProvision);

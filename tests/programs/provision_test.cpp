@@ -78,7 +78,8 @@ TEST_CASE("provision: nobody simulates in the folder of a client that it made") 
   const fs::path client = provisioning.out() / "client-1";
   const auto before = files_of(client);
   for (const char* const flag : {"--resume", "--start-over"}) {
-    test::Process simulate("drystone", {"simulate", client / "client.toml", flag},
+    test::Process simulate("drystone",
+                           {"simulate", tiny.config_file(), "--out", client / "run", flag},
                            tiny.path() / "simulate.log");
     CHECK(simulate.wait() == 2);
     CHECK(simulate.output().find("holds the state of a deployed client") != std::string::npos);
@@ -214,6 +215,31 @@ TEST_CASE("provision: what fails leaves nothing behind") {
   }
   CHECK(provisioning.run({"--update"}, 2).find("roster.toml") != std::string::npos);
 }
+
+TEST_CASE("provision: each program says whose the configuration is that it cannot use") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  const auto said = [&](const std::string& program, std::vector<std::string> arguments) {
+    Process process(program, arguments, tiny.path() / "said.log");
+    CHECK(process.wait() == 2);
+    return process.output();
+  };
+  const fs::path client = provisioning.out() / "client-1/client.toml";
+  const fs::path evaluator = provisioning.out() / "evaluator/client.toml";
+  const fs::path coordinator = provisioning.out() / "coordinator/coordinator.toml";
+  const fs::path out = tiny.path() / "alone";
+  for (const fs::path& file : {client, evaluator}) {
+    CHECK(said("drystone", {"simulate", file, "--out", out}).find("a deployed client's conf") !=
+          std::string::npos);
+  }
+  CHECK_FALSE(fs::exists(out));
+  CHECK(said("drystone-coordinator", {client}).find("this is a client's configuration") !=
+        std::string::npos);
+  CHECK(said("drystone-client", {coordinator}).find("this is the coordinator's configuration") !=
+        std::string::npos);
+}
+
 TEST_CASE("provision: an address that nobody can connect to is refused, with the remedy") {
   const test::TinyFederation tiny;
   Provisioning provisioning(tiny);
