@@ -240,6 +240,24 @@ TEST_CASE("provision: each program says whose the configuration is that it canno
         std::string::npos);
 }
 
+TEST_CASE("provision --update: what changed is told, and which files have to be copied") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  CHECK(provisioning.run({}).find("Copy each folder") != std::string::npos);
+  CHECK(provisioning.run({"--update"}).find("Nothing has changed") != std::string::npos);
+  const std::string said = provisioning.run(
+      {"--update", "--set", "training.learning_rate=3e-3", "--set", "clients.1.count=3"});
+  CAPTURE(said);
+  CHECK(said.find("Copy each folder") == std::string::npos);
+  CHECK(said.find("  client-5: new, the whole folder\n") != std::string::npos);
+  CHECK(said.find("client-3, evaluator: client.toml, run/contract.json\n"
+                  "    training.learning_rate: 0.01 -> 0.003\n") != std::string::npos);
+  CHECK(said.find("  coordinator: coordinator.toml, roster.toml\n"
+                  "    clients.1.count: 2 -> 3, training.learning_rate: 0.01 -> 0.003\n") !=
+        std::string::npos);
+  CHECK(said.find("train.jsonl") == std::string::npos);
+}
+
 TEST_CASE("provision: an address that nobody can connect to is refused, with the remedy") {
   const test::TinyFederation tiny;
   Provisioning provisioning(tiny);
