@@ -178,12 +178,16 @@ std::vector<std::string> Provisioner::run() {
   layout_ = workbench.layout(trainings, initial_);
   client::check_ranks(config_, listed_, layout_);
 
+  const auto shares = shards();
+  client::Records test;
+  if (!config_.data.test.empty()) test = client::load_test(config_);
+  client::check_labels(config_, test);
+
   parties_.emplace_back(kCoordinatorName);
   const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";
   if (!options_.update) {
     crypto::save_identity(crypto::generate_identity(kCoordinatorName), keys);
   }
-  const auto shares = shards();
   for (const core::ListedClient& listed : listed_) {
     const auto share = shares.find(listed.name);
     const auto num_examples = share == shares.end() ? 0 : std::ssize(share->second);
@@ -193,8 +197,8 @@ std::vector<std::string> Provisioner::run() {
   }
   if (!config_.data.test.empty()) {
     add_party(core::kEvaluatorName, config_.training, crypto::Role::Evaluate, 0);
-    write_client({core::kEvaluatorName, config_.training, config_.model.quantization},
-                 client::load_test(config_), /*evaluates=*/true);
+    write_client({core::kEvaluatorName, config_.training, config_.model.quantization}, test,
+                 /*evaluates=*/true);
   }
   write_coordinator();
   return parties_;
@@ -248,7 +252,9 @@ std::map<std::string, client::Records> Provisioner::shards() const {
   if (config_.data.train.empty()) return {};
   std::vector<std::string> names;
   for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
-  return client::split(config_, client::load_train(config_), names);
+  const client::Records train = client::load_train(config_);
+  client::check_labels(config_, train);
+  return client::split(config_, train, names);
 }
 
 /// What others know of the party, whose secret keys may have left this machine long ago.

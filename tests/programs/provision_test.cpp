@@ -276,3 +276,19 @@ TEST_CASE("provision: an address that nobody can connect to is refused, with the
   CHECK_FALSE(fs::exists(provisioning.out()));
 }
 
+TEST_CASE("provision: labels of the texts that are not among data.labels are told at once") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  const std::vector<std::string> all = {"--set",
+                                        "data.labels=[\"class-0\", \"class-1\", \"class-2\"]"};
+  const std::string iid = "data.partition=iid";
+  const std::string said =
+      provisioning.run({"--set", iid, "--set", "data.labels=[\"a\", \"b\"]"}, 2);
+  CHECK(said.find("train.jsonl:1: its label is not among data.labels (a, b)") != std::string::npos);
+  std::string test = core::read_text_file(tiny.path() / "test.jsonl", 1 << 20);
+  test += "{\"text\": \"a d\", \"label\": \"other\"}\n";
+  core::write_file_atomic(tiny.path() / "test.jsonl", core::as_bytes(test));
+  CHECK(provisioning.run(all, 2).find("test.jsonl:41: its label is not among data.labels") !=
+        std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out()));
+}
