@@ -15,6 +15,7 @@
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/shorten.h"
 #include "core/text.h"
 
@@ -148,6 +149,17 @@ void refuse_other_configuration(const fs::path& run, const fs::path& state,
   if (differences.empty()) return;
   throw core::ConfigError(state.string() + ": holds the state of another configuration (" +
                           first_of(differences) + ")" + other_configuration_remedy(run));
+}
+
+void tell_what_is_there(const Store& store) {
+  const MachineState state = store.load();
+  if (state.version == 0 && !state.open) return;
+  const auto count = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
+  core::log_info("goes on with what is there",
+                 {{"version", count(state.version)},
+                  {"open_round", state.open ? count(state.open->plan.round) : 0},
+                  {"accepted", state.open ? count(state.open->accepted.size()) : 0},
+                  {"asked", state.open ? count(state.open->plan.cohort.size()) : 0}});
 }
 
 std::string stopped_text(const RunReport& report, const fs::path& folder,

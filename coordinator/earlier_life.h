@@ -7,6 +7,7 @@
 #include <string>
 
 #include "coordinator/report.h"
+#include "coordinator/store.h"
 #include "core/config.h"
 
 namespace drystone::coordinator {
@@ -27,6 +28,9 @@ void refuse_earlier_run(const std::filesystem::path& run, const std::filesystem:
 ///         model and the texts may differ (model.sha256, data.labels), Store refuses.
 void refuse_other_configuration(const std::filesystem::path& run,
                                 const std::filesystem::path& state, const core::Config& config);
+
+/// Says to the log what a life that was begun before goes on with; of a new one nothing.
+void tell_what_is_there(const Store& store);
 
 /// For the end of a program that was asked to stop: the finished rounds' table, what is kept, and
 /// how it goes on.

@@ -97,6 +97,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
                                     {&console, &recorder});
   });
   coordinator::write_configuration(config.output.dir, config);
+  coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
   coordinator::GlobalKeeper global(
@@ -116,7 +117,8 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
     return core::kDone;  // run_program turns it into 130 or 143
   }
   if (const auto failure = coordinator.failure()) throw core::Error(*failure);
-  std::puts(coordinator::results_table(coordinator.report()).c_str());
+  std::printf("\n%s\nin %s\n", coordinator::results_table(coordinator.report()).c_str(),
+              config.output.dir.c_str());
   auto until = clock.now() + kFarewell;
   while (clock.now() < until && !stop.stop_requested()) {
     if (coordinator.step(100ms)) until = clock.now() + kFarewell;

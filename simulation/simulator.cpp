@@ -150,6 +150,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       *coordinator_, observers_);
   workers_.emplace(num_trainings);
   coordinator::write_configuration(options_.run_dir, config_);
+  coordinator::tell_what_is_there(coordinator_->store());
 }
 
 /// As many trainings at a time as the clients' memory limits leave room for, at least one. Their
