@@ -180,16 +180,17 @@ TEST_CASE("simulate: a killed run has its configuration, which goes on and tells
 TEST_CASE("simulate: what is refused before the first round leaves nothing that stops the next") {
   const test::TinyFederation tiny;
   const fs::path out = tiny.path() / "runs" / "mine";
-  for (const char* const refused : {"training.memory_limit=1MB", "federation.quorum=9"}) {
-    CAPTURE(refused);
-    simulate(tiny, {"--out", out, "--set", refused}, 2);
+  for (const char* const key : {"training.memory_limit=1MB", "federation.quorum=9"}) {
+    CAPTURE(key);
+    simulate(tiny, {"--out", out, "--set", key}, 2);
     CHECK_FALSE(fs::exists(tiny.path() / "runs"));
   }
   fs::create_directories(out);
-  simulate(tiny, {"--out", out, "--set", "federation.quorum=9"}, 2);
-  simulate(tiny, {"--out", out, "--start-over", "--set", "federation.quorum=9"}, 2);
+  const std::string refused = "training.memory_limit=1MB";
+  simulate(tiny, {"--out", out, "--set", refused}, 2);
+  simulate(tiny, {"--out", out, "--start-over", "--set", refused}, 2);
   simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
-  simulate(tiny, {"--out", out, "--start-over", "--set", "federation.quorum=9"}, 2);
+  simulate(tiny, {"--out", out, "--start-over", "--set", refused}, 2);
   simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
 }
 
