@@ -72,7 +72,10 @@ core::Expected<void> check_gauges(const SafetensorsHeader& header,
     auto checked =
         check_gauge({.b = entries_of(header, payload, name, tensors::Side::B, shape.rank),
                      .a = entries_of(header, payload, name, tensors::Side::A, shape.rank)});
-    if (!checked) return core::refuse(checked.error().code, name + ": " + checked.error().detail);
+    if (!checked) {
+      return core::refuse(checked.error().code,
+                          name + ": " + checked.error().detail + kProbablyDiverged);
+    }
   }
   return {};
 }
@@ -82,7 +85,10 @@ core::Expected<void> check_all_finite(const SafetensorsHeader& header, core::Byt
   for (const auto& [key, info] : header.tensors) {
     if (info.dtype != at::ScalarType::Float) continue;  // indices
     auto checked = check_finite(tensors::tensor_bytes(header, info, payload));
-    if (!checked) return core::refuse(checked.error().code, key + ": " + checked.error().detail);
+    if (!checked) {
+      return core::refuse(checked.error().code,
+                          key + ": " + checked.error().detail + kProbablyDiverged);
+    }
   }
   return {};
 }

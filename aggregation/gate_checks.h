@@ -22,6 +22,10 @@ inline constexpr double kMaxImbalance = 1e3;
 /// transport and its square fits fp32.
 inline constexpr double kMaxBalancedNorm = 65504.0;
 
+/// What an honest client's update that is refused for its numbers has behind it.
+inline constexpr const char* kProbablyDiverged =
+    "; the training has probably diverged: lower training.learning_rate";
+
 /// Modules are among the plan's (a client that does not adapt one leaves it out), at least one of
 /// them unless there are statistics; shapes equal the plan; of its dense parts only statistics may
 /// be absent, and those of members that the update does not hold or, where it holds nothing else

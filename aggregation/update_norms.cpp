@@ -10,6 +10,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 
+#include "aggregation/gate_checks.h"
 #include "core/check.h"
 
 namespace drystone::aggregation {
@@ -41,7 +42,7 @@ core::Expected<void> check(const std::string& name, double norm, double referenc
   if (norm <= max_norm * reference) return {};  // false for NaN
   std::ostringstream text;
   text << name << ": the update's norm " << norm << " is more than " << max_norm << " times the "
-       << reference << " of what it changes (aggregation.max_norm)";
+       << reference << " of what it changes (aggregation.max_norm)" << kProbablyDiverged;
   return core::refuse(core::Refusal::NormAboveBound, text.str());
 }
 

@@ -157,6 +157,23 @@ void report_speed(const std::vector<models::Generated>& results, double seconds)
                                {"tokens_per_second", static_cast<double>(num_tokens) / seconds}});
 }
 
+/// Rotary positions go on beyond what the model was made for; learnt ones end the text.
+void warn_of_length(const models::InputLimits& limits,
+                    const std::vector<std::vector<std::int64_t>>& prompts,
+                    std::int64_t max_new_tokens) {
+  std::size_t longest = 0;
+  for (const auto& prompt : prompts) longest = std::max(longest, prompt.size());
+  const auto prompt_tokens = static_cast<std::int64_t>(longest);
+  const std::int64_t positions = std::max(limits.positions, limits.trained);
+  if (positions == 0 || prompt_tokens + max_new_tokens <= positions) return;
+  core::log_warning(limits.positions > 0
+                        ? "the text ends where the model's positions do"
+                        : "longer than the model was made for: what it says there may be worthless",
+                    {{"prompt_tokens", prompt_tokens},
+                     {"max_new_tokens", max_new_tokens},
+                     {"positions", positions}});
+}
+
 int run(Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
   if (!options.system.empty() && !options.is_chat) {
     throw core::ConfigError("--system: is a turn of a conversation; add --chat, or leave it out");
@@ -172,6 +189,7 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
     data::check_ids(adapted.limits.tokens, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
                     *tokenizer, "prompt " + std::to_string(i + 1));
   }
+  warn_of_length(adapted.limits, ids, options.generation.max_new_tokens);
 
   const bool streams = prompts.size() == 1 && !options.json;
   text::StreamDecoder decoder = decoder_after(*tokenizer, ids.front());

@@ -7,6 +7,7 @@
 #include "client/federated_data.h"
 #include "client/initial_version.h"
 #include "client/input_check.h"
+#include "client/rank_check.h"
 #include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
@@ -166,7 +167,8 @@ class Provisioner {
 };
 
 std::vector<std::string> Provisioner::run() {
-  bind();  // refused before anything is made
+  wire::check_reachable(options_.address.empty() ? usual_place_.address : options_.address);
+  wire::parse_address(bind());  // refused before anything is made
   client::check_methods(config_);
   client::check_inputs(config_);
   resolve_labels();
@@ -176,13 +178,18 @@ std::vector<std::string> Provisioner::run() {
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   initial_ = client::initial_version(config_, workbench);
   layout_ = workbench.layout(trainings, initial_);
+  client::check_ranks(config_, listed_, layout_);
+
+  const auto shares = shards();
+  client::Records test;
+  if (!config_.data.test.empty()) test = client::load_test(config_);
+  client::check_labels(config_, test);
 
   parties_.emplace_back(kCoordinatorName);
   const fs::path keys = make_folder(out_ / kCoordinatorName) / "keys";
   if (!options_.update) {
     crypto::save_identity(crypto::generate_identity(kCoordinatorName), keys);
   }
-  const auto shares = shards();
   for (const core::ListedClient& listed : listed_) {
     const auto share = shares.find(listed.name);
     const auto num_examples = share == shares.end() ? 0 : std::ssize(share->second);
@@ -192,8 +199,8 @@ std::vector<std::string> Provisioner::run() {
   }
   if (!config_.data.test.empty()) {
     add_party(core::kEvaluatorName, config_.training, crypto::Role::Evaluate, 0);
-    write_client({core::kEvaluatorName, config_.training, config_.model.quantization},
-                 client::load_test(config_), /*evaluates=*/true);
+    write_client({core::kEvaluatorName, config_.training, config_.model.quantization}, test,
+                 /*evaluates=*/true);
   }
   write_coordinator();
   return parties_;
@@ -247,7 +254,9 @@ std::map<std::string, client::Records> Provisioner::shards() const {
   if (config_.data.train.empty()) return {};
   std::vector<std::string> names;
   for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
-  return client::split(config_, client::load_train(config_), names);
+  const client::Records train = client::load_train(config_);
+  client::check_labels(config_, train);
+  return client::split(config_, train, names);
 }
 
 /// What others know of the party, whose secret keys may have left this machine long ago.

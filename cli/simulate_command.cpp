@@ -61,6 +61,15 @@ fs::path choose_folder(const Options& options, const fs::path& dir) {
   return numbered(dir, options.resume ? std::max(next - 1, 1) : next);
 }
 
+/// It has one client's share of the data, or none.
+void refuse_clients_configuration(const core::Config& config) {
+  if (config.security.coordinator_key.empty()) return;
+  throw core::config_error(config, "security.coordinator_key",
+                           "this is a deployed client's configuration: start it with "
+                           "drystone-client; simulate takes the federation's, of which `drystone "
+                           "provision` made it");
+}
+
 void refuse_client(const fs::path& dir) {
   if (!fs::exists(dir / client::kContractFile)) return;
   throw core::ConfigError(dir.string() + ": holds the state of a deployed client (" +
@@ -101,6 +110,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
     overrides.push_back("training.memory_limit=" + options.memory_limit);
   }
   core::Config config = core::load_config(options.config, overrides);
+  refuse_clients_configuration(config);
   aggregation::check_rule(config);
   if (!options.out.empty()) config.output.dir = options.out;
   if (common.threads > 0) config.simulation.workers = common.threads;

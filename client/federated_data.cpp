@@ -10,6 +10,7 @@
 #include "client/key_owners.h"
 #include "core/client_list.h"
 #include "core/error.h"
+#include "core/shorten.h"
 #include "core/text.h"
 #include "data/label_map.h"
 #include "data/load_sequences.h"
@@ -21,6 +22,8 @@
 namespace drystone::client {
 
 namespace {
+
+constexpr std::size_t kMostShownBytes = 200;
 
 bool is_skewed(const core::Config& config) {
   return config.data.partition == "dirichlet" || config.data.partition == "shards";
@@ -195,6 +198,17 @@ Records load_test(const core::Config& config) {
     kept.push_back(std::move(all[index]));
   }
   return kept;
+}
+
+void check_labels(const core::Config& config, const Records& records) {
+  if (config.model.task != "classification") return;
+  const data::LabelMap classes(config.data.labels);
+  for (const data::Record& record : records) {
+    if (classes.id(record.label)) continue;
+    throw core::ConfigError(record.where.str() + ": its label is not among data.labels (" +
+                            core::shorten(core::join(config.data.labels), kMostShownBytes) +
+                            "); add it there, or check data.label_field");
+  }
 }
 
 std::map<std::string, Records> split(const core::Config& config, const Records& train,

@@ -34,6 +34,10 @@ Records load_train(const core::Config& config);
 /// data.test, cut to data.max_test_examples by a keyed draw.
 Records load_test(const core::Config& config);
 
+/// Of a classifier. @throws core::ConfigError  a record's label is not among data.labels, with file
+/// and line
+void check_labels(const core::Config& config, const Records& records);
+
 /// `train` split among `clients` by data.partition, keyed by the seed; a shard keeps the file's
 /// order.
 /// @param config  with data.labels filled in (data::resolve_labels) for classification; dirichlet

@@ -30,6 +30,11 @@ void check(const core::Config& config) {
     if (!given)
       throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
   };
+  if (!config.security.allow.empty() && config.security.coordinator_key.empty()) {
+    throw core::config_error(config, "security.allow",
+                             "this is the coordinator's configuration: start it with "
+                             "drystone-coordinator; a client's is client.toml in its own folder");
+  }
   need(!config.model.path.empty(), "model.path", "name the folder of the base model");
   need(!config.data.train.empty() || !config.data.test.empty(), "data.train",
        "name a file to train on, or data.test to evaluate on");

@@ -9,9 +9,11 @@
 #include "client/federated_data.h"
 #include "client/input_check.h"
 #include "client/job.h"
+#include "client/rank_check.h"
 #include "client/reveal.h"
 #include "client/session.h"
 #include "core/check.h"
+#include "core/client_list.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/program.h"
@@ -145,6 +147,8 @@ Contract Runtime::contract() {
                                      ? workbench_->layout({config_.training}, {})
                                      : aggregation::read_layout(config_.federation.layout));
   terms.trains = !config_.data.train.empty();
+  const core::ListedClient own[] = {{name_, config_.training, config_.model.quantization}};
+  if (terms.trains) check_ranks(config_, own, terms.layout);
   terms.evaluates = !config_.data.test.empty();
   if (terms.trains) {
     terms.num_examples = workbench_->num_examples(name_);

@@ -169,6 +169,9 @@ namespace {
 
 using Row = std::vector<std::string>;
 
+constexpr const char* kNothingEvaluated =
+    "nothing was evaluated: there is no data.test, or no evaluator came\n";
+
 std::string score(const std::optional<Metrics>& metrics, const std::string& name) {
   if (!metrics || !metrics->contains(name)) return "–";
   const double value = metrics->at(name);
@@ -192,6 +195,19 @@ void add_zero_updates(const RunReport& report, std::vector<Row>& rows) {
   for (std::size_t i = 0; i < report.rounds.size(); ++i) {
     rows[i + 2].push_back(std::to_string(report.rounds[i].zero_updates.size()));
   }
+}
+
+bool is_evaluated(const RunReport& report) {
+  return report.before || std::ranges::any_of(report.rounds, [](const RoundReport& round) {
+           return round.eval.has_value();
+         });
+}
+
+/// The columns and the row of what nobody measured.
+void leave_out_evaluation(std::vector<Row>& rows) {
+  constexpr std::ptrdiff_t kTestLoss = 3;
+  rows.erase(rows.begin() + 1);
+  for (Row& row : rows) row.erase(row.begin() + kTestLoss, row.begin() + kTestLoss + 2);
 }
 
 std::size_t columns(const std::string& utf8) {
@@ -235,7 +251,10 @@ std::string results_table(const RunReport& report) {
   const bool any_zero = std::ranges::any_of(
       report.rounds, [](const RoundReport& round) { return !round.zero_updates.empty(); });
   if (any_zero) add_zero_updates(report, rows);
-  return aligned(rows) + "\nhead " + core::to_hex(report.head) + "\n";
+  const bool evaluated = is_evaluated(report);
+  if (!evaluated) leave_out_evaluation(rows);
+  return aligned(rows) + (evaluated ? "" : kNothingEvaluated) + "\nhead " +
+         core::to_hex(report.head) + "\n";
 }
 
 }  // namespace drystone::coordinator

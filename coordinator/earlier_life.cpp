@@ -15,6 +15,7 @@
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "core/shorten.h"
 #include "core/text.h"
 
@@ -91,17 +92,6 @@ class Comparison {
   Keys now_;
 };
 
-/// The one that `federation` is the id of, if it is still there.
-std::optional<core::Config> former_configuration(const fs::path& run,
-                                                 const std::string& federation) {
-  try {
-    core::Config former = core::load_config(run / "config.toml");
-    if (federation_id(former) == federation) return former;
-  } catch (const core::Error&) {  // missing, damaged, or of another version
-  }
-  return std::nullopt;
-}
-
 /// With the former's values for what a simulation finds out when it has the model and the texts.
 core::Config filled(core::Config config, const core::Config& former) {
   if (config.model.sha256.empty()) config.model.sha256 = former.model.sha256;
@@ -125,6 +115,15 @@ void remove_whole(const fs::path& path) {
 
 }  // namespace
 
+std::optional<core::Config> configuration_of(const fs::path& run, const std::string& federation) {
+  try {
+    core::Config config = core::load_config(run / kConfigFile);
+    if (federation_id(config) == federation) return config;
+  } catch (const core::Error&) {  // missing, damaged, or of another version
+  }
+  return std::nullopt;
+}
+
 void refuse_earlier_run(const fs::path& run, const fs::path& state) {
   const std::size_t published = num_versions(run);
   if (!fs::exists(state / "state.sqlite")) {
@@ -144,12 +143,23 @@ void refuse_earlier_run(const fs::path& run, const fs::path& state) {
 void refuse_other_configuration(const fs::path& run, const fs::path& state,
                                 const core::Config& config) {
   if (!fs::is_regular_file(state / "state.sqlite")) return;
-  const auto former = former_configuration(run, Store(state).federation());
+  const auto former = configuration_of(run, Store(state).federation());
   if (!former) return;
   const auto differences = Comparison(*former, filled(config, *former)).differences();
   if (differences.empty()) return;
   throw core::ConfigError(state.string() + ": holds the state of another configuration (" +
                           first_of(differences) + ")" + other_configuration_remedy(run));
+}
+
+void tell_what_is_there(const Store& store) {
+  const MachineState state = store.load();
+  if (state.version == 0 && !state.open) return;
+  const auto count = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
+  core::log_info("goes on with what is there",
+                 {{"version", count(state.version)},
+                  {"open_round", state.open ? count(state.open->plan.round) : 0},
+                  {"accepted", state.open ? count(state.open->accepted.size()) : 0},
+                  {"asked", state.open ? count(state.open->plan.cohort.size()) : 0}});
 }
 
 std::string stopped_text(const RunReport& report, const fs::path& folder,

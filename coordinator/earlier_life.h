@@ -3,12 +3,21 @@
 // is about to use, and what this life says when it is stopped. Only --start-over deletes it.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "coordinator/report.h"
+#include "coordinator/store.h"
 #include "core/config.h"
 
 namespace drystone::coordinator {
+
+/// Of a run folder: the resolved configuration.
+inline constexpr const char* kConfigFile = "config.toml";
+
+/// What RUN/config.toml says, if that is the configuration of `federation`.
+std::optional<core::Config> configuration_of(const std::filesystem::path& run,
+                                             const std::string& federation);
 
 /// @throws core::ConfigError  `run` holds published versions that `state` does not know (it was
 ///         lost, or an older copy was restored): going on would write over another history
@@ -19,6 +28,9 @@ void refuse_earlier_run(const std::filesystem::path& run, const std::filesystem:
 ///         model and the texts may differ (model.sha256, data.labels), Store refuses.
 void refuse_other_configuration(const std::filesystem::path& run,
                                 const std::filesystem::path& state, const core::Config& config);
+
+/// Says to the log what a life that was begun before goes on with; of a new one nothing.
+void tell_what_is_there(const Store& store);
 
 /// For the end of a program that was asked to stop: the finished rounds' table, what is kept, and
 /// how it goes on.

@@ -49,6 +49,11 @@ void check(const core::Config& config) {
     if (!given)
       throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
   };
+  if (!config.security.coordinator_key.empty() && config.security.allow.empty()) {
+    throw core::config_error(config, "security.coordinator_key",
+                             "this is a client's configuration: start it with drystone-client; "
+                             "the coordinator's is coordinator.toml");
+  }
   constexpr const char* kProvision = "`drystone provision` writes it";
   need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://*:5570\"");
   need(!config.security.identity.empty(), "security.identity", kProvision);
@@ -80,13 +85,19 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  coordinator::Coordinator coordinator(
-      {.config = config,
-       .roster = roster,
-       .layout = layout,
-       .initial = config.federation.initial,
-       .state_dir = state},
-      identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
+  core::OutputFolder state_folder(state);
+  coordinator::Coordinator coordinator = state_folder.prepare([&] {
+    return coordinator::Coordinator({.config = config,
+                                     .roster = roster,
+                                     .layout = layout,
+                                     .initial = config.federation.initial,
+                                     .state_dir = state},
+                                    identity, transport, clock,
+                                    coordinator::background_thread(transport),
+                                    {&console, &recorder});
+  });
+  coordinator::write_configuration(config.output.dir, config);
+  coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
   coordinator::GlobalKeeper global(
@@ -106,7 +117,8 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
     return core::kDone;  // run_program turns it into 130 or 143
   }
   if (const auto failure = coordinator.failure()) throw core::Error(*failure);
-  std::puts(coordinator::results_table(coordinator.report()).c_str());
+  std::printf("\n%s\nin %s\n", coordinator::results_table(coordinator.report()).c_str(),
+              config.output.dir.c_str());
   auto until = clock.now() + kFarewell;
   while (clock.now() < until && !stop.stop_requested()) {
     if (coordinator.step(100ms)) until = clock.now() + kFarewell;

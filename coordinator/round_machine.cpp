@@ -18,6 +18,10 @@ bool contains(const std::vector<std::string>& sorted, const std::string& name) {
   return std::ranges::binary_search(sorted, name);
 }
 
+std::string times(std::uint64_t count) {
+  return count == 1 ? "once" : std::to_string(count) + " times";
+}
+
 }  // namespace
 
 std::vector<core::Digest> plan_settings(const std::map<std::string, core::Digest>& settings,
@@ -296,6 +300,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   std::string reason = cause + std::to_string(state_.open->accepted.size()) + " of " +
                        std::to_string(asked) + " updates accepted, quorum is " +
                        std::to_string(quorum_of(asked));
+  const bool is_any_refused = !refused_.empty();
   bool is_ours = false;
   for (const auto& [client, refusal] : refused_) {
     reason += "; " + client + ": " + core::name(refusal);
@@ -315,9 +320,10 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   const bool enough_left = settings_.trainers.size() - excluded_.size() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
     phase_ = Phase::Done;
-    actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " +
-                              std::to_string(attempt_) + " times: " + reason +
-                              "; mend these clients or lower federation.quorum, then start again"});
+    actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " + times(attempt_) +
+                              ": " + reason + "; mend these clients" +
+                              (is_any_refused ? "" : " or lower federation.quorum") +
+                              ", then start again"});
     return;
   }
   gather(now, actions);

@@ -2,6 +2,8 @@
 
 #include <cstdio>
 
+#include "coordinator/earlier_life.h"
+#include "coordinator/federation_id.h"
 #include "coordinator/report_html.h"
 #include "coordinator/run_index.h"
 #include "coordinator/version_record.h"
@@ -140,13 +142,20 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
 
 }  // namespace
 
+void write_configuration(const fs::path& dir, const core::Config& config) {
+  if (configuration_of(dir, federation_id(config))) return;
+  fs::create_directories(dir);
+  remove_run_index(dir);
+  core::write_file_atomic(dir / kConfigFile, core::as_bytes(core::to_toml(config)));
+}
+
 void write_run_folder(const RunFolder& folder, Coordinator& coordinator) {
   fs::create_directories(folder.dir);
   const auto write_text = [&](const char* name, const std::string& text) {
     core::write_file_atomic(folder.dir / name, core::as_bytes(text));
   };
   remove_run_index(folder.dir);
-  write_text("config.toml", core::to_toml(folder.config));
+  write_text(kConfigFile, core::to_toml(folder.config));
   write_text("layout.json", aggregation::to_json(folder.layout));
   const RunReport report = coordinator.report();
   write_text("report.json", to_json(report));

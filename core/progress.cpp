@@ -33,6 +33,7 @@ struct BarFacts {
   Instant start{0};
   Instant last_line{0};
   std::int64_t last_line_step = 0;
+  bool is_last_told = false;  ///< the line of the last step
 };
 
 std::size_t characters(std::string_view text) {
@@ -118,7 +119,8 @@ std::string line_text(const BarFacts& bar, double elapsed) {
     text += " (" + std::to_string(static_cast<int>(fraction(bar) * 100.0)) + " %)";
   }
   if (!bar.note.empty()) text += ", " + bar.note;
-  text += ", " + format_duration(elapsed);
+  // Of what was first heard of when it was done nobody knows how long it took.
+  if (bar.total <= 0 || bar.done_before < bar.total) text += ", " + format_duration(elapsed);
   const std::optional<double> left = time_left(bar, elapsed);
   return left ? text + ", " + format_duration(*left) + " left" : text;
 }
@@ -174,6 +176,7 @@ void ProgressBoard::State::print_if_due(BarFacts& bar, Instant now) {
   if (bar.total > 0 && (bar.step - bar.last_line_step) * kLinesPerTotal < bar.total) return;
   bar.last_line = now;
   bar.last_line_step = bar.step;
+  bar.is_last_told = bar.total > 0 && bar.step >= bar.total;
   terminal.print(line_text(bar, seconds_since(bar.start, now)));
 }
 
@@ -235,7 +238,7 @@ void ProgressBoard::Bar::finish(std::string_view summary) {
   state_->draw(now, /*at_once=*/true);
   if (!summary.empty()) {
     state_->terminal.print(bar.name + ": " + one_line(summary));
-  } else if (!state_->terminal.interactive()) {
+  } else if (!state_->terminal.interactive() && !bar.is_last_told) {
     state_->terminal.print(line_text(bar, seconds_since(bar.start, now)));
   }
 }

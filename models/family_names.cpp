@@ -87,6 +87,8 @@ InputLimits input_limits(const HfConfig& config) {
   const bool learns = names != nullptr && names->base != kLlama.base &&
                       (names != &kDeberta || config.flag_or("position_biased_input", true));
   if (learns) limits.positions = most_tokens(config);
+  const bool is_rotary = names != nullptr && names->base == kLlama.base;
+  if (is_rotary) limits.trained = config.size_or("max_position_embeddings", 0);
   return limits;
 }
 

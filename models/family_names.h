@@ -34,6 +34,9 @@ void require_head(const ModelSpec& spec, const Base& base);
 struct InputLimits {
   std::int64_t tokens = 0;     ///< ids lie below it: rows of the embeddings
   std::int64_t positions = 0;  ///< most tokens of a row; 0: no bound (rotary, relative)
+  /// Rotary: most tokens of a row that config.json names, beyond which a model computes, but was
+  /// not trained; 0: unknown.
+  std::int64_t trained = 0;
 };
 
 InputLimits input_limits(const HfConfig& config);

@@ -10,14 +10,17 @@
 #include "client/initial_version.h"
 #include "client/input_check.h"
 #include "client/job.h"
+#include "client/rank_check.h"
 #include "client/reveal.h"
 #include "client/session.h"
+#include "coordinator/earlier_life.h"
 #include "coordinator/federation_id.h"
 #include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"
 #include "core/client_list.h"
 #include "core/log.h"
+#include "core/output_folder.h"
 #include "core/worker_pool.h"
 #include "simulation/shared_versions.h"
 #include "simulation/virtual_disk.h"
@@ -136,6 +139,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
     add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training,
                config_.model.quantization);
   }
+  const std::size_t num_trainings = num_workers();  // refused before there is a state
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_,
       coordinator::background_thread(*server_), observers_);
@@ -145,7 +149,9 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
-  workers_.emplace(num_workers());
+  workers_.emplace(num_trainings);
+  coordinator::write_configuration(options_.run_dir, config_);
+  coordinator::tell_what_is_there(coordinator_->store());
 }
 
 /// As many trainings at a time as the clients' memory limits leave room for, at least one. Their
@@ -262,6 +268,7 @@ void Simulation::make_first_version() {
   std::vector<core::TrainingConfig> trainings;
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   layout_ = workbench.layout(trainings, first_version_);
+  client::check_ranks(config_, listed_, layout_);
 }
 
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {
@@ -361,7 +368,10 @@ void Simulation::stop_jobs() {
 
 SimulationOutcome simulate(core::Config config, const SimulationOptions& options,
                            std::vector<coordinator::Observer*> observers) {
-  return Simulation(std::move(config), options, std::move(observers)).run();
+  core::OutputFolder folder(options.run_dir);
+  Simulation simulation =
+      folder.prepare([&] { return Simulation(std::move(config), options, std::move(observers)); });
+  return simulation.run();
 }
 
 }  // namespace drystone::simulation

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <cstring>
 #include <memory>
 
 #include <arpa/inet.h>
@@ -9,12 +11,21 @@
 #include <netinet/in.h>
 
 #include "core/error.h"
+#include "core/shorten.h"
 
 namespace drystone::wire {
 
 namespace {
 
 constexpr const char* kScheme = "tcp://";
+constexpr int kMostPort = 65535;
+
+/// Letters, digits and what stands between them in names and numbers; "*" for every interface.
+bool is_host(const std::string& text) {
+  return text == "*" || std::ranges::all_of(text, [](unsigned char c) {
+           return std::isalnum(c) != 0 || c >= 0x80 || std::strchr("-._:%", c) != nullptr;
+         });
+}
 
 using AddressList = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
 
@@ -62,11 +73,27 @@ Address parse_address(const std::string& address) {
   } else if (is_ipv6_number(parts.host)) {
     refuse();
   }
-  const bool is_port =
-      parts.port == "*" || (!parts.port.empty() && parts.port.size() <= 5 &&
-                            parts.port.find_first_not_of("0123456789") == std::string::npos);
-  if (parts.host.empty() || !is_port) refuse();
+  const bool is_number =
+      !parts.port.empty() && parts.port.find_first_not_of("0123456789") == std::string::npos;
+  if (parts.host.empty() || (parts.port != "*" && !is_number) || !is_host(parts.host)) refuse();
+  if (is_number && (parts.port.size() > 5 || std::stoi(parts.port) > kMostPort)) {
+    throw core::ConfigError(address + ": port " + core::shorten(parts.port, 20) +
+                            "; a port is a number from 1 to " + std::to_string(kMostPort));
+  }
   return parts;
+}
+
+void check_reachable(const std::string& address) {
+  const Address parts = parse_address(address);
+  if (parts.host == "*" || parts.host == "0.0.0.0" || parts.host == "::") {
+    throw core::ConfigError(address +
+                            ": stands for every interface, and nobody can connect to that; name "
+                            "the host as clients reach it, and give this to --bind");
+  }
+  if (parts.port == "*" || std::stoi(parts.port) == 0) {
+    throw core::ConfigError(address + ": clients have to know the port; name one from 1 to " +
+                            std::to_string(kMostPort));
+  }
 }
 
 std::vector<Endpoint> endpoints_to_bind(const std::string& address) {

@@ -14,6 +14,10 @@ struct Address {
 /// @throws core::ConfigError  not tcp://HOST:PORT, with the remedy
 Address parse_address(const std::string& address);
 
+/// @throws core::ConfigError  as parse_address, and where nobody can connect to it: every interface
+///                            ("*", 0.0.0.0, ::) or a port that the system chooses
+void check_reachable(const std::string& address);
+
 /// An endpoint as ZeroMQ takes it, and whether its socket has to speak IPv6.
 struct Endpoint {
   std::string text;

@@ -241,6 +241,8 @@ TEST_CASE("check_gauge: one bad component among good ones is named") {
   update.modules["v"].b.mul_(1e10);
   update.modules["v"].a.div_(1e10);
   CHECK(refusal_of(update) == Refusal::BadGauge);
+  const auto refused = check_payload(tensors::to_bytes(update), plan(), kQuota);
+  CHECK(refused.error().detail.find("diverged: lower training.learning_rate") != std::string::npos);
 }
 
 TEST_CASE("check_payload: truncations and flips are refused or harmless, never a crash") {

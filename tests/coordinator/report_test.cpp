@@ -121,6 +121,19 @@ TEST_CASE("report: the table a run ends with") {
             std::string(64, '0') + "\n");
 }
 
+TEST_CASE("report: without an evaluation the table has no columns of dashes, and says so") {
+  RunReport report{.rounds = {{.round = 1, .asked = 4, .accepted = 3, .train_loss = 2.5}}};
+  std::string table = results_table(report);
+  for (const char* const none : {"test loss", "before", "–"}) {
+    CHECK(table.find(none) == std::string::npos);
+  }
+  CHECK(table.find("nothing was evaluated: there is no data.test") != std::string::npos);
+  report.before = Metrics{{"loss", 2.9974}};
+  table = results_table(report);
+  CHECK(table.find("test loss") != std::string::npos);
+  CHECK(table.find("nothing was evaluated") == std::string::npos);
+}
+
 TEST_CASE("report: what is counted since a restart only is a lower bound") {
   RunReport report{.rounds = {{.round = 1, .bytes_up = 2'000'000, .seconds = 3.0}}};
   CHECK(results_table(report).find("≥") == std::string::npos);

@@ -120,7 +120,22 @@ TEST_CASE("round machine: fails with the reason when too few clients are left") 
   machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 1s);
   const auto failed = only<Fail>(machine.handle(update_of("client-1"), 2s));
   REQUIRE(failed.size() == 1);
-  CHECK(failed.front().reason.find("client-2: not-finite") != std::string::npos);
+  const std::string& reason = failed.front().reason;
+  CHECK(reason.find("round 1 abandoned once: ") != std::string::npos);
+  CHECK(reason.find("client-2: not-finite; mend these clients, then") != std::string::npos);
+  CHECK(reason.find("federation.quorum") == std::string::npos);  // would publish without it
+}
+
+TEST_CASE("round machine: who does not answer may be left out by a lower quorum") {
+  auto s = settings(2, 1);
+  s.max_attempts = 1;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 2s);
+  const auto failed = only<Fail>(machine.handle(TimePassed{}, 60s));
+  REQUIRE(failed.size() == 1);
+  CHECK(failed.front().reason.find("client-2: no answer; mend these clients or lower") !=
+        std::string::npos);
 }
 
 TEST_CASE("round machine: a client that comes back gets its open task again") {

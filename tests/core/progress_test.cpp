@@ -157,8 +157,9 @@ TEST_CASE("progress: without a terminal a line every ten per cent, but not withi
   CHECK(lines_in(slow) == 10);
   CHECK(slow.starts_with("client-1: 10/100 (10 %), loss 0.5, 10.0 s, 1 min 30 s left\n"));
   CHECK(slow.find('\x1b') == std::string::npos);
+  CHECK(slow.ends_with("client-1: 100/100 (100 %), loss 0.5, 1 min 40 s\n"));
   bar.finish();
-  CHECK(screen.drain() == "client-1: 100/100 (100 %), loss 0.5, 1 min 40 s\n");
+  CHECK(screen.drain().empty());  // it was told
 
   auto fast = screen.board.add("client-2", 100);
   for (std::int64_t step = 1; step <= 100; ++step) {
@@ -168,6 +169,14 @@ TEST_CASE("progress: without a terminal a line every ten per cent, but not withi
   CHECK(screen.drain().empty());
   fast.finish("trained in 1.0 s");
   CHECK(screen.drain() == "client-2: trained in 1.0 s\n");
+}
+
+TEST_CASE("progress: what was first heard of when it was done has no time of its own") {
+  Screen screen(/*interactive=*/false);
+  auto bar = screen.board.add("client-1", 1, /*done=*/1);
+  bar.update(1, "loss 0.5");
+  bar.finish();
+  CHECK(screen.drain() == "client-1: 1/1 (100 %), loss 0.5\n");
 }
 
 TEST_CASE("progress: notes and names cannot break the line") {

@@ -190,6 +190,9 @@ TEST_CASE("input_limits: rows of the embeddings, and positions where they are le
   CHECK(limits(R"("model_type": "roberta", "max_position_embeddings": 10)").positions == 8);
   CHECK(limits(R"("model_type": "gpt2", "n_positions": 9)").positions == 9);
   CHECK(limits(R"("model_type": "llama", "max_position_embeddings": 10)").positions == 0);
+  CHECK(limits(R"("model_type": "llama", "max_position_embeddings": 10)").trained == 10);
+  CHECK(limits(R"("model_type": "llama")").trained == 0);
+  CHECK(limits(R"("model_type": "gpt2", "n_positions": 9)").trained == 0);
   CHECK(limits(R"("model_type": "deberta-v2", "position_biased_input": false)").positions == 0);
 }
 

@@ -69,6 +69,7 @@ void check_deployed_as_simulated(const TinyFederation& tiny,
   for (const std::string& name : kParties) clients.push_back(deployment.start_client(name));
   REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
   for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
+  CHECK(coordinator.output().find("\nin " + deployment.run().string() + "\n") != std::string::npos);
   CHECK(open_to_others(deployment.parties()) == std::vector<fs::path>());
   CHECK(head_of(deployment.run()) == simulated_head(tiny, overrides));
   Process verify("drystone", {"inspect", deployment.run(), "--verify"}, tiny.path() / "verify.log");

@@ -149,6 +149,20 @@ TEST_CASE("generate: what a person gets wrong is one line") {
   CHECK(contains(model.refusal({"--prompt-file", "nowhere.txt"}), "nowhere.txt"));
 }
 
+TEST_CASE("generate: a text longer than the model was made for is told") {
+  TinyModel model;  // 64 positions
+  const auto said = [&](const char* tokens) {
+    test::Process process("drystone",
+                          {"generate", "--model", model.path(), "--prompt", "a b", "--device",
+                           "cpu", "--max-new-tokens", tokens},
+                          model.path() / (std::string("said") + tokens));
+    CHECK_MESSAGE(process.wait() == 0, process.output());
+    return process.output();
+  };
+  CHECK(said("70").find("max_new_tokens=70 positions=64") != std::string::npos);
+  CHECK(said("20").find("positions=") == std::string::npos);
+}
+
 TEST_CASE("generate: stories260K streams the reference text") {
   const fs::path folder = kSource / "../shared/data/models/stories260K";
   if (!fs::exists(folder / "expected.json")) {

@@ -78,7 +78,8 @@ TEST_CASE("provision: nobody simulates in the folder of a client that it made") 
   const fs::path client = provisioning.out() / "client-1";
   const auto before = files_of(client);
   for (const char* const flag : {"--resume", "--start-over"}) {
-    test::Process simulate("drystone", {"simulate", client / "client.toml", flag},
+    test::Process simulate("drystone",
+                           {"simulate", tiny.config_file(), "--out", client / "run", flag},
                            tiny.path() / "simulate.log");
     CHECK(simulate.wait() == 2);
     CHECK(simulate.output().find("holds the state of a deployed client") != std::string::npos);
@@ -213,4 +214,81 @@ TEST_CASE("provision: what fails leaves nothing behind") {
     CHECK(entry.path().filename().string().find("parties") == std::string::npos);
   }
   CHECK(provisioning.run({"--update"}, 2).find("roster.toml") != std::string::npos);
+}
+
+TEST_CASE("provision: each program says whose the configuration is that it cannot use") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  provisioning.run({});
+  const auto said = [&](const std::string& program, std::vector<std::string> arguments) {
+    Process process(program, arguments, tiny.path() / "said.log");
+    CHECK(process.wait() == 2);
+    return process.output();
+  };
+  const fs::path client = provisioning.out() / "client-1/client.toml";
+  const fs::path evaluator = provisioning.out() / "evaluator/client.toml";
+  const fs::path coordinator = provisioning.out() / "coordinator/coordinator.toml";
+  const fs::path out = tiny.path() / "alone";
+  for (const fs::path& file : {client, evaluator}) {
+    CHECK(said("drystone", {"simulate", file, "--out", out}).find("a deployed client's conf") !=
+          std::string::npos);
+  }
+  CHECK_FALSE(fs::exists(out));
+  CHECK(said("drystone-coordinator", {client}).find("this is a client's configuration") !=
+        std::string::npos);
+  CHECK(said("drystone-client", {coordinator}).find("this is the coordinator's configuration") !=
+        std::string::npos);
+}
+
+TEST_CASE("provision --update: what changed is told, and which files have to be copied") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  CHECK(provisioning.run({}).find("Copy each folder") != std::string::npos);
+  CHECK(provisioning.run({"--update"}).find("Nothing has changed") != std::string::npos);
+  const std::string said = provisioning.run(
+      {"--update", "--set", "training.learning_rate=3e-3", "--set", "clients.1.count=3"});
+  CAPTURE(said);
+  CHECK(said.find("Copy each folder") == std::string::npos);
+  CHECK(said.find("  client-5: new, the whole folder\n") != std::string::npos);
+  CHECK(said.find("client-3, evaluator: client.toml, run/contract.json\n"
+                  "    training.learning_rate: 0.01 -> 0.003\n") != std::string::npos);
+  CHECK(said.find("  coordinator: coordinator.toml, roster.toml\n"
+                  "    clients.1.count: 2 -> 3, training.learning_rate: 0.01 -> 0.003\n") !=
+        std::string::npos);
+  CHECK(said.find("train.jsonl") == std::string::npos);
+}
+
+TEST_CASE("provision: an address that nobody can connect to is refused, with the remedy") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  for (const char* const every : {"tcp://*:5599", "tcp://0.0.0.0:5570", "tcp://[::]:5570"}) {
+    CAPTURE(every);
+    CHECK(provisioning.run({"--address", every}, 2).find("--bind") != std::string::npos);
+  }
+  CHECK(provisioning.run({"--address", "tcp://127.0.0.1:99999"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--address", "tcp://127.0.0.1:0"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--address", "tcp://a b:5570"}, 2).find("tcp://HOST:PORT") !=
+        std::string::npos);
+  CHECK(provisioning.run({"--bind", "tcp://*:99999"}, 2).find("from 1 to 65535") !=
+        std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out()));
+}
+
+TEST_CASE("provision: labels of the texts that are not among data.labels are told at once") {
+  const test::TinyFederation tiny;
+  Provisioning provisioning(tiny);
+  const std::vector<std::string> all = {"--set",
+                                        "data.labels=[\"class-0\", \"class-1\", \"class-2\"]"};
+  const std::string iid = "data.partition=iid";
+  const std::string said =
+      provisioning.run({"--set", iid, "--set", "data.labels=[\"a\", \"b\"]"}, 2);
+  CHECK(said.find("train.jsonl:1: its label is not among data.labels (a, b)") != std::string::npos);
+  std::string test = core::read_text_file(tiny.path() / "test.jsonl", 1 << 20);
+  test += "{\"text\": \"a d\", \"label\": \"other\"}\n";
+  core::write_file_atomic(tiny.path() / "test.jsonl", core::as_bytes(test));
+  CHECK(provisioning.run(all, 2).find("test.jsonl:41: its label is not among data.labels") !=
+        std::string::npos);
+  CHECK_FALSE(fs::exists(provisioning.out()));
 }

@@ -233,3 +233,102 @@ TEST_CASE("simulate: texts without a word are told once, with the first of them"
   CHECK(count_of(said, "records with an empty text") == 1);
   CHECK(count_of(said, file.string() + ":121 empty=2 records=122") == 1);
 }
+
+TEST_CASE("simulate: a killed run has its configuration, which goes on and tells what differs") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "killed";
+  const fs::path file = out / "config.toml";
+  Process killed("drystone",
+                 {"simulate", tiny.config_file(), "--device", "cpu", "--out", out, "--set",
+                  "federation.rounds=12"},
+                 tiny.path() / "log");
+  REQUIRE_MESSAGE(killed.says("round begins"), killed.output());
+  killed.kill();
+  const std::string written = core::read_text_file(file, 1 << 20);
+  const std::string said = simulate(tiny, {"--out", out, "--resume", "--set", "seed=8"}, 2);
+  CHECK(said.find("(federation.rounds: 12 -> 2, seed: 7 -> 8)") != std::string::npos);
+  CHECK(simulate(tiny, {"--out", out}, 2).find("holds an earlier run") != std::string::npos);
+  CHECK(core::read_text_file(file, 1 << 20) == written);
+  Process resumed("drystone", {"simulate", file, "--resume"}, tiny.path() / "resumed");
+  CHECK_MESSAGE(resumed.wait() == 0, resumed.output());
+  CHECK(resumed.output().find("goes on with what is there") != std::string::npos);
+  CHECK(killed.output().find("goes on with") == std::string::npos);
+  CHECK(core::read_text_file(file, 1 << 20) == written);
+  Process inspect("drystone", {"inspect", out, "--verify"}, tiny.path() / "verify");
+  CHECK_MESSAGE(inspect.wait() == 0, inspect.output());
+}
+
+TEST_CASE("simulate: what is refused before the first round leaves nothing that stops the next") {
+  const test::TinyFederation tiny;
+  const fs::path out = tiny.path() / "runs" / "mine";
+  for (const char* const key : {"training.memory_limit=1MB", "federation.quorum=9"}) {
+    CAPTURE(key);
+    simulate(tiny, {"--out", out, "--set", key}, 2);
+    CHECK_FALSE(fs::exists(tiny.path() / "runs"));
+  }
+  fs::create_directories(out);
+  const std::string refused = "training.memory_limit=1MB";
+  simulate(tiny, {"--out", out, "--set", refused}, 2);
+  simulate(tiny, {"--out", out, "--start-over", "--set", refused}, 2);
+  simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
+  simulate(tiny, {"--out", out, "--start-over", "--set", refused}, 2);
+  simulate(tiny, {"--out", out, "--set", "federation.rounds=1"});
+}
+
+TEST_CASE("simulate: texts longer than a rotary model was made for are told, and trained on") {
+  const test::TinyFederation tiny;
+  const fs::path fixture = fs::path(DRYSTONE_SOURCE_DIR) / "tests/models/fixtures/decoders/llama";
+  const fs::path model = tiny.path() / "llama";
+  fs::create_directories(model);
+  for (const char* const file : {"config.json", "model.safetensors"}) {
+    fs::copy_file(fixture / file, model / file);
+  }
+  fs::copy_file(tiny.path() / "model/vocab.txt", model / "vocab.txt");
+  const auto said = [&](const std::string& length, const std::string& rank = "2") {
+    return simulate(tiny, {"--start-over", "--set", "model.path=" + model.string(), "--set",
+                           "model.task=causal-lm", "--set", "model.max_length=" + length, "--set",
+                           "federation.rounds=1", "--set", "data.partition=iid", "--set",
+                           "clients.0.rank=" + rank, "--set", "clients.1.rank=" + rank});
+  };
+  CHECK(said("65").find("tokens=65 max_position_embeddings=64") != std::string::npos);
+  const std::string usual = said("64");
+  CHECK(usual.find("max_position_embeddings") == std::string::npos);
+  CHECK(usual.find("of_use=") == std::string::npos);
+  const std::string wide = said("64", "6");  // keys and values have 4 rows
+  const std::size_t told = wide.find("client=client-1 rank=6 of_use=4");
+  CHECK(told != std::string::npos);
+  CHECK(wide.find("of_use=", told + 30) == std::string::npos);
+}
+
+TEST_CASE("coordinator: a killed one has its configuration, and tells what differs") {
+  const test::TinyFederation tiny;
+  const test::Deployment deployment(tiny);
+  Process coordinator = deployment.start_coordinator();
+  REQUIRE_MESSAGE(coordinator.says("listening"), coordinator.output());
+  coordinator.kill();
+  CHECK(fs::exists(deployment.run() / "config.toml"));
+  Process other("drystone-coordinator",
+                {deployment.parties() / "coordinator" / "coordinator.toml", "--set", "seed=8"},
+                tiny.path() / "other");
+  CHECK(other.wait() == 2);
+  CHECK(other.output().find("(seed: 7 -> 8)") != std::string::npos);
+}
+
+TEST_CASE("simulate: a rank that no layer can use is refused, one that some cannot is told once") {
+  const test::TinyFederation tiny;  // layers of 12 x 12, 12 x 16 and 16 x 12
+  const std::string many = "clients.1.rank=65536";
+  const std::string refused = simulate(tiny, {"--set", many}, 2);
+  CHECK(refused.find("65536 of \"client-2\"") != std::string::npos);
+  CHECK(refused.find("the largest rank that is of use with method \"lora\" is 12\n") !=
+        std::string::npos);
+  const std::vector<std::string> picks = {"--set", "training.method=sbora-fa", "--set",
+                                          "training.rank=13"};
+  CHECK(simulate(tiny, picks, 2).find("with method \"sbora-fa\" is 12\n") != std::string::npos);
+  CHECK_FALSE(fs::exists(tiny.path() / "run"));
+  Process provision(
+      "drystone",
+      {"provision", tiny.config_file(), "--out", tiny.path() / "parties", "--set", many},
+      tiny.path() / "provision.log");
+  CHECK(provision.wait() == 2);
+  CHECK(provision.output().find("65536 of \"client-2\"") != std::string::npos);
+}
