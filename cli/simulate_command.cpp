@@ -149,6 +149,7 @@ Command add_simulate(core::CommandLine& line) {
       .excludes(resume);
   return [options](const core::CommonOptions& common, const std::stop_token& stop) {
     core::keep_files_private();
+    core::outlive_readers();
     return run(*options, common, stop);
   };
 }

@@ -85,5 +85,6 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
 int main(int argc, char** argv) {
   drystone::tensors::tune_process();
   drystone::core::keep_files_private();
+  drystone::core::outlive_readers();
   return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
 }

@@ -83,6 +83,8 @@ struct Coordinator::Impl {
   bool is_within_rate(const wire::Incoming& incoming);
   core::Failure own_trouble(const std::string& client, const std::exception& error);
 
+  void drop_uploads(std::uint64_t round);
+
   void on(const PersistPlan& action);
   void on(const SendTask& action);
   void on(const Aggregate& action);
@@ -133,6 +135,7 @@ struct Coordinator::Impl {
   std::optional<wire::Signed> plan;  ///< of the open round
   std::optional<std::string> failure;
   bool recording_fails = false;
+  std::vector<std::string> cut_off;  ///< whose upload a closing round ended
   std::map<std::string, wire::TokenBucket> message_rates;
   std::map<std::string, wire::TokenBucket> told_joins;
   std::optional<std::uint64_t> unsound;      ///< first version whose loss is not finite
@@ -208,6 +211,7 @@ bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
     any = true;
   }
   any = actions.retry() || any;
+  for (const std::string& client : std::exchange(cut_off, {})) tell_machine(Joined{client});
   if (versions.due() && *versions.due() <= now) {
     versions.answer_deferred([this](const std::string& client, const core::Failure& failure_) {
       refuse(client, failure_);
@@ -241,16 +245,26 @@ void Coordinator::Impl::on(const SendTask& action) {
   transport.send(action.client, wire::Task{*plan, fits ? found->second : ""});
 }
 
+// Whoever was in the middle of its upload waits to be asked for the rest, and says nothing by
+// itself: it hears that the round is closed, and is there for the next.
+void Coordinator::Impl::drop_uploads(std::uint64_t round) {
+  for (const std::string& client : uploads.drop()) {
+    transport.send(client, wire::Verdict{round, false, Refusal::RoundClosed,
+                                         "the round closed before the update was here"});
+    cut_off.push_back(client);
+  }
+}
+
 void Coordinator::Impl::on(const Aggregate& action) {
   gate.close();
-  uploads.drop();
+  drop_uploads(action.round.plan.round);
   store.blobs().remove_partials();
   aggregate(action.round);
 }
 
 void Coordinator::Impl::on(const Abandon& action) {
   gate.close();
-  uploads.drop();
+  drop_uploads(action.round);
   const std::vector<StoredUpdate> dropped = store.updates(action.round);
   store.abandon(action.round);  // before the files go: no row may outlive its payload
   for (const StoredUpdate& stored : dropped) uploads.release(stored.update.payload);

@@ -159,6 +159,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
 
 int main(int argc, char** argv) {
   drystone::core::keep_files_private();
+  drystone::core::outlive_readers();
   drystone::core::raise_descriptor_limit();
   return core::run_program([&](const std::stop_token& stop) { return run(argc, argv, stop); });
 }

@@ -13,6 +13,8 @@ namespace {
 constexpr core::Instant kNoticeInterval = std::chrono::minutes(1);
 constexpr core::Instant kForEver = std::chrono::hours(24 * 365);
 constexpr std::uint64_t kMaxRestDoublings = 6;
+constexpr core::Instant kFirstPause = std::chrono::seconds(1);
+constexpr core::Instant kLongestPause = std::chrono::minutes(1);
 
 bool contains(const std::vector<std::string>& sorted, const std::string& name) {
   return std::ranges::binary_search(sorted, name);
@@ -122,6 +124,7 @@ void RoundMachine::on(const Published& event, core::Instant now, Actions& action
   excluded_.clear();
   attempt_ = 0;
   num_failures_ = 0;
+  pause_ = {};
   for (const std::string& evaluator : settings_.evaluators) {
     const bool is_idle = joined_.contains(evaluator) && !evaluating_.contains(evaluator);
     if (is_idle) request_next_evaluation(evaluator, actions);
@@ -202,6 +205,7 @@ void RoundMachine::note_joined(const std::string& client) {
 // Opens as soon as everybody who may be asked is there, so that a run in which all clients show up
 // asks the same clients as the simulated one; otherwise a grace after its quorum is.
 void RoundMachine::try_open(core::Instant now, Actions& actions) {
+  if (now < paused_until_) return;
   const std::uint64_t quorum = quorum_of(cohort_size());
   if (num_available_ == 0 || num_available_ < quorum) {
     quorum_at_.reset();
@@ -317,16 +321,32 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   refused_.clear();
   ++attempt_;
   if (!is_ours) ++num_failures_;
-  const bool enough_left = settings_.trainers.size() - excluded_.size() >= quorum_of(cohort_size());
+  const bool enough_left = num_trainable() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
     phase_ = Phase::Done;
     actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " + times(attempt_) +
-                              ": " + reason + "; mend these clients" +
-                              (is_any_refused ? "" : " or lower federation.quorum") +
+                              ": " + reason + "; " +
+                              (is_any_refused ? "mend these clients"
+                                              : "see that these clients run and answer within "
+                                                "federation.deadline") +
                               ", then start again"});
     return;
   }
+  if (is_ours) pause(now);
   gather(now, actions);
+  if (is_ours) deadline_ = paused_until_;
+}
+
+// What our own disk refused it will refuse again at once.
+void RoundMachine::pause(core::Instant now) {
+  pause_ = std::clamp(2 * pause_, kFirstPause, kLongestPause);
+  paused_until_ = now + pause_;
+}
+
+std::uint64_t RoundMachine::num_trainable() const {
+  return static_cast<std::uint64_t>(std::ranges::count_if(
+      settings_.trainers,
+      [&](const std::string& trainer) { return !excluded_.contains(trainer); }));
 }
 
 void RoundMachine::finish_if_evaluated(Actions& actions) {

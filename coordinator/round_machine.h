@@ -171,6 +171,8 @@ class RoundMachine {
   void close_if_answered(core::Instant now, Actions& actions);
   void close(core::Instant now, Actions& actions);
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
+  void pause(core::Instant now);
+  std::uint64_t num_trainable() const;
   void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
   std::vector<std::string> note_silent(Actions& actions);
   std::vector<std::string> missing() const;
@@ -199,6 +201,8 @@ class RoundMachine {
   std::optional<core::Instant> quorum_at_;  ///< since when a quorum is there, while gathering
   std::uint64_t attempt_ = 0;               ///< of the round being planned
   std::uint64_t num_failures_ = 0;          ///< attempts that failed for the clients' sake
+  core::Instant pause_{};                   ///< after the last attempt that our own disk ended
+  core::Instant paused_until_{};            ///< no attempt before
   std::set<std::string> joined_;
   std::uint64_t num_available_ = 0;    ///< trainers that joined and may be asked; while gathering
   std::uint64_t num_awaited_ = 0;      ///< trainers that may yet join; while gathering

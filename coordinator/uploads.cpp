@@ -65,7 +65,9 @@ void Uploads::fetch(const std::string& client) {
   });
   if (is_on_its_way) return;
   transfer.receiver.emplace(store_.blobs(), payload, claimed);
-  last_asked_[client] = payload;
+  Asked& asked = last_asked_[client];
+  if (asked.payload != payload) asked = {.payload = payload};
+  transfer.asked_before = asked.end;
   ask_for_more(client);
 }
 
@@ -84,7 +86,11 @@ void Uploads::begin_waiting(const core::Digest& payload) {
 void Uploads::ask_for_more(const std::string& client) {
   wire::BlobReceiver& receiver = *uploads_.at(client).receiver;
   if (receiver.is_complete()) return check(client);
-  for (wire::Want& want : receiver.next_wants()) transport_.send(client, want);
+  std::uint64_t& end = last_asked_[client].end;
+  for (wire::Want& want : receiver.next_wants()) {
+    end = std::max(end, want.offset + want.length);
+    transport_.send(client, want);
+  }
 }
 
 core::Expected<void> Uploads::take(const std::string& client, const wire::Chunk& chunk) {
@@ -92,13 +98,15 @@ core::Expected<void> Uploads::take(const std::string& client, const wire::Chunk&
   if (found == uploads_.end()) {
     // On its way when the upload ended, or an earlier life of this coordinator: no fault of anyone.
     const auto asked = last_asked_.find(client);
-    if (asked == last_asked_.end() || asked->second == chunk.blob) return {};
+    if (asked == last_asked_.end() || asked->second.payload == chunk.blob) return {};
     return core::refuse(Refusal::MalformedFrame, "a chunk that was not asked for");
   }
   Transfer& transfer = found->second;
-  const bool is_stale = !transfer.receiver || chunk.blob != transfer.upload.manifest.payload ||
-                        chunk.offset < transfer.receiver->num_received();
-  if (is_stale) return {};  // asked for twice, around a reconnect, or for an offer since replaced
+  if (!transfer.receiver || chunk.blob != transfer.upload.manifest.payload) return {};
+  const std::uint64_t next = transfer.receiver->num_received();
+  const bool is_stale =
+      chunk.offset < next || (chunk.offset > next && chunk.offset < transfer.asked_before);
+  if (is_stale) return {};  // asked for twice: around a reconnect, or by a transfer that ended
   try {
     const auto taken = transfer.receiver->accept(chunk);
     if (taken) {
@@ -160,11 +168,14 @@ void Uploads::reject(const std::string& client, const core::Failure& failure) {
   hooks_.rejected(upload, failure);
 }
 
-void Uploads::drop() {
+std::vector<std::string> Uploads::drop() {
   const auto dropped = std::exchange(uploads_, {});
+  std::vector<std::string> clients;
   for (const auto& [client, transfer] : dropped) {
+    clients.push_back(client);
     if (!transfer.receiver) release(transfer.upload.manifest.payload);
   }
+  return clients;
 }
 
 void Uploads::release(const core::Digest& payload) {

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "coordinator/gate.h"
 #include "coordinator/store.h"
@@ -45,9 +46,9 @@ class Uploads {
   void take(Upload upload);
   /// A part of a payload. Refuses one that was never asked for; late ones are nobody's fault.
   core::Expected<void> take(const std::string& client, const wire::Chunk& chunk);
-  /// Forgets every upload. Of an abandoned round, the beginnings of payloads stay, so that the next
-  /// attempt takes them up.
-  void drop();
+  /// Forgets every upload; of an abandoned round the beginnings of payloads stay, so that the next
+  /// attempt takes them up. @return  whose they were
+  std::vector<std::string> drop();
   /// Deletes a payload unless an upload, an accepted update or a version is made of the same bytes.
   /// One that is being checked comes back here afterwards.
   void release(const core::Digest& payload);
@@ -58,6 +59,12 @@ class Uploads {
     /// Empty while another client sends the very same bytes, and once they are in the store.
     std::optional<wire::BlobReceiver> receiver;
     bool is_judged = false;  ///< the payload is here and its check is under way
+    /// End of what an earlier transfer asked for: chunks of it may still arrive.
+    std::uint64_t asked_before = 0;
+  };
+  struct Asked {
+    core::Digest payload{};
+    std::uint64_t end = 0;
   };
 
   void begin(const std::string& client);
@@ -75,7 +82,7 @@ class Uploads {
   const bool keep_updates_;
   const Hooks hooks_;
   std::map<std::string, Transfer> uploads_;            ///< by client
-  std::map<std::string, core::Digest> last_asked_;     ///< payload by client
+  std::map<std::string, Asked> last_asked_;            ///< by client
   std::map<core::Digest, std::size_t> being_checked_;  ///< checks under way, by payload
 };
 

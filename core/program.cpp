@@ -142,6 +142,8 @@ int run_program(const ProgramBody& body) {
   return status == kDone && watch.signal() != 0 ? 128 + watch.signal() : status;
 }
 
+void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }
+
 void keep_files_private() { ::umask(077); }
 
 bool sleep_unless_stopped(const std::stop_token& stop, std::chrono::milliseconds duration) {

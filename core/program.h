@@ -49,6 +49,10 @@ using ProgramBody = std::function<int(std::stop_token)>;
 /// main(), before any thread starts: threads inherit the signal mask.
 int run_program(const ProgramBody& body);
 
+/// Goes on when nobody reads its output any more, as when `| head` has ended: for programs that do
+/// more than print.
+void outlive_readers();
+
 /// What the process makes from here on is for its user alone (umask 077): data, state, logs.
 void keep_files_private();
 

@@ -204,6 +204,39 @@ TEST_CASE("coordinator: a client that answers an abandoned round late is asked a
   CHECK(federation.next<wire::Task>("client-2").has_value());
 }
 
+TEST_CASE("coordinator: a client whose upload the deadline cut off is told, and asked again") {
+  for (const bool is_abandoned : {true, false}) {
+    CAPTURE(is_abandoned);
+    const TemporaryFolder dir;
+    Federation federation(dir.path(), 2, 4);
+    federation.config().federation.quorum = is_abandoned ? 0 : 1;
+    federation.start();
+    federation.hello("client-1");
+    federation.hello("client-2");
+    const auto task = federation.next<wire::Task>("client-1").value();
+    CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
+    const auto plan = wire::decode_plan(task.plan.bytes);
+    const core::Bytes payload = tensors::to_bytes(small_update(2, 0.5));
+    const auto offer =
+        federation.offer("client-2", federation.manifest("client-2", payload, *plan), task);
+    federation.client("client-2").send(offer);
+    federation.settle();
+    CHECK(federation.next<wire::Want>("client-2").has_value());
+    federation.clock().advance(61s);
+    federation.settle();
+    CHECK(federation.next<wire::Verdict>("client-2")->refusal == core::Refusal::RoundClosed);
+    // It is there all the while and says no Hello.
+    bool is_asked = federation.next<wire::Task>("client-2").has_value();
+    for (int round = 2; round <= 4 && !is_asked; ++round) {
+      const auto next = federation.next<wire::Task>("client-1");
+      REQUIRE(next.has_value());
+      CHECK(federation.take_part("client-1", *next, 2, 0.25)->accepted);
+      is_asked = federation.next<wire::Task>("client-2").has_value();
+    }
+    CHECK(is_asked);
+  }
+}
+
 TEST_CASE("coordinator: an offer that can only be refused answers for its client") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
@@ -360,5 +393,5 @@ TEST_CASE("coordinator: a payload that is being checked when its round closes le
   CHECK_FALSE(blobs.contains(manifest.payload));
   CHECK(federation.coordinator().is_over());
   CHECK(federation.coordinator().report().rounds.at(0).accepted == 1);
-  CHECK_FALSE(federation.next<wire::Verdict>("client-2").has_value());
+  CHECK(federation.next<wire::Verdict>("client-2")->refusal == core::Refusal::RoundClosed);
 }

@@ -30,10 +30,11 @@ inline aggregation::AdapterLayout small_layout() {
           .dense = {{"classifier.weight", {3, 8}}}};
 }
 
-/// An update that fits small_layout; equal arguments give equal bytes.
-inline tensors::FactorSet small_update(std::int64_t rank, double value) {
+/// An update that fits the layout; equal arguments give equal bytes.
+inline tensors::FactorSet small_update(std::int64_t rank, double value,
+                                       const aggregation::AdapterLayout& layout = small_layout()) {
   tensors::FactorSet update;
-  for (const auto& [name, shape] : small_layout().modules) {
+  for (const auto& [name, shape] : layout.modules) {
     update.modules[name] = {at::full({shape.out, rank}, value), at::full({rank, shape.in}, 0.5)};
   }
   update.dense["classifier.weight"] = at::full({3, 8}, value);
@@ -77,6 +78,7 @@ class Federation {
   }
 
   core::Config& config() { return config_; }
+  aggregation::AdapterLayout& layout() { return layout_; }
   crypto::Roster& roster() { return roster_; }
   core::ManualClock& clock() { return clock_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
@@ -103,7 +105,7 @@ class Federation {
     coordinator_ = std::make_unique<coordinator::Coordinator>(
         coordinator::CoordinatorSetup{.config = config_,
                                       .roster = roster_,
-                                      .layout = small_layout(),
+                                      .layout = layout_,
                                       .initial = initial_,
                                       .state_dir = dir_ / "state"},
         coordinator_identity_, *server_, clock_, std::move(executor), std::move(observers));
@@ -220,6 +222,7 @@ class Federation {
   fs::path dir_;
   fs::path initial_;
   core::Config config_;
+  aggregation::AdapterLayout layout_ = small_layout();
   core::ManualClock clock_;
   crypto::Identity coordinator_identity_;
   std::map<std::string, crypto::Identity> identities_;

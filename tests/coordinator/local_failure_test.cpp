@@ -96,6 +96,46 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   }
 }
 
+TEST_CASE("coordinator: what was on its way when the disk refused an upload is no offence") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.layout().modules = {{"layer.0.query", {300'000, 8}}};
+  federation.start();
+  federation.hello("client-1");
+  const auto task = federation.next<wire::Task>("client-1").value();
+  const auto plan = wire::decode_plan(task.plan.bytes);
+  const core::Bytes payload = tensors::to_bytes(small_update(4, 0.25, federation.layout()));
+  const auto offer = [&](const wire::Task& asked) {
+    const auto manifest =
+        federation.manifest("client-1", payload, wire::decode_plan(asked.plan.bytes).value());
+    return federation.offer("client-1", manifest, asked);
+  };
+  federation.client("client-1").send(offer(task));
+  federation.settle();
+  std::vector<wire::Want> wants;
+  while (auto want = federation.next<wire::Want>("client-1")) wants.push_back(*want);
+  REQUIRE(wants.size() == 4);  // of five
+  {
+    const FailingFiles files(ENOSPC, 0, 1'000'000);
+    federation.client("client-1").send(Federation::chunk(wants[0], payload));
+    federation.settle();
+    CHECK(federation.next<wire::Verdict>("client-1")->refusal == core::Refusal::LocalFailure);
+  }
+  CHECK_FALSE(federation.next<wire::Task>("client-1").has_value());  // it would be full still
+  federation.clock().advance(2s);
+  federation.settle();
+  const auto again = federation.next<wire::Task>("client-1");
+  REQUIRE(again.has_value());
+  federation.client("client-1").send(offer(*again));
+  for (std::size_t i = 1; i < wants.size(); ++i) {  // of the first transfer
+    federation.client("client-1").send(Federation::chunk(wants[i], payload));
+  }
+  const auto verdict = federation.upload("client-1", offer(*again), payload);
+  REQUIRE(verdict.has_value());
+  CHECK(verdict->accepted);
+}
+
 TEST_CASE("coordinator: a version that cannot be read for a while is sent when it can") {
   core::init_log(core::LogLevel::Off);
   const TemporaryFolder dir;

@@ -134,7 +134,7 @@ TEST_CASE("round machine: who does not answer may be left out by a lower quorum"
   machine.handle(update_of("client-1"), 2s);
   const auto failed = only<Fail>(machine.handle(TimePassed{}, 60s));
   REQUIRE(failed.size() == 1);
-  CHECK(failed.front().reason.find("client-2: no answer; mend these clients or lower") !=
+  CHECK(failed.front().reason.find("client-2: no answer; see that these clients run") !=
         std::string::npos);
 }
 
@@ -286,8 +286,39 @@ TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no 
   const auto actions = machine.handle(UpdateRefused{"client-2", core::Refusal::LocalFailure}, 1s);
   CHECK(only<Abandon>(actions).size() == 1);
   CHECK(only<Fail>(actions).empty());
-  REQUIRE(only<PersistPlan>(actions).size() == 1);
-  CHECK(only<PersistPlan>(actions).front().plan.cohort.size() == 2);
+  CHECK(only<PersistPlan>(actions).empty());  // what is full stays so for a while
+  core::Instant now = 1s;
+  for (const core::Instant pause : {1s, 2s, 4s, 8s, 16s, 32s, 60s, 60s}) {
+    CHECK(machine.next_deadline() == now + pause);
+    CHECK(only<PersistPlan>(machine.handle(Joined{"client-1"}, now + pause - 1ms)).empty());
+    const auto next = machine.handle(TimePassed{}, now += pause);
+    REQUIRE(only<PersistPlan>(next).size() == 1);
+    CHECK(only<PersistPlan>(next).front().plan.cohort.size() == 2);
+    machine.handle(UpdateRefused{"client-1", core::Refusal::LocalFailure}, now);
+    machine.handle(UpdateRefused{"client-2", core::Refusal::LocalFailure}, now);
+  }
+}
+
+TEST_CASE("round machine: whoever left the roster in an open round ends nothing") {
+  for (const int left : {1, 2}) {
+    CAPTURE(left);
+    auto s = settings(3, 1);
+    s.quorum = 0;
+    RoundMachine before(s, {}, 0s);
+    const auto plan = only<PersistPlan>(join_all(before, s)).front().plan;
+    s.trainers.resize(static_cast<std::size_t>(3 - left));
+    RoundMachine machine(s, {.version = 0, .head = {}, .open = OpenRound{plan, {}}}, 0s);
+    for (const std::string& client : s.trainers) machine.handle(Joined{client}, 0s);
+    for (int i = 3; i > 3 - left; --i) {
+      machine.handle(UpdateRefused{"client-" + std::to_string(i), core::Refusal::UnknownClient},
+                     0s);
+    }
+    std::vector<Action> actions;
+    for (const std::string& client : s.trainers) actions = machine.handle(update_of(client), 0s);
+    CHECK(only<Fail>(actions).empty());
+    REQUIRE(only<PersistPlan>(actions).size() == 1);
+    CHECK(only<PersistPlan>(actions).front().plan.cohort == s.trainers);
+  }
 }
 
 TEST_CASE("round machine: updates that no version can be made of are dropped, thrice at most") {

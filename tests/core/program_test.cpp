@@ -83,6 +83,24 @@ TEST_CASE("run_program: what cannot be printed is a failure") {
   CHECK(lost.error.find("the output cannot be written") != std::string::npos);
 }
 
+TEST_CASE("outlive_readers: what prints into a closed pipe goes on") {
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    int pipe[2] = {};
+    if (::pipe(pipe) != 0) ::_exit(9);
+    ::close(pipe[0]);
+    ::dup2(pipe[1], STDERR_FILENO);
+    core::outlive_readers();
+    ::_exit(core::run_program(
+        [](auto) { return ::write(STDERR_FILENO, "x", 1) < 0 && errno == EPIPE ? 3 : 4; }));
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 3);
+}
+
 TEST_CASE("run_program: a signal requests a stop and decides the status") {
   for (const auto& [signal, status] :
        {std::pair(SIGINT, 130), std::pair(SIGTERM, 143), std::pair(SIGHUP, 129)}) {
