@@ -37,33 +37,29 @@ def write_vocabulary(folder, letters):
     (folder / "vocab.txt").write_text("\n".join(words) + "\n")
 
 
-def copy_language_model(fixture, folder):
-    folder.mkdir(parents=True)
-    for name in ("config.json", "model.safetensors"):
-        shutil.copy(fixture / name, folder / name)
-    write_vocabulary(folder, LETTERS)
+CLASSIFIER = {"hidden_size": 96, "intermediate_size": 128, "max_position_embeddings": 128}
+LANGUAGE_MODEL = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "max_position_embeddings": 256}
 
 
-def make_classifier(fixture, folder):
-    """The fixture's BERT with random weights, wide and long enough for the examples' ranks and max_length."""
+def make_model(fixture, folder, widths, letters):
+    """The fixture's model with random weights, wide and long enough for the examples' ranks and max_length."""
     folder.mkdir(parents=True)
     config = json.loads((fixture / "config.json").read_text())
-    sizes = {}
-    for key, size in (("hidden_size", 96), ("intermediate_size", 128), ("max_position_embeddings", 128)):
-        sizes[config[key]] = config[key] = size
+    sizes = {config[key]: size for key, size in widths.items()}
+    config |= widths
     raw = (fixture / "model.safetensors").read_bytes()
     header = json.loads(raw[8:8 + struct.unpack("<Q", raw[:8])[0]])
     draw, body = random.Random(0), array.array("f")
     for name in sorted(set(header) - {"__metadata__"}):
         shape = [sizes.get(size, size) for size in header[name]["shape"]]
-        mean = 1 if name.endswith("LayerNorm.weight") else 0
+        mean = 1 if name.lower().endswith("norm.weight") else 0
         begin = 4 * len(body)
         body.extend(draw.gauss(mean, 0.1) for _ in range(math.prod(shape)))
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, 4 * len(body)]}
     (folder / "config.json").write_text(json.dumps(config))
     text = json.dumps(header).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body.tobytes())
-    write_vocabulary(folder, LETTERS[:15])
+    write_vocabulary(folder, letters)
 
 
 def text_of(index):
@@ -104,9 +100,9 @@ def make_checkout(folder, root, programs):
     (folder / "build").mkdir()
     (folder / "build/bin").symlink_to(programs)
     fixtures = root / "tests/models/fixtures"
-    make_classifier(fixtures / "bert_tiny", folder / ".data/news/model")
+    make_model(fixtures / "bert_tiny", folder / ".data/news/model", CLASSIFIER, LETTERS[:15])
     for name in (".data/tales/model", ".data/stories260K"):
-        copy_language_model(fixtures / "decoders/llama", folder / name)
+        make_model(fixtures / "decoders/llama", folder / name, LANGUAGE_MODEL, LETTERS)
     for name in ("news", "tales"):
         write_lines(folder / f".data/{name}/train.jsonl", record, 60)
         write_lines(folder / f".data/{name}/test.jsonl", record, 9)
