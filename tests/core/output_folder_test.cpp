@@ -54,6 +54,7 @@ TEST_CASE("output folder: what is refused while it is prepared leaves what was f
   const test::TemporaryFolder folder;
   const auto prepare = [&](const std::string& name, bool refuse) {
     core::OutputFolder(folder / name).prepare([&] {
+      fs::create_directories(folder / (name + "/state"));
       folder.write(name + "/state/state.sqlite", "version 0");
       if (refuse) throw core::ConfigError("the memory limit is too low");
     });
@@ -61,6 +62,7 @@ TEST_CASE("output folder: what is refused while it is prepared leaves what was f
   CHECK_THROWS_AS(prepare("runs/new", true), core::ConfigError);
   CHECK_FALSE(fs::exists(folder / "runs"));
 
+  fs::create_directories(folder / "begun/state");
   folder.write("begun/state/lock", "");
   folder.write("begun/federation.toml", "name");
   CHECK_THROWS_AS(prepare("begun", true), core::ConfigError);
