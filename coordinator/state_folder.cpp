@@ -1,5 +1,9 @@
 #include "coordinator/state_folder.h"
 
+#include <charconv>
+#include <string_view>
+#include <system_error>
+
 #include "core/error.h"
 
 namespace drystone::coordinator {
@@ -23,6 +27,27 @@ std::size_t num_payloads(const fs::path& state) {
 }  // namespace
 
 bool is_carry(const fs::path& file) { return file.filename().string().starts_with("carry-"); }
+
+std::optional<std::uint64_t> version_of_sum(const std::string& name) {
+  constexpr std::string_view kPrefix = "sum-";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  std::uint64_t version = 0;
+  const char* const begin = name.data() + kPrefix.size();
+  const auto [stop, error] = std::from_chars(begin, name.data() + name.size(), version);
+  if (error != std::errc() || stop == begin || *stop != '.') return std::nullopt;
+  return version;
+}
+
+void refuse_rolled_back(const fs::path& state, std::uint64_t newest) {
+  for (const auto& entry : fs::directory_iterator(state)) {
+    const std::string name = entry.path().filename().string();
+    const auto version = version_of_sum(name);
+    if (!version || *version <= newest || !name.ends_with(".safetensors")) continue;
+    throw core::ConfigError(
+        state.string() + ": state.sqlite ends with version " + std::to_string(newest) + ", but " +
+        name + " is of a later one: its -wal was lost, or it is an older copy" + kLostStateRemedy);
+  }
+}
 
 void refuse_earlier_life(const fs::path& state) {
   const std::size_t count = num_payloads(state);

@@ -1,7 +1,9 @@
 #pragma once
 // Whose a state folder is, and what stands against using it.
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "crypto/key_pairs.h"
@@ -20,6 +22,13 @@ bool is_carry(const std::filesystem::path& file);
 /// @throws core::ConfigError  payloads lie in `state` but no database says what they are: it was
 ///         lost, and a fresh one would sweep them
 void refuse_earlier_life(const std::filesystem::path& state);
+
+/// The version that a file's name says it is the sum up to: "sum-3.safetensors".
+std::optional<std::uint64_t> version_of_sum(const std::string& name);
+
+/// @throws core::ConfigError  a sum in `state` is of a later version than `newest`, the database's:
+///         it lost what was committed, and going on from it would sweep the later payloads
+void refuse_rolled_back(const std::filesystem::path& state, std::uint64_t newest);
 
 /// "; …": what to do about a state that was lost.
 inline constexpr const char* kLostStateRemedy =

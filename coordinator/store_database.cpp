@@ -106,6 +106,8 @@ void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& ow
                             "clients know no other; restore that key (security.identity) or "
                             "choose another folder");
   }
+  Statement newest(db, "SELECT MAX(version) FROM versions");
+  refuse_rolled_back(dir, newest.step() ? newest.integer(0) : 0);
 }
 
 }  // namespace drystone::coordinator

@@ -1,9 +1,9 @@
 #include "coordinator/sum_cache.h"
 
-#include <charconv>
 #include <set>
 #include <string_view>
 
+#include "coordinator/state_folder.h"
 #include "core/check.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -17,16 +17,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kPrefix = "sum-";
-
-/// The version that a file's name speaks of.
-std::optional<std::uint64_t> version_in(const std::string& name) {
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  std::uint64_t version = 0;
-  const char* const begin = name.data() + kPrefix.size();
-  const auto [stop, error] = std::from_chars(begin, name.data() + name.size(), version);
-  if (error != std::errc() || stop == begin || *stop != '.') return std::nullopt;
-  return version;
-}
 
 }  // namespace
 
@@ -63,7 +53,8 @@ bool SumCache::is_whole(std::uint64_t version, const std::vector<SummedVersion>&
 void SumCache::find(const std::vector<SummedVersion>& versions) {
   std::set<std::uint64_t> there;
   for (const auto& entry : fs::directory_iterator(dir_)) {
-    if (const auto version = version_in(entry.path().filename().string())) there.insert(*version);
+    if (const auto version = version_of_sum(entry.path().filename().string()))
+      there.insert(*version);
   }
   newest_.reset();
   for (auto version = there.rbegin(); version != there.rend(); ++version) {

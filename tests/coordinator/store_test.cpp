@@ -87,6 +87,27 @@ TEST_CASE("store: payloads without their database are never swept, and the remed
   federation.start();
 }
 
+TEST_CASE("store: a database that lost its newest versions is refused, and nothing is swept") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 2);
+  federation.start();
+  const fs::path state = dir / "state";
+  const auto blobs = [&] {
+    std::set<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(state / "blobs")) files.insert(entry.path());
+    return files;
+  };
+  federation.crash();
+  std::ofstream(state / "blobs" / std::string(64, 'a')) << "a payload of version 1";
+  const auto before = blobs();
+  std::ofstream(state / "sum-1.safetensors") << "of version 1, which the database does not know";
+  CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("sum-1.safetensors is of a later one"),
+                       core::ConfigError);
+  CHECK(blobs() == before);
+  fs::rename(state / "sum-1.safetensors", state / "sum-0.safetensors");
+  federation.start();
+}
+
 TEST_CASE("store: a state older than the run folder is refused") {
   const TemporaryFolder dir;
   {
