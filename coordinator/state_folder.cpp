@@ -42,7 +42,7 @@ void refuse_rolled_back(const fs::path& state, std::uint64_t newest) {
   for (const auto& entry : fs::directory_iterator(state)) {
     const std::string name = entry.path().filename().string();
     const auto version = version_of_sum(name);
-    if (!version || *version <= newest || !name.ends_with(".safetensors")) continue;
+    if (!version || *version <= newest || !name.ends_with(".sha256")) continue;
     throw core::ConfigError(
         state.string() + ": state.sqlite ends with version " + std::to_string(newest) + ", but " +
         name + " is of a later one: its -wal was lost, or it is an older copy" + kLostStateRemedy);

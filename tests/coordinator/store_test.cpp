@@ -100,11 +100,11 @@ TEST_CASE("store: a database that lost its newest versions is refused, and nothi
   federation.crash();
   std::ofstream(state / "blobs" / std::string(64, 'a')) << "a payload of version 1";
   const auto before = blobs();
-  std::ofstream(state / "sum-1.safetensors") << "of version 1, which the database does not know";
-  CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("sum-1.safetensors is of a later one"),
+  std::ofstream(state / "sum-1.sha256") << "of version 1, which the database does not know";
+  CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("sum-1.sha256 is of a later one"),
                        core::ConfigError);
   CHECK(blobs() == before);
-  fs::rename(state / "sum-1.safetensors", state / "sum-0.safetensors");
+  fs::rename(state / "sum-1.sha256", state / "sum-0.sha256");
   federation.start();
 }
 
