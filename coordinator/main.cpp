@@ -85,17 +85,13 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::Console console(board);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  core::OutputFolder state_folder(state);
-  coordinator::Coordinator coordinator = state_folder.prepare([&] {
-    return coordinator::Coordinator({.config = config,
-                                     .roster = roster,
-                                     .layout = layout,
-                                     .initial = config.federation.initial,
-                                     .state_dir = state},
-                                    identity, transport, clock,
-                                    coordinator::background_thread(transport),
-                                    {&console, &recorder});
-  });
+  coordinator::Coordinator coordinator(
+      {.config = config,
+       .roster = roster,
+       .layout = layout,
+       .initial = config.federation.initial,
+       .state_dir = state},
+      identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
   coordinator::write_configuration(config.output.dir, config);
   coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},

@@ -30,7 +30,8 @@ void Uploads::take(Upload upload) {
     const bool goes_on = transfer.receiver && earlier.payload == upload.manifest.payload &&
                          earlier.payload_bytes == upload.manifest.payload_bytes;
     if (goes_on) {
-      transfer.receiver->reset_window();  // what was asked for may be lost
+      transfer.receiver->reset_window();  // what was asked for may be lost, or still arrive
+      transfer.asked_before = last_asked_[client].end;
       transfer.upload = std::move(upload);
       return ask_for_more(client);
     }

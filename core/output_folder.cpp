@@ -13,23 +13,6 @@ bool is_log(const fs::path& file) {
   return file.filename() == "log.txt" || file.filename() == "metrics.jsonl";
 }
 
-/// What was not found in the folder; one with a database holds somebody's run, and is left alone.
-void remove_new(const fs::path& dir, const std::set<fs::path>& found) {
-  const auto is_database = [&](const fs::path& path) {
-    return path.parent_path() == dir && path.extension() == ".sqlite";
-  };
-  if (std::ranges::any_of(found, is_database)) return;
-  std::vector<fs::path> made;
-  for (const auto& entry : fs::directory_iterator(dir)) {
-    if (!found.contains(entry.path())) {
-      made.push_back(entry.path());
-    } else if (entry.is_directory() && !entry.is_symlink()) {
-      remove_new(entry.path(), found);
-    }
-  }
-  for (const fs::path& path : made) fs::remove_all(path);
-}
-
 bool holds_only_logs(const fs::path& dir) {
   const fs::recursive_directory_iterator inside(dir);
   return std::all_of(begin(inside), end(inside), [](const fs::directory_entry& entry) {
@@ -46,11 +29,6 @@ OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
   std::error_code error;
   fs::create_directories(dir, error);
   if (error) throw IoError(dir.string() + ": the folder cannot be made: " + error.message());
-  fs::recursive_directory_iterator inside(dir, error);
-  for (; !error && inside != fs::recursive_directory_iterator(); inside.increment(error)) {
-    found_.insert(inside->path());
-  }
-  knows_all_ = !error;
 }
 
 void OutputFolder::abandon() noexcept try {
@@ -58,12 +36,6 @@ void OutputFolder::abandon() noexcept try {
     if (holds_only_logs(dir)) fs::remove_all(dir);
   }
 } catch (const fs::filesystem_error&) {  // it stays: the refusal is what the user must hear of
-}
-
-void OutputFolder::withdraw() noexcept try {
-  if (knows_all_) remove_new(dir_, found_);
-  abandon();
-} catch (const fs::filesystem_error&) {  // as in abandon
 }
 
 void OutputFolder::discard() noexcept {

@@ -2,7 +2,6 @@
 // The folder that a program writes its results to.
 
 #include <filesystem>
-#include <set>
 #include <vector>
 
 #include "core/error.h"
@@ -29,21 +28,6 @@ class OutputFolder {
     }
   }
 
-  /// As use, before the program's work begins: what a refusal finds beside what was there is
-  /// removed, files too. A folder that holds somebody's run already is left alone.
-  template <typename Body>
-  auto prepare(Body body) {
-    try {
-      return body();
-    } catch (const ConfigError&) {
-      withdraw();
-      throw;
-    } catch (const IoError&) {
-      withdraw();
-      throw;
-    }
-  }
-
   /// As use, of a folder that was empty or missing: whatever goes wrong, nothing of it stays.
   template <typename Body>
   auto fill(Body body) {
@@ -60,12 +44,9 @@ class OutputFolder {
   void abandon() noexcept;
 
  private:
-  void withdraw() noexcept;
   void discard() noexcept;
 
   std::filesystem::path dir_;
-  std::set<std::filesystem::path> found_;    ///< what was in it
-  bool knows_all_ = false;                   ///< whether that could be read
   std::vector<std::filesystem::path> made_;  ///< the innermost first
 };
 

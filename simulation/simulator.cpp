@@ -20,7 +20,6 @@
 #include "core/check.h"
 #include "core/client_list.h"
 #include "core/log.h"
-#include "core/output_folder.h"
 #include "core/worker_pool.h"
 #include "simulation/shared_versions.h"
 #include "simulation/virtual_disk.h"
@@ -368,10 +367,7 @@ void Simulation::stop_jobs() {
 
 SimulationOutcome simulate(core::Config config, const SimulationOptions& options,
                            std::vector<coordinator::Observer*> observers) {
-  core::OutputFolder folder(options.run_dir);
-  Simulation simulation =
-      folder.prepare([&] { return Simulation(std::move(config), options, std::move(observers)); });
-  return simulation.run();
+  return Simulation(std::move(config), options, std::move(observers)).run();
 }
 
 }  // namespace drystone::simulation

@@ -30,9 +30,7 @@ core::Digest run_to_the_end(Federation& federation) {
 TEST_CASE("coordinator: two clients of different rank, two rounds, exact") {
   const TemporaryFolder dir;
   Federation federation(dir.path());
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   run_to_the_end(federation);
   const auto report = federation.coordinator().report();
   REQUIRE(report.rounds.size() == 2);
@@ -58,9 +56,7 @@ TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same 
   {
     const TemporaryFolder dir;
     Federation federation(dir.path());
-    federation.start();
-    federation.hello("client-1");
-    federation.hello("client-2");
+    federation.start_with({"client-1", "client-2"});
     expected = run_to_the_end(federation);
   }
   for (int when = 0; when < 6; ++when) {
@@ -96,14 +92,10 @@ TEST_CASE("coordinator: a crash at any point loses nothing and ends in the same 
 TEST_CASE("coordinator: a round in whose middle it was started says so, the next one does not") {
   const TemporaryFolder dir;
   Federation federation(dir.path());
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25);
   federation.crash();
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   run_to_the_end(federation);
   const auto report = federation.coordinator().report();
   REQUIRE(report.rounds.size() == 2);
@@ -190,9 +182,7 @@ TEST_CASE("coordinator: the initial file stays where it was") {
 TEST_CASE("coordinator: a client that answers an abandoned round late is asked again") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   const auto late = federation.next<wire::Task>("client-2").value();
   const auto task = federation.next<wire::Task>("client-1").value();
   CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
@@ -210,9 +200,7 @@ TEST_CASE("coordinator: a client whose upload the deadline cut off is told, and 
     const TemporaryFolder dir;
     Federation federation(dir.path(), 2, 4);
     federation.config().federation.quorum = is_abandoned ? 0 : 1;
-    federation.start();
-    federation.hello("client-1");
-    federation.hello("client-2");
+    federation.start_with({"client-1", "client-2"});
     const auto task = federation.next<wire::Task>("client-1").value();
     CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
     const auto plan = wire::decode_plan(task.plan.bytes);
@@ -241,9 +229,7 @@ TEST_CASE("coordinator: an offer that can only be refused answers for its client
   const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
   federation.config().federation.quorum = 1;
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   const auto task = federation.next<wire::Task>("client-1").value();
   CHECK(federation.take_part("client-1", task, 2, 0.25)->accepted);
   const auto plan = wire::decode_plan(task.plan.bytes);
@@ -366,9 +352,7 @@ TEST_CASE("coordinator: a payload that is being checked when its round closes le
   const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
   federation.config().federation.quorum = 1;
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   CHECK(federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25)
             ->accepted);
 

@@ -155,9 +155,7 @@ TEST_CASE("gate: an answer to an earlier attempt of the round is late, not forge
 TEST_CASE("gate: a replay is refused and counts nothing twice") {
   TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
-  federation.start();
-  federation.hello("client-1");
-  federation.hello("client-2");
+  federation.start_with({"client-1", "client-2"});
   const auto task = federation.next<wire::Task>("client-1").value();
   const auto plan = wire::decode_plan(task.plan.bytes).value();
   const core::Bytes payload = honest_payload();

@@ -110,6 +110,10 @@ class Federation {
                                       .state_dir = dir_ / "state"},
         coordinator_identity_, *server_, clock_, std::move(executor), std::move(observers));
   }
+  void start_with(const std::vector<std::string>& clients) {
+    start();
+    for (const std::string& client : clients) hello(client);
+  }
   void crash() {
     clients_.clear();
     coordinator_.reset();

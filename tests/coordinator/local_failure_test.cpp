@@ -71,9 +71,7 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   for (const int error : {ENOSPC, EIO}) {
     const TemporaryFolder dir;
     Federation federation(dir.path(), 2, 2);
-    federation.start();
-    federation.hello("client-1");
-    federation.hello("client-2");
+    federation.start_with({"client-1", "client-2"});
     const auto task = federation.next<wire::Task>("client-1").value();
     {
       const FailingFiles files(error, 0, 1'000'000);

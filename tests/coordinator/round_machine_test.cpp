@@ -126,7 +126,7 @@ TEST_CASE("round machine: fails with the reason when too few clients are left") 
   CHECK(reason.find("federation.quorum") == std::string::npos);  // would publish without it
 }
 
-TEST_CASE("round machine: who does not answer may be left out by a lower quorum") {
+TEST_CASE("round machine: who does not answer is named when that ends the federation") {
   auto s = settings(2, 1);
   s.max_attempts = 1;
   RoundMachine machine(s, {}, 0s);

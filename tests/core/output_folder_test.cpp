@@ -49,38 +49,3 @@ TEST_CASE("output folder: one that cannot be made is an error") {
   folder.write("file", "x");
   CHECK_THROWS_AS(core::OutputFolder(folder / "file/run"), core::IoError);
 }
-
-TEST_CASE("output folder: what is refused while it is prepared leaves what was found") {
-  const test::TemporaryFolder folder;
-  const auto prepare = [&](const std::string& name, bool refuse) {
-    core::OutputFolder(folder / name).prepare([&] {
-      fs::create_directories(folder / (name + "/state"));
-      folder.write(name + "/state/state.sqlite", "version 0");
-      if (refuse) throw core::ConfigError("the memory limit is too low");
-    });
-  };
-  CHECK_THROWS_AS(prepare("runs/new", true), core::ConfigError);
-  CHECK_FALSE(fs::exists(folder / "runs"));
-
-  fs::create_directories(folder / "begun/state");
-  folder.write("begun/state/lock", "");
-  folder.write("begun/federation.toml", "name");
-  CHECK_THROWS_AS(prepare("begun", true), core::ConfigError);
-  CHECK(fs::exists(folder / "begun/state/lock"));
-  CHECK(fs::exists(folder / "begun/federation.toml"));
-  CHECK_FALSE(fs::exists(folder / "begun/state/state.sqlite"));
-
-  prepare("mine", false);
-  CHECK_THROWS_AS(prepare("mine", true), core::ConfigError);
-  CHECK(fs::exists(folder / "mine/state/state.sqlite"));
-  folder.write("mine/state/state.sqlite", "version 0");
-  core::OutputFolder mine(folder / "mine");
-  const auto refuse = [&] {
-    mine.prepare([&] {
-      folder.write("mine/state/state.sqlite-wal", "of a reader, too");
-      throw core::IoError("cannot read");
-    });
-  };
-  CHECK_THROWS_AS(refuse(), core::IoError);
-  CHECK(fs::exists(folder / "mine/state/state.sqlite-wal"));
-}
