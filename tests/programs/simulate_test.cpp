@@ -234,6 +234,25 @@ TEST_CASE("simulate: texts without a word are told once, with the first of them"
   CHECK(count_of(said, file.string() + ":121 empty=2 records=122") == 1);
 }
 
+TEST_CASE("simulate: of several that begin in one folder at once one runs, undisturbed") {
+  for (int turn = 0; turn < 3; ++turn) {
+    const test::TinyFederation tiny;
+    const std::vector<std::string> words = {"simulate", tiny.config_file(), "--device", "cpu",
+                                            "--out",    tiny.path() / "run"};
+    Process first("drystone", words, tiny.path() / "first.log");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100 * turn));
+    Process second("drystone", words, tiny.path() / "second.log");
+    const int one = first.wait();
+    const int other = second.wait();
+    CAPTURE(first.output());
+    CAPTURE(second.output());
+    CHECK((one == 0) != (other == 0));
+    Process verify("drystone", {"inspect", tiny.path() / "run", "--verify"},
+                   tiny.path() / "verify.log");
+    CHECK(verify.wait() == 0);
+  }
+}
+
 TEST_CASE("simulate: a killed run has its configuration, which goes on and tells what differs") {
   const test::TinyFederation tiny;
   const fs::path out = tiny.path() / "killed";
