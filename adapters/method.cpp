@@ -102,6 +102,14 @@ std::string known_suffixes(const std::vector<models::Linear*>& linears) {
 
 }  // namespace
 
+std::int64_t smaller_side(std::int64_t out, std::int64_t in) { return std::min(out, in); }
+
+bool is_target(std::string_view name, const std::vector<std::string>& target_modules) {
+  if (target_modules == std::vector<std::string>{"all-linear"}) return true;
+  return std::ranges::any_of(target_modules,
+                             [&](const std::string& target) { return matches(name, target); });
+}
+
 std::vector<models::Linear*> match_linears(models::Model& model,
                                            const std::vector<std::string>& target_modules) {
   const std::vector<models::Linear*> linears = model.linears();
@@ -125,8 +133,7 @@ std::vector<models::Linear*> match_linears(models::Model& model,
   }
   std::vector<models::Linear*> matched;
   for (models::Linear* linear : linears) {
-    if (std::any_of(target_modules.begin(), target_modules.end(),
-                    [&](const std::string& target) { return matches(linear->name, target); })) {
+    if (is_target(linear->name, target_modules)) {
       matched.push_back(linear);
     }
   }

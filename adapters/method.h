@@ -187,6 +187,9 @@ struct Method {
   std::unique_ptr<Adapter> (*make)(models::Model&, const AdapterSpec&, const AdapterStart&);
   /// The largest rank that export_delta gives a module; nullptr: the specification's rank.
   std::int64_t (*export_rank)(const AdapterSpec&) = nullptr;
+  /// The largest rank with which `make` takes a layer [out, in]; nullptr: its sides set none, though
+  /// more than the smaller of them is of no use to B · A.
+  std::int64_t (*rank_limit)(std::int64_t out, std::int64_t in) = nullptr;
   bool continues = false;  ///< can start from AdapterStart::factors
   /// false: clients pass over their data once (Adapter::observe) and send statistics alone.
   bool trains = true;
@@ -203,8 +206,14 @@ std::int64_t integer(const AdapterSpec& spec, const std::string& option);
 bool flag(const AdapterSpec& spec, const std::string& option);
 const std::string& text(const AdapterSpec& spec, const std::string& option);
 
-/// The linears that `target_modules` means, in forward order: {"all-linear"} is every one;
-/// otherwise a name matches when it equals a target or ends with "." + target (PEFT's rule).
+/// The rank of a full [out, in] matrix.
+std::int64_t smaller_side(std::int64_t out, std::int64_t in);
+
+/// Whether `target_modules` means the linear `name`: {"all-linear"} is every one; otherwise it
+/// equals a target or ends with "." + target (PEFT's rule).
+bool is_target(std::string_view name, const std::vector<std::string>& target_modules);
+
+/// The linears that `target_modules` means (is_target), in forward order.
 /// @throws core::ConfigError  a target without a match; the message lists what exists
 std::vector<models::Linear*> match_linears(models::Model& model,
                                            const std::vector<std::string>& target_modules);

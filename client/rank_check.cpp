@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "adapters/useful_rank.h"
+#include "adapters/method.h"
+#include "adapters/registry.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -24,23 +25,17 @@ struct Bounds {
   bool is_limit = false;       ///< the method cannot be made beyond `least`
 };
 
-/// PEFT's rule, as adapters::match_linears has it.
-bool is_target(const std::string& module, const std::vector<std::string>& targets) {
-  return std::ranges::any_of(targets, [&](const std::string& target) {
-    return target == "all-linear" || module == target || module.ends_with("." + target);
-  });
-}
-
 Bounds bounds_of(const core::TrainingConfig& training, const aggregation::AdapterLayout& layout) {
-  Bounds bounds;
+  const adapters::Method& method = adapters::find_method(training.method);
+  Bounds bounds{.is_limit = method.rank_limit != nullptr};
   for (const auto& [name, shape] : layout.modules) {
     const bool is_bases = tensors::scope_of(name).empty();
-    if (!is_bases || !is_target(name, training.target_modules)) continue;
-    const auto useful = adapters::useful_rank(training.method, shape.out, shape.in);
-    bounds.is_limit = useful.is_limit;
-    bounds.most = std::max(bounds.most, useful.rank);
-    if (!bounds.narrowest.empty() && useful.rank >= bounds.least) continue;
-    bounds.least = useful.rank;
+    if (!is_bases || !adapters::is_target(name, training.target_modules)) continue;
+    const std::int64_t useful = bounds.is_limit ? method.rank_limit(shape.out, shape.in)
+                                                : adapters::smaller_side(shape.out, shape.in);
+    bounds.most = std::max(bounds.most, useful);
+    if (!bounds.narrowest.empty() && useful >= bounds.least) continue;
+    bounds.least = useful;
     bounds.narrowest = name;
   }
   return bounds;

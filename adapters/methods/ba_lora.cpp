@@ -223,7 +223,8 @@ Method ba_lora_method() {
               "2024, arXiv:2408.04556)",
           .options = ba_lora_options(),
           .make = make_ba_lora,
-          .export_rank = pissa_export_rank};
+          .export_rank = pissa_export_rank,
+          .rank_limit = smaller_side};
 }
 
 }  // namespace drystone::adapters

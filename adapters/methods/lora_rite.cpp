@@ -290,7 +290,7 @@ void LoraRiteOptimizer::load_state(const std::map<std::string, at::Tensor>& stat
 
 void check_ranks(models::Model& model, const AdapterSpec& spec) {
   for (const models::Linear* linear : match_linears(model, spec.target_modules)) {
-    const std::int64_t most = std::min(linear->out_features(), linear->in_features());
+    const std::int64_t most = smaller_side(linear->out_features(), linear->in_features());
     if (spec.rank <= most) continue;
     throw core::ConfigError(
         "training.rank: " + std::to_string(spec.rank) + " is more than lora-rite can use in " +
@@ -376,6 +376,7 @@ Method lora_rite_method() {
           .options = lora_rite_options(),
           .make = make_lora_rite,
           .export_rank = pair_export_rank,
+          .rank_limit = smaller_side,
           .continues = true};
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 Triplets principal(const models::Linear& linear, const AdapterSpec& spec,
                    const AdapterStart& start) {
-  const std::int64_t most = std::min(linear.out_features(), linear.in_features());
+  const std::int64_t most = smaller_side(linear.out_features(), linear.in_features());
   if (spec.rank > most) {
     throw core::ConfigError("training.rank: " + std::to_string(spec.rank) + " is more than the " +
                             std::to_string(most) + " singular values of " + linear.name);
@@ -79,7 +79,8 @@ Method pissa_method() {
               "arXiv:2404.02948)",
           .options = pissa_options(),
           .make = make_pissa,
-          .export_rank = pissa_export_rank};
+          .export_rank = pissa_export_rank,
+          .rank_limit = smaller_side};
 }
 
 }  // namespace drystone::adapters

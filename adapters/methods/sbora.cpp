@@ -76,6 +76,11 @@ class SboraLayer final : public SidePath {
 };
 
 template <Fixed fixed>
+std::int64_t basis_vectors(std::int64_t out, std::int64_t in) {
+  return fixed == Fixed::A ? in : out;
+}
+
+template <Fixed fixed>
 std::unique_ptr<Adapter> make_sbora(models::Model& model, const AdapterSpec& spec,
                                     const AdapterStart& start) {
   return std::make_unique<SideAdapter<SboraLayer>>(model, spec, start, fixed);
@@ -87,14 +92,16 @@ Method sbora_fa_method() {
   return {.name = "sbora-fa",
           .summary = "trains single columns of W (Po et al., 2024, arXiv:2407.05413)",
           .options = {},
-          .make = make_sbora<Fixed::A>};
+          .make = make_sbora<Fixed::A>,
+          .rank_limit = basis_vectors<Fixed::A>};
 }
 
 Method sbora_fb_method() {
   return {.name = "sbora-fb",
           .summary = "trains single rows of W (Po et al., 2024, arXiv:2407.05413)",
           .options = {},
-          .make = make_sbora<Fixed::B>};
+          .make = make_sbora<Fixed::B>,
+          .rank_limit = basis_vectors<Fixed::B>};
 }
 
 }  // namespace drystone::adapters

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <set>
 #include <string>
 #include <string_view>
@@ -337,6 +338,24 @@ TEST_CASE("every method: continues from averaged factors or says that it cannot"
     for (const auto& [name, factors] : delta) {
       CHECK(at::allclose(factors.product(), published.at(name).product(), 1e-4, 1e-5));
     }
+  }
+}
+
+TEST_CASE("every method: its rank_limit is the largest rank that it can be made with") {
+  test::ToyModel toy;
+  for (const Method& method : trained_methods()) {
+    CAPTURE(method.name);
+    if (method.rank_limit == nullptr) continue;
+    AdapterSpec spec = spec_for(method);
+    spec.rank = std::numeric_limits<std::int64_t>::max();
+    for (const models::Linear* linear : toy.linears()) {
+      spec.rank =
+          std::min(spec.rank, method.rank_limit(linear->out_features(), linear->in_features()));
+    }
+    CHECK_NOTHROW(make_adapter(toy, spec, kStart));
+    ++spec.rank;
+    CHECK_THROWS_WITH_AS(make_adapter(toy, spec, kStart),
+                         doctest::Contains(std::to_string(spec.rank).c_str()), core::ConfigError);
   }
 }
 
