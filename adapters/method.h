@@ -187,8 +187,8 @@ struct Method {
   std::unique_ptr<Adapter> (*make)(models::Model&, const AdapterSpec&, const AdapterStart&);
   /// The largest rank that export_delta gives a module; nullptr: the specification's rank.
   std::int64_t (*export_rank)(const AdapterSpec&) = nullptr;
-  /// The largest rank with which `make` takes a layer [out, in]; nullptr: its sides set none, though
-  /// more than the smaller of them is of no use to B · A.
+  /// The largest rank with which `make` takes a layer [out, in]; nullptr: its sides set none,
+  /// though more than the smaller of them is of no use to B · A.
   std::int64_t (*rank_limit)(std::int64_t out, std::int64_t in) = nullptr;
   bool continues = false;  ///< can start from AdapterStart::factors
   /// false: clients pass over their data once (Adapter::observe) and send statistics alone.

@@ -140,6 +140,7 @@ NOT_RUN = {
     "python3 bench/calibration.py --drystone build/bin/drystone --model MINILM --test 400 --members 3 "
     "--task sst2:sst2_train.jsonl.gz:sst2_dev.jsonl.gz:sentence:label": NEEDS_MODEL,
     "python3 bench/defaults.py --model .data/stories260K --data .data/shakespeare": NEEDS_MODEL,
+    "python3 bench/federation_defaults.py --model .data/stories260K --data .data/shakespeare": NEEDS_MODEL,
     "python3 bench/defaults.py --model .data/stories260K --data .data/shakespeare "
     "--only \"lora-rite: damping = 1e-3, warmup = 5\"": NEEDS_MODEL,
     "python3 bench/pruned.py --model .data/stories260K --data .data/shakespeare": NEEDS_MODEL,
