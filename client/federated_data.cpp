@@ -205,6 +205,9 @@ void check_labels(const core::Config& config, const Records& records) {
   const data::LabelMap classes(config.data.labels);
   for (const data::Record& record : records) {
     if (classes.id(record.label)) continue;
+    if (data::is_absent(record.label)) {
+      throw core::ConfigError(record.where.str() + ": no label; " + data::kNoLabelRemedy);
+    }
     throw core::ConfigError(record.where.str() + ": its label is not among data.labels (" +
                             core::shorten(core::join(config.data.labels), kMostShownBytes) +
                             "); add it there, or check data.label_field");
