@@ -2,10 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -13,8 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/prompts.h"
 #include "core/error.h"
-#include "core/files.h"
 #include "core/log.h"
 #include "data/id_check.h"
 #include "evaluation/adapted_model.h"
@@ -44,34 +41,6 @@ struct Options {
   bool json = false;
 };
 
-std::vector<std::string> lines_of(const fs::path& file) {
-  constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 28;
-  std::istringstream text(core::read_text_file(file, kMostBytes));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(text, line);) {
-    if (!line.empty() && line.back() == '\r') line.pop_back();
-    if (!line.empty()) lines.push_back(line);
-  }
-  return lines;
-}
-
-/// --prompt, --prompt-file, or all of stdin as one prompt.
-std::vector<std::string> read_prompts(const Options& options) {
-  std::vector<std::string> prompts = options.prompts;
-  if (!options.prompt_file.empty()) {
-    if (!fs::exists(options.prompt_file)) {
-      throw core::ConfigError("--prompt-file " + options.prompt_file.string() + ": no such file");
-    }
-    for (std::string& line : lines_of(options.prompt_file)) prompts.push_back(std::move(line));
-    if (prompts.empty()) throw core::ConfigError(options.prompt_file.string() + ": no prompts");
-  }
-  if (prompts.empty()) {
-    prompts.emplace_back(std::istreambuf_iterator<char>(std::cin),
-                         std::istreambuf_iterator<char>());
-  }
-  return prompts;
-}
-
 /// Text → ids as the model was trained to continue them.
 class PromptEncoder {
  public:
@@ -86,24 +55,25 @@ class PromptEncoder {
     }
   }
 
-  std::vector<std::int64_t> encode(const std::string& prompt) const {
+  std::vector<std::int64_t> encode(const Prompt& prompt) const {
     std::vector<text::TokenId> ids;
     if (chat_ != nullptr) {
       std::vector<text::Message> messages;
       if (!options_.system.empty())
         messages.push_back({.role = "system", .content = options_.system});
-      messages.push_back({.role = "user", .content = prompt});
+      messages.push_back({.role = "user", .content = prompt.text});
       ids = tokenizer_.encode(chat_->render(messages, /*add_generation_prompt=*/true), 0,
                               /*add_special=*/false);
     } else {
-      ids = tokenizer_.encode(prompt);
+      ids = tokenizer_.encode(prompt.text);
       // What ends a text of a training set would end this one before it begins.
       const auto eos = tokenizer_.special().eos;
       if (ids.size() > 1 && eos && ids.back() == *eos) ids.pop_back();
     }
     if (ids.empty() && tokenizer_.special().bos) ids.push_back(*tokenizer_.special().bos);
     if (ids.empty()) {
-      throw core::ConfigError("--prompt: empty, and the model has no token that begins a text");
+      throw core::ConfigError(prompt.where + ": empty, and the model has no token that begins a " +
+                              "text; write a text");
     }
     return {ids.begin(), ids.end()};
   }
@@ -179,15 +149,15 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
     throw core::ConfigError("--system: is a turn of a conversation; add --chat, or leave it out");
   }
   if (common.threads > 0) tensors::use_threads(static_cast<int>(common.threads));
-  const std::vector<std::string> prompts = read_prompts(options);
+  const std::vector<Prompt> prompts = read_prompts(options.prompts, options.prompt_file);
   const evaluation::AdaptedModel adapted = load(options, common);
   const auto tokenizer = text::load_tokenizer(adapted.tokenizer);
   const PromptEncoder encoder(options, *tokenizer);
   std::vector<std::vector<std::int64_t>> ids;
-  for (const std::string& prompt : prompts) ids.push_back(encoder.encode(prompt));
+  for (const Prompt& prompt : prompts) ids.push_back(encoder.encode(prompt));
   for (std::size_t i = 0; i < ids.size(); ++i) {
     data::check_ids(adapted.limits.tokens, std::vector<text::TokenId>(ids[i].begin(), ids[i].end()),
-                    *tokenizer, "prompt " + std::to_string(i + 1));
+                    *tokenizer, prompts[i].where);
   }
   warn_of_length(adapted.limits, ids, options.generation.max_new_tokens);
 
@@ -214,10 +184,10 @@ int run(Options& options, const core::CommonOptions& common, const std::stop_tok
     for (std::size_t i = 0; i < results.size(); ++i) {
       const std::string text = text_of(decoder_after(*tokenizer, ids[i]), results[i].ids);
       if (options.json) {
-        print_json(prompts[i], ids[i], results[i], text);
+        print_json(prompts[i].text, ids[i], results[i], text);
       } else {
-        std::printf("%s--- %zu: %s\n%s\n", i == 0 ? "" : "\n", i + 1, prompts[i].c_str(),
-                    text.c_str());
+        std::printf("%s--- %s: %s\n%s\n", i == 0 ? "" : "\n", prompts[i].where.c_str(),
+                    prompts[i].text.c_str(), text.c_str());
       }
     }
   }

@@ -153,7 +153,8 @@ void Merger::check_modules() const {
     std::vector<std::int64_t> shape = {factors.out_features(), factors.in_features()};
     if (is_transposed()) std::swap(shape[0], shape[1]);
     if (found->second.sizes() != shape) {
-      fail("module " + module + " has another shape than in " + options_.model.string());
+      fail("module " + module + " has another shape than in " + options_.model.string() +
+           "; name the base model that it was trained on");
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "coordinator/federation_id.h"
 #include "core/client_list.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/files.h"
 #include "core/temporary_files.h"
 #include "core/written_text.h"
@@ -33,7 +34,7 @@ constexpr const char* kCopiedModel = "model";
 fs::path make_folder(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder / "keys", error);
-  if (error) throw core::IoError(folder.string() + ": cannot create: " + error.message());
+  if (error) throw core::file_error(folder, "the folder cannot be made", error);
   return folder;
 }
 
@@ -115,7 +116,7 @@ class Staging {
   void commit() {
     std::error_code error;
     fs::rename(folder_, target_, error);
-    if (error) throw core::IoError(target_.string() + ": cannot make: " + error.message());
+    if (error) throw core::file_error(target_, "the folder cannot be made", error);
   }
 
  private:

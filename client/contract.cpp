@@ -77,6 +77,7 @@ ContractTerms terms_of(const core::Config& config, const core::ListedClient& lis
           .min_examples = is_shy ? kMinExamples : 1,
           .min_steps = is_shy ? kMinSteps : 1,
           .layout = aggregation::version_layout(std::move(layout)),
+          .export_rank = adapters::export_rank(adapters::spec_of(listed.training)),
           .max_storage = config.client.max_storage};
 }
 
@@ -223,10 +224,11 @@ void Contract::keep(Answer answer) { answer_ = std::move(answer); }
 
 std::uint64_t Contract::max_storage() const {
   if (terms_.max_storage > 0) return static_cast<std::uint64_t>(terms_.max_storage);
-  std::uint64_t bytes = 0;  // every version, and an update of their size
-  return __builtin_mul_overflow(terms_.rounds + 2, max_version_bytes_, &bytes)
-             ? std::numeric_limits<std::uint64_t>::max()
-             : bytes;
+  const std::uint64_t update = aggregation::max_payload_bytes(terms_.layout, terms_.export_rank);
+  std::uint64_t bytes = 0;
+  const bool overflows = __builtin_mul_overflow(terms_.rounds + 1, max_version_bytes_, &bytes) ||
+                         __builtin_add_overflow(bytes, update, &bytes);
+  return overflows ? std::numeric_limits<std::uint64_t>::max() : bytes;
 }
 
 void Contract::load(const std::filesystem::path& file) {

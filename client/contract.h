@@ -33,7 +33,8 @@ struct ContractTerms {
   std::int64_t min_examples = 1;
   std::int64_t min_steps = 1;
   aggregation::AdapterLayout layout;  ///< what a version may hold
-  std::int64_t max_storage = 0;       ///< bytes; 0: what the layout lets an honest federation need
+  std::int64_t export_rank = 1;       ///< largest of a module in the client's own update
+  std::int64_t max_storage = 0;       ///< bytes; 0: what an honest federation can need
 };
 
 /// With client.reveal = "minimal" a client does not train on fewer examples or in fewer steps: an
@@ -113,7 +114,8 @@ class Contract {
 
   /// Of a module in a version; see Pinned.
   std::int64_t max_rank() const { return pinned_.max_rank; }
-  /// Bytes that versions, partials and the update may take together.
+  /// Bytes that versions, partials and the update may take together: by default every version and
+  /// the largest update of the client's own rank, which may be more than a version can keep.
   std::uint64_t max_storage() const;
   /// What the file holds.
   std::string file_text() const;

@@ -205,6 +205,9 @@ void check_labels(const core::Config& config, const Records& records) {
   const data::LabelMap classes(config.data.labels);
   for (const data::Record& record : records) {
     if (classes.id(record.label)) continue;
+    if (data::is_absent(record.label)) {
+      throw core::ConfigError(record.where.str() + ": no label; " + data::kNoLabelRemedy);
+    }
     throw core::ConfigError(record.where.str() + ": its label is not among data.labels (" +
                             core::shorten(core::join(config.data.labels), kMostShownBytes) +
                             "); add it there, or check data.label_field");
@@ -212,7 +215,8 @@ void check_labels(const core::Config& config, const Records& records) {
 }
 
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
-                                     const std::vector<std::string>& clients) {
+                                     const std::vector<std::string>& clients,
+                                     const HearKeyOwner& hear) {
   std::vector<std::string> keys;
   if (goes_by_keys(config)) {
     for (const data::Record& record : train) keys.push_back(record.key);
@@ -221,7 +225,7 @@ std::map<std::string, Records> split(const core::Config& config, const Records& 
   const data::Partition parts =
       data::partition(config.data, {.num_examples = train.size(), .labels = labels, .keys = keys},
                       clients.size(), config.seed);
-  if (goes_by_keys(config)) tell_key_owners(config, keys, parts, clients);
+  if (goes_by_keys(config)) tell_key_owners(config, key_owners(keys, parts, clients), hear);
   std::map<std::string, Records> shards;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     Records& shard = shards[clients[i]];
@@ -260,18 +264,28 @@ std::vector<std::int64_t> ids_of(const std::vector<std::string>& names) {
 
 std::map<std::string, data::Dataset> stream_train(const core::Config& config,
                                                   const data::SequenceEncoder& encoder,
-                                                  const std::vector<std::string>& clients) {
+                                                  const std::vector<std::string>& clients,
+                                                  const HearKeyOwner& hear) {
   std::map<std::string, data::Dataset> shards;
   if (config.data.partition == "by-file") {
     const auto files = data::data_files(config.data.train);
     if (files.size() != clients.size()) {
-      throw core::ConfigError("data.train: " + std::to_string(files.size()) + " files for " +
-                              std::to_string(clients.size()) +
-                              " clients; data.streaming needs one file a client");
+      throw core::ConfigError(
+          "data.train: " + std::to_string(files.size()) + " files for " +
+          std::to_string(clients.size()) +
+          " clients; data.streaming needs one a client: give as many files, or set it to "
+          "false");
     }
+    std::vector<KeyOwner> owners;
     for (std::size_t i = 0; i < clients.size(); ++i) {
-      shards[clients[i]] = stream(config, encoder, files[i]).examples;
+      data::Dataset& shard = shards[clients[i]];
+      shard = stream(config, encoder, files[i]).examples;
+      owners.push_back({.client = clients[i],
+                        .keys = files[i].filename().string(),
+                        .num_keys = 1,
+                        .num_examples = static_cast<std::int64_t>(shard.size())});
     }
+    tell_key_owners(config, owners, hear);
     return shards;
   }
   const data::LoadedSequences loaded = stream(config, encoder, config.data.train);
@@ -279,7 +293,7 @@ std::map<std::string, data::Dataset> stream_train(const core::Config& config,
   const data::Partition parts = data::partition(
       config.data, {.num_examples = loaded.examples.size(), .labels = labels, .keys = loaded.keys},
       clients.size(), config.seed);
-  if (goes_by_keys(config)) tell_key_owners(config, loaded.keys, parts, clients);
+  if (goes_by_keys(config)) tell_key_owners(config, key_owners(loaded.keys, parts, clients), hear);
   for (std::size_t i = 0; i < clients.size(); ++i) {
     shards[clients[i]] = loaded.examples.subset(parts[i]);
   }
@@ -303,16 +317,17 @@ void add_records(training::Workbench& workbench, const core::Config& config,
 }  // namespace
 
 void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
-                const core::Config& config, const std::vector<std::string>& clients) {
+                const core::Config& config, const std::vector<std::string>& clients,
+                const HearKeyOwner& hear) {
   if (streams(config)) {
     const data::SequenceEncoder& encoder = workbenches.at(clients.front())->sequences();
-    for (auto& [name, shard] : stream_train(config, encoder, clients)) {
+    for (auto& [name, shard] : stream_train(config, encoder, clients, hear)) {
       workbenches.at(name)->add_dataset(name, std::move(shard));
     }
     return;
   }
   std::vector<data::Shortened> shortened;
-  for (const auto& [name, shard] : split(config, load_train(config), clients)) {
+  for (const auto& [name, shard] : split(config, load_train(config), clients, hear)) {
     shortened.push_back(workbenches.at(name)->add_examples(name, shard));
   }
   data::warn(shortened, config.model.max_length);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "client/key_owners.h"
 #include "core/config.h"
 #include "data/record.h"
 #include "training/workbench.h"
@@ -42,23 +43,27 @@ void check_labels(const core::Config& config, const Records& records);
 /// order.
 /// @param config  with data.labels filled in (data::resolve_labels) for classification; dirichlet
 ///                and shards of causal LM go by the classes found in data.label_field
+/// @param hear    of by-key and by-file: which became which client
 /// @throws core::ConfigError  fewer examples than clients, a partition that does not fit
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
-                                     const std::vector<std::string>& clients);
+                                     const std::vector<std::string>& clients,
+                                     const HearKeyOwner& hear = {});
 
 /// Causal LM with data.streaming: data.train as load_train and split would have it, encoded once
 /// into files of data.cache that are mapped, so that no data set is ever in memory as a whole.
 /// @param encoder  the workbench's
 std::map<std::string, data::Dataset> stream_train(const core::Config& config,
                                                   const data::SequenceEncoder& encoder,
-                                                  const std::vector<std::string>& clients);
+                                                  const std::vector<std::string>& clients,
+                                                  const HearKeyOwner& hear = {});
 /// data.test in the same way.
 data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder);
 
 /// Gives each client's workbench its shard of data.train, under the client's name.
 /// @param clients  in the order in which data.train is split
 void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
-                const core::Config& config, const std::vector<std::string>& clients);
+                const core::Config& config, const std::vector<std::string>& clients,
+                const HearKeyOwner& hear = {});
 /// Gives the workbench data.test under `name`, if there is one.
 void add_test_examples(training::Workbench& workbench, const core::Config& config,
                        const std::string& name);

@@ -1,6 +1,7 @@
 #include "client/key_owners.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "core/log.h"
@@ -34,30 +35,43 @@ std::string shown(const Keys& keys) {
 
 }  // namespace
 
-void tell_key_owners(const core::Config& config, std::span<const std::string> keys,
-                     const data::Partition& parts, const std::vector<std::string>& clients) {
-  const bool are_files = config.data.partition == "by-file";
-  const char* const kind = are_files ? "file" : "key";
-  std::size_t num_keys = 0;
+std::vector<KeyOwner> key_owners(std::span<const std::string> keys, const data::Partition& parts,
+                                 const std::vector<std::string>& clients) {
+  std::vector<KeyOwner> owners;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Keys own = keys_of(keys, parts[i]);
-    num_keys += own.size();
-    if (i >= kTold) continue;
-    const std::string text = shown(own);
-    core::log_info("client's data", {{"client", std::string_view(clients[i])},
-                                     {kind, std::string_view(text)},
-                                     {"examples", static_cast<std::int64_t>(parts[i].size())}});
+    owners.push_back({.client = clients[i],
+                      .keys = shown(own),
+                      .num_keys = std::ssize(own),
+                      .num_examples = std::ssize(parts[i])});
   }
-  if (parts.size() > kTold) {
+  return owners;
+}
+
+void tell_key_owners(const core::Config& config, std::span<const KeyOwner> owners,
+                     const HearKeyOwner& hear) {
+  const bool are_files = config.data.partition == "by-file";
+  const char* const kind = are_files ? "file" : "key";
+  std::int64_t num_keys = 0;
+  for (const KeyOwner& owner : owners) {
+    num_keys += owner.num_keys;
+    if (hear) hear(owner);
+  }
+  for (const KeyOwner& owner : owners.first(std::min(owners.size(), kTold))) {
+    core::log_info("client's data", {{"client", std::string_view(owner.client)},
+                                     {kind, std::string_view(owner.keys)},
+                                     {"examples", owner.num_examples}});
+  }
+  const std::int64_t num_clients = std::ssize(owners);
+  if (owners.size() > kTold) {
     core::log_info("further clients' data, dealt out in the same way",
-                   {{"clients", static_cast<std::int64_t>(parts.size() - kTold)}});
+                   {{"clients", static_cast<std::int64_t>(owners.size() - kTold)}});
   }
-  if (num_keys == parts.size()) return;
-  core::log_warning(are_files ? "more files than clients: some clients get several"
-                              : "more values of data.partition_key than clients: some clients get "
-                                "several",
-                    {{are_files ? "files" : "values", static_cast<std::int64_t>(num_keys)},
-                     {"clients", static_cast<std::int64_t>(parts.size())}});
+  if (num_keys == num_clients) return;
+  core::log_warning(
+      are_files ? "more files than clients: some clients get several"
+                : "more values of data.partition_key than clients: some clients get several",
+      {{are_files ? "files" : "values", num_keys}, {"clients", num_clients}});
 }
 
 }  // namespace drystone::client

@@ -34,7 +34,7 @@ void Storage::make_room(const core::Digest& payload, std::uint64_t bytes) {
   if (!fits()) {
     throw core::Error("client.max_storage: " + what + " does not fit " +
                       core::format_bytes(max_bytes_) + ", of which " + core::format_bytes(used()) +
-                      " are in use; raise it");
+                      " are in use; set it to at least " + std::to_string(used() + bytes));
   }
   const std::filesystem::path folder = blobs_.path(payload).parent_path();
   std::error_code unknown;

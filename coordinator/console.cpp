@@ -116,7 +116,8 @@ void Console::on_waiting(const KeepWaiting& facts) {
 void Console::on_missing(const NameMissing& facts) {
   const std::string names = few(facts.clients);
   core::log_warning(
-      facts.were_asked ? "no answer by the deadline" : "the round goes on without",
+      facts.were_asked ? "no answer by the deadline"
+                       : "not asked in this round: not there, or silent in an earlier one",
       {{"round", static_cast<std::int64_t>(facts.round)}, {"clients", std::string_view(names)}});
 }
 

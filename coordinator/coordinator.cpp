@@ -17,6 +17,7 @@
 #include "coordinator/uploads.h"
 #include "coordinator/version_server.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "core/text.h"
@@ -507,7 +508,7 @@ void Coordinator::Impl::aggregate(const OpenRound& round) {
     } catch (const core::IoError& error) {
       return [again, error] { again(error); };
     } catch (const std::filesystem::filesystem_error& error) {
-      return [again, error = core::IoError(error.what())] { again(error); };
+      return [again, error = core::file_error(error)] { again(error); };
     } catch (const std::exception& error) {
       return [this, reason = std::string(error.what())] { tell_machine(NotPublished{reason}); };
     }

@@ -15,6 +15,7 @@
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/log.h"
 #include "core/shorten.h"
 #include "core/text.h"
@@ -110,7 +111,7 @@ std::string first_of(const std::vector<std::string>& differences) {
 void remove_whole(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
-  if (error) throw core::IoError(path.string() + ": cannot be deleted: " + error.message());
+  if (error) throw core::file_error(path, "cannot be deleted", error);
 }
 
 }  // namespace

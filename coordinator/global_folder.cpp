@@ -13,7 +13,7 @@
 
 #include "core/check.h"
 #include "core/client_list.h"
-#include "core/error.h"
+#include "core/file_errors.h"
 #include "core/files.h"
 #include "tensors/adapter_labels.h"
 #include "tensors/factor_set_io.h"
@@ -204,10 +204,6 @@ void write_global(const fs::path& folder, const GlobalSettings& settings, const 
 
 namespace {
 
-[[noreturn]] void fail(const fs::path& folder, const char* what) {
-  throw core::IoError(folder.string() + ": " + what + ": " + std::strerror(errno));
-}
-
 void sync_files(const fs::path& folder) {
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
     if (entry.is_directory()) {
@@ -225,7 +221,8 @@ void replace_folder(const fs::path& next, const fs::path& folder) {
   sync_files(next);
   if (!fs::exists(folder)) return wire::rename_durably(next, folder);
   if (::renameat2(AT_FDCWD, next.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) != 0) {
-    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP) fail(folder, "cannot be replaced");
+    if (errno != EINVAL && errno != ENOSYS && errno != ENOTSUP)
+      core::throw_errno(folder, "cannot be replaced");
     fs::remove_all(folder);  // a file system that cannot exchange: for a moment there is none
     return wire::rename_durably(next, folder);
   }

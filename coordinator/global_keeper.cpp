@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/client_list.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/log.h"
 #include "tensors/pruning.h"
 #include "tensors/threads.h"
@@ -61,6 +62,15 @@ void GlobalKeeper::tell_progress() {
   }
 }
 
+namespace {
+
+void tell_failure(const core::Error& error) {
+  core::log_warning("global/ could not be brought up to date",
+                    {{"reason", std::string_view(error.what())}});
+}
+
+}  // namespace
+
 void GlobalKeeper::start(std::uint64_t target) {
   worker_.post([this, target, all = versions(target),
                 source = posterior(target)]() -> core::WorkerPool::Continuation {
@@ -69,12 +79,11 @@ void GlobalKeeper::start(std::uint64_t target) {
       bring(all, source);
     } catch (const core::Error& error) {
       failure = std::current_exception();
-      core::log_warning("global/ could not be brought up to date",
-                        {{"reason", std::string_view(error.what())}});
+      tell_failure(error);
     } catch (const fs::filesystem_error& error) {
-      failure = std::make_exception_ptr(core::IoError(error.what()));
-      core::log_warning("global/ could not be brought up to date",
-                        {{"reason", std::string_view(error.what())}});
+      const core::IoError told = core::file_error(error);
+      failure = std::make_exception_ptr(told);
+      tell_failure(told);
     }
     return [this, target, failure] {
       (failure ? failed_ : done_) = target;

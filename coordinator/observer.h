@@ -14,6 +14,9 @@ namespace drystone::coordinator {
 class Observer {
  public:
   virtual ~Observer() = default;
+  /// Which keys or files became which client, of a simulation that splits by them.
+  virtual void on_dealt(const std::string& /*client*/, const std::string& /*keys*/,
+                        std::int64_t /*num_keys*/, std::int64_t /*num_examples*/) {}
   virtual void on_joined(const std::string& /*client*/, const wire::Hello& /*hello*/) {}
   virtual void on_planned(const wire::RoundPlan& /*plan*/) {}
   /// Of a training or (from an evaluator) an evaluation.

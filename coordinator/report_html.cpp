@@ -97,7 +97,7 @@ std::string to_html(const RunReport& report) {
                      "<h2>Rounds</h2><table><tr><th>round</th><th>clients</th><th>train loss</th>"
                      "<th>test loss</th>" +
                      extra +
-                     "<th>up</th><th>down</th><th>rank</th><th>exactness</th>"
+                     "<th>up</th><th>down</th><th>rank (stacked → kept)</th><th>exactness</th>"
                      "<th>zero updates</th><th>time</th></tr>"
                      "<tr><td>before</td><td></td><td></td>" +
                      cell(shown(score(report.before, "loss"))) +

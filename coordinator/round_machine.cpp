@@ -235,18 +235,28 @@ void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Acti
   phase_ = Phase::Collecting;
   deadline_ = now + patience();
   quorum_at_.reset();
-  if (std::vector<std::string> absent = missing(); !absent.empty()) {
-    not_awaited_.insert(absent.begin(), absent.end());
-    actions.emplace_back(NameMissing{plan.round, std::move(absent), /*were_asked=*/false});
+  const std::vector<std::string> absent = missing();
+  not_awaited_.insert(absent.begin(), absent.end());
+  if (std::vector<std::string> others = left_out(cohort); !others.empty()) {
+    actions.emplace_back(NameMissing{plan.round, std::move(others), /*were_asked=*/false});
   }
   actions.emplace_back(PersistPlan{std::move(plan)});
   for (const std::string& client : cohort) actions.emplace_back(SendTask{client});
 }
 
-// The trainers that are not there, or that were silent too often to be asked.
 std::vector<std::string> RoundMachine::missing() const {
   std::vector<std::string> names;
   for (const std::string& trainer : settings_.trainers) {
+    if (!joined_.contains(trainer)) names.push_back(trainer);
+  }
+  return names;
+}
+
+// Who is not there, or rests and is not needed for the quorum.
+std::vector<std::string> RoundMachine::left_out(const std::vector<std::string>& cohort) const {
+  std::vector<std::string> names;
+  for (const std::string& trainer : settings_.trainers) {
+    if (contains(cohort, trainer)) continue;
     if (!joined_.contains(trainer) || is_resting(trainer)) names.push_back(trainer);
   }
   return names;
@@ -268,8 +278,8 @@ void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
 }
 
 void RoundMachine::close(core::Instant now, Actions& actions) {
+  note_silent(actions);
   if (state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size())) {
-    note_silent(actions);
     phase_ = Phase::Aggregating;
     actions.emplace_back(Aggregate{*state_.open});
   } else {
@@ -280,21 +290,25 @@ void RoundMachine::close(core::Instant now, Actions& actions) {
 // A client that does not answer costs a whole deadline: it must say Hello again before it is asked
 // again, and each time in a row it is left out for twice as many rounds. Whoever is needed for the
 // quorum is asked all the same.
-std::vector<std::string> RoundMachine::note_silent(Actions& actions) {
-  const OpenRound& round = *state_.open;
-  std::vector<std::string> clients;
-  for (const std::string& client : round.plan.cohort) {
-    if (round.accepted.contains(client) || refused_.contains(client)) continue;
+void RoundMachine::note_silent(Actions& actions) {
+  std::vector<std::string> clients = unanswered();
+  if (clients.empty()) return;
+  const std::uint64_t round = state_.open->plan.round;
+  for (const std::string& client : clients) {
     Silence& silence = silent_[client];
-    silence.until_round =
-        round.plan.round + (std::uint64_t{1} << std::min(silence.times, kMaxRestDoublings));
+    silence.until_round = round + (std::uint64_t{1} << std::min(silence.times, kMaxRestDoublings));
     ++silence.times;
     joined_.erase(client);
     not_awaited_.insert(client);
-    clients.push_back(client);
   }
-  if (!clients.empty()) {
-    actions.emplace_back(NameMissing{round.plan.round, clients, /*were_asked=*/true});
+  actions.emplace_back(NameMissing{round, std::move(clients), /*were_asked=*/true});
+}
+
+std::vector<std::string> RoundMachine::unanswered() const {
+  std::vector<std::string> clients;
+  for (const std::string& client : state_.open->plan.cohort) {
+    const bool answered = state_.open->accepted.contains(client) || refused_.contains(client);
+    if (!answered) clients.push_back(client);
   }
   return clients;
 }
@@ -314,7 +328,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
       excluded_.insert(client);
     }
   }
-  for (const std::string& client : note_silent(actions)) reason += "; " + client + ": no answer";
+  for (const std::string& client : unanswered()) reason += "; " + client + ": no answer";
   const std::uint64_t round = state_.open->plan.round;
   actions.emplace_back(Abandon{round, state_.open->plan.attempt, reason});
   state_.open.reset();

@@ -119,7 +119,8 @@ struct KeepWaiting {
   std::uint64_t quorum;
   std::vector<std::string> missing;
 };
-/// Who a round does without: not there when it opened, or asked and silent when it closed.
+/// Who a round does without: not there or silent before when it opened, and so not asked; or asked
+/// and silent when it closed.
 struct NameMissing {
   std::uint64_t round;
   std::vector<std::string> clients;
@@ -174,8 +175,10 @@ class RoundMachine {
   void pause(core::Instant now);
   std::uint64_t num_trainable() const;
   void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
-  std::vector<std::string> note_silent(Actions& actions);
+  void note_silent(Actions& actions);
+  std::vector<std::string> unanswered() const;
   std::vector<std::string> missing() const;
+  std::vector<std::string> left_out(const std::vector<std::string>& cohort) const;
   core::Instant patience() const;
   core::Instant grace() const;
   void count_present();

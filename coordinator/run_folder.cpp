@@ -28,6 +28,13 @@ double rate(std::uint64_t count, double seconds) {
 
 }  // namespace
 
+void MetricsRecorder::on_dealt(const std::string& client, const std::string& keys,
+                               std::int64_t num_keys, std::int64_t num_examples) {
+  file_.write(
+      "dealt",
+      {{"client", client}, {"keys", keys}, {"num_keys", num_keys}, {"examples", num_examples}});
+}
+
 void MetricsRecorder::on_joined(const std::string& client, const wire::Hello& hello) {
   file_.write("joined",
               {{"client", client}, {"device", hello.device}, {"software", hello.software}});

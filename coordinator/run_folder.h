@@ -17,6 +17,8 @@ class MetricsRecorder final : public Observer {
   /// @throws core::IoError  the file cannot be opened
   explicit MetricsRecorder(const std::filesystem::path& dir);
 
+  void on_dealt(const std::string& client, const std::string& keys, std::int64_t num_keys,
+                std::int64_t num_examples) override;
   void on_joined(const std::string& client, const wire::Hello& hello) override;
   void on_planned(const wire::RoundPlan& plan) override;
   void on_progress(const std::string& client, const wire::Progress& progress) override;

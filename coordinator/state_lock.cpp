@@ -1,20 +1,21 @@
 #include "coordinator/state_lock.h"
 
 #include <cerrno>
-#include <cstring>
+#include <system_error>
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/file_errors.h"
 
 namespace drystone::coordinator {
 
 StateLock::StateLock(const std::filesystem::path& dir) {
   const std::filesystem::path file = dir / "lock";
   fd_ = ::open(file.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-  if (fd_ < 0) throw core::IoError(file.string() + ": cannot be opened: " + std::strerror(errno));
+  if (fd_ < 0) core::throw_errno(file, "cannot be opened");
   if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
   const int reason = errno;
   ::close(fd_);
@@ -23,7 +24,7 @@ StateLock::StateLock(const std::filesystem::path& dir) {
                         ": another process uses this state folder: stop it, or choose another "
                         "folder");
   }
-  throw core::IoError(file.string() + ": cannot be locked: " + std::strerror(reason));
+  throw core::file_error(file, "cannot be locked", {reason, std::generic_category()});
 }
 
 StateLock::~StateLock() { ::close(fd_); }

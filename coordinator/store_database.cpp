@@ -1,5 +1,7 @@
 #include "coordinator/store_database.h"
 
+#include "core/file_errors.h"
+
 namespace drystone::coordinator {
 
 namespace {
@@ -40,7 +42,7 @@ std::filesystem::path owned(const std::filesystem::path& dir) {
   if (!std::filesystem::exists(dir / kDatabase)) refuse_earlier_life(dir);
   std::error_code error;
   std::filesystem::create_directories(dir, error);
-  if (error) throw core::IoError(dir.string() + ": cannot create: " + error.message());
+  if (error) throw core::file_error(dir, "the folder cannot be made", error);
   return dir;
 }
 

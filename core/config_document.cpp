@@ -17,9 +17,7 @@ std::string read_source(const std::filesystem::path& file) {
   try {
     return read_text_file(file, kMaxConfigBytes);
   } catch (const IoError& error) {
-    const std::string problem = error.what();
-    const bool has_remedy = problem.find("; ") != std::string::npos;
-    throw ConfigError(problem + (has_remedy ? "" : "; give the path of a TOML configuration"));
+    throw ConfigError(error.what());
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/descriptors.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/regular_file.h"
 #include "core/temporary_files.h"
 
@@ -79,7 +80,7 @@ void write_file_atomic(const std::filesystem::path& name_given, ByteView bytes,
   const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  if (error) throw IoError(folder.string() + ": the folder cannot be made: " + error.message());
+  if (error) throw file_error(folder, "the folder cannot be made", error);
 
   const std::filesystem::path name = temporary_beside(path);
   FileDescriptor file(open_patiently([&] {

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "core/file_errors.h"
 #include "core/regular_file.h"
 
 namespace drystone::core {

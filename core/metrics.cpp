@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/text.h"
 
 namespace drystone::core {
@@ -37,7 +38,7 @@ void cut_half_line(const std::filesystem::path& path) {
   if (error) return;  // not there yet
   const std::uintmax_t whole = whole_lines(path);
   if (whole < size) std::filesystem::resize_file(path, whole, error);
-  if (error) throw IoError(path.string() + ": cannot be repaired: " + error.message());
+  if (error) throw file_error(path, "cannot be repaired", error);
 }
 
 }  // namespace

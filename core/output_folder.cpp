@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "core/file_errors.h"
+
 namespace drystone::core {
 
 namespace fs = std::filesystem;
@@ -28,7 +30,7 @@ OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
   }
   std::error_code error;
   fs::create_directories(dir, error);
-  if (error) throw IoError(dir.string() + ": the folder cannot be made: " + error.message());
+  if (error) throw file_error(dir, "the folder cannot be made", error);
 }
 
 void OutputFolder::abandon() noexcept try {

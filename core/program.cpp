@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <mutex>
 #include <new>
@@ -14,6 +15,7 @@
 
 #include "core/choices.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/log.h"
 #include "core/shorten.h"
 #include "core/terminal.h"
@@ -102,6 +104,8 @@ int run_guarded(const ProgramBody& body, const std::stop_token& stop) {
                   kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory; free some, or use smaller batches, texts or ranks", kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(first_line(file_error(error).what()), kFailed);
   } catch (const std::exception& error) {
     return report(first_line(error.what()), kFailed);
   }

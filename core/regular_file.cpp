@@ -1,7 +1,6 @@
 #include "core/regular_file.h"
 
 #include <cerrno>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -10,6 +9,7 @@
 
 #include "core/descriptors.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/text.h"
 
 namespace drystone::core {
@@ -44,10 +44,6 @@ void refuse_holes(int file, std::uint64_t size, const std::filesystem::path& pat
 }
 
 }  // namespace
-
-void throw_errno(const std::filesystem::path& path, const std::string& what) {
-  throw IoError(path.string() + ": " + what + ": " + std::generic_category().message(errno));
-}
 
 FileDescriptor::~FileDescriptor() {
   if (number_ >= 0) ::close(number_);

@@ -51,7 +51,4 @@ class RegularFile {
   std::uint64_t size_ = 0;
 };
 
-/// Throws core::IoError: PATH: WHAT: what errno says.
-[[noreturn]] void throw_errno(const std::filesystem::path& path, const std::string& what);
-
 }  // namespace drystone::core

@@ -10,8 +10,7 @@
 #include <sys/random.h>
 
 #include "core/bytes.h"
-#include "core/error.h"
-#include "core/regular_file.h"
+#include "core/file_errors.h"
 
 namespace drystone::core {
 
@@ -41,7 +40,7 @@ void sweep_temporaries(const std::filesystem::path& folder) {
   for (const fs::path& file : found) {
     std::error_code error;
     fs::remove(file, error);
-    if (error) throw IoError(file.string() + ": cannot be deleted: " + error.message());
+    if (error) throw file_error(file, "cannot be deleted", error);
   }
 }
 

@@ -39,9 +39,7 @@ void add_names(const std::filesystem::path& file, const core::DataConfig& config
     auto name = class_name(record.label);
     if (!name) {
       throw core::ConfigError(record.where.str() + ": no class in field " +
-                              core::quote(config.label_field) +
-                              "; set data.label_field, or model.task: \"regression\" for numbers, "
-                              "\"causal-lm\" for texts that a language model learns");
+                              core::quote(config.label_field) + "; " + kNoLabelRemedy);
     }
     names.insert(*std::move(name));
     if (names.size() > kMaxClasses) {

@@ -12,6 +12,12 @@
 
 namespace drystone::data {
 
+/// What to do about a record without a label.
+inline constexpr const char* kNoLabelRemedy =
+    "set data.label_field, or model.task: \"regression\" for numbers, \"causal-lm\" for texts that "
+    "a "
+    "language model learns";
+
 /// Ids are positions in `names`. Immutable.
 class LabelMap {
  public:

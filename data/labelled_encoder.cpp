@@ -59,13 +59,17 @@ std::int64_t LabelledEncoder::class_id(const Record& record, const std::string& 
   if (const auto id = options_.classes->id(record.label)) return *id;
   throw core::ConfigError(where + ": " + shown(record.label) + " where one of the " +
                           std::to_string(options_.classes->size()) + " classes was expected (" +
-                          options_.classes->names().front() + ", …); " + options_.remedy);
+                          options_.classes->names().front() + ", …); " + remedy_for(record.label));
+}
+
+std::string LabelledEncoder::remedy_for(const Label& label) const {
+  return is_absent(label) ? kNoLabelRemedy : options_.remedy;
 }
 
 float LabelledEncoder::target(const Record& record, const std::string& where) const {
   if (const auto value = number(record.label)) return static_cast<float>(*value);
   throw core::ConfigError(where + ": " + shown(record.label) + " where a number was expected; " +
-                          options_.remedy);
+                          remedy_for(record.label));
 }
 
 }  // namespace drystone::data

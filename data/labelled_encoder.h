@@ -30,6 +30,7 @@ class LabelledEncoder {
  private:
   void check_ready_ids(const Record& record, const std::string& where) const;
   std::int64_t class_id(const Record& record, const std::string& where) const;
+  std::string remedy_for(const Label& label) const;
   float target(const Record& record, const std::string& where) const;
 
   const text::Tokenizer& tokenizer_;

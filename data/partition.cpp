@@ -132,13 +132,14 @@ Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num
   return clients;
 }
 
-Partition partition_by_key(std::span<const std::string> keys, std::size_t num_clients) {
+Partition partition_by_key(std::span<const std::string> keys, std::size_t num_clients,
+                           const KeySource& source) {
   check_counts(keys.size(), num_clients);
   std::map<std::string, std::vector<std::size_t>> groups;
   for (std::size_t i = 0; i < keys.size(); ++i) groups[keys[i]].push_back(i);
   if (groups.size() < num_clients) {
-    throw core::ConfigError("data.partition_key: " + std::to_string(groups.size()) +
-                            " different values for " + std::to_string(num_clients) +
+    throw core::ConfigError(std::string(source.config_key) + ": " + std::to_string(groups.size()) +
+                            " " + source.values + " for " + std::to_string(num_clients) +
                             " clients; lower the clients' count to " +
                             std::to_string(groups.size()));
   }
@@ -163,9 +164,13 @@ Partition partition(const core::DataConfig& config, const PartitionInput& input,
   core::SplitMix64 random(core::StreamKey{seed, 0, "", "partition"});
   const auto& [num_examples, labels, keys] = input;
   if (config.partition == "iid") return partition_iid(num_examples, num_clients, random);
-  if (config.partition == "by-key" || config.partition == "by-file") {
+  if (config.partition == "by-key") {
     require_given(keys.size(), num_examples, "by-key needs data.partition_key");
     return partition_by_key(keys, num_clients);
+  }
+  if (config.partition == "by-file") {
+    require_given(keys.size(), num_examples, "by-file needs each record's file");
+    return partition_by_key(keys, num_clients, kFiles);
   }
   require_given(labels.size(), num_examples,
                 config.partition + " needs classes; use iid or by-key for regression");

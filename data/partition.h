@@ -35,16 +35,25 @@ Partition partition_dirichlet(std::span<const std::int64_t> labels, std::size_t 
 Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num_clients,
                            std::size_t shards_per_client, core::SplitMix64& random);
 
+/// Where keys come from, for messages.
+struct KeySource {
+  const char* config_key;
+  const char* values;
+};
+inline constexpr KeySource kPartitionKey = {"data.partition_key", "different values"};
+inline constexpr KeySource kFiles = {"data.train", "files with records"};
+
 /// All examples of a key go to one client. As many keys as clients: client i gets the i-th key in
 /// byte order. More keys: the largest first, each to the client that has the fewest examples.
 /// @throws core::ConfigError  fewer keys than clients
-Partition partition_by_key(std::span<const std::string> keys, std::size_t num_clients);
+Partition partition_by_key(std::span<const std::string> keys, std::size_t num_clients,
+                           const KeySource& source = kPartitionKey);
 
 /// What a partition may be made by.
 struct PartitionInput {
   std::size_t num_examples = 0;
   std::span<const std::int64_t> labels;  ///< class ids by example; empty for regression
-  std::span<const std::string> keys;     ///< by example; only for by-key
+  std::span<const std::string> keys;     ///< by example; only for by-key and by-file
 };
 
 /// As the configuration says, with the stream (seed, 0, "", "partition").

@@ -19,6 +19,8 @@ namespace drystone::data {
 /// JSON's true and false count as names.
 using Label = std::variant<std::monostate, std::string, std::int64_t, double>;
 
+inline bool is_absent(const Label& label) { return std::holds_alternative<std::monostate>(label); }
+
 /// Named texts of an instruction record. The built-in templates know "instruction", "input" (may be
 /// missing) and "output"; an own template has its own names.
 using TextFields = std::map<std::string, std::string, std::less<>>;

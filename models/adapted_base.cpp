@@ -64,6 +64,11 @@ class Installer {
            (name.size() == head.size() || name[head.size()] == '.');
   }
 
+  /// Of this family's classification head, or another's.
+  static bool is_of_classifier(std::string_view name) {
+    return name.starts_with("classifier.") || name.starts_with("score.");
+  }
+
   /// A tied head stays what it was when the embeddings change under it.
   void separate_head(const tensors::FactorSet& adapter) {
     const std::string embedding(names_.embedding);
@@ -78,14 +83,16 @@ class Installer {
   }
 
   void save(const std::string& name, const at::Tensor& tensor) {
-    if (task_ == Task::CausalLm && is_of_head(name)) {
-      fail("has a classification head (" + name + "), so it is not of a causal language model");
+    if (task_ == Task::CausalLm && is_of_classifier(name)) {
+      fail(
+          "belongs to a classifier (task classification or regression), not to a causal language "
+          "model; use it with that task and the base model that it was trained on");
     }
     at::Tensor* const place = find(name);
     if (place == nullptr) {
       const bool is_pooler = name.find("pooler.dense.") != std::string::npos;
       if (!is_of_head(name) && !is_pooler) {
-        fail(name + " is saved by the adapter, but the model has no such tensor");
+        fail_of_base(name + " is saved by the adapter, but the model has no such tensor");
       }
       base_.weights[name] = tensor;
       return;
@@ -95,7 +102,7 @@ class Installer {
       std::ostringstream problem;
       problem << name << " is " << tensor.sizes() << " in the adapter and " << place->sizes()
               << " in the model";
-      fail(problem.str());
+      fail_of_base(problem.str());
     }
     *place = tensor.to(place->device(), place->scalar_type());
   }
@@ -110,12 +117,12 @@ class Installer {
 
   void add(const std::string& module, const tensors::Factors& factors) {
     at::Tensor* const place = find(weight_of(module));
-    if (place == nullptr) fail("module " + module + " is not in the model");
+    if (place == nullptr) fail_of_base("module " + module + " is not in the model");
     const bool is_transposed = tensors::is_embedding(module);
     const std::int64_t out = place->size(is_transposed ? 1 : 0);
     const std::int64_t in = place->size(is_transposed ? 0 : 1);
     if (factors.out_features() != out || factors.in_features() != in) {
-      fail("module " + module + " has another shape than in the model");
+      fail_of_base("module " + module + " has another shape than in the model");
     }
     *place = with_factors(*place, factors, is_transposed).to(place->scalar_type());
   }
@@ -139,6 +146,9 @@ class Installer {
 
   [[noreturn]] void fail(const std::string& problem) const {
     throw core::ConfigError(origin_.string() + ": " + problem);
+  }
+  [[noreturn]] void fail_of_base(const std::string& problem) const {
+    fail(problem + "; name the base model that it was trained on");
   }
 
   Base& base_;

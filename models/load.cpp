@@ -9,6 +9,7 @@
 #include <ATen/ops/equal.h>
 
 #include "core/check.h"
+#include "core/choices.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -82,8 +83,7 @@ Value parse_word(std::string_view key, std::string_view text,
     if (word == text) return value;
     known.emplace_back(word);
   }
-  throw core::ConfigError(std::string(key) + ": " + core::quote(text) +
-                          " is not supported; give one of: " + core::join(known));
+  throw core::ConfigError(std::string(key) + ": " + core::not_supported(std::string(text), known));
 }
 
 QuantizedPtr quantize(const at::Tensor& weight, Quantization quantization) {

@@ -196,7 +196,11 @@ void Simulation::load_model_and_data() {
     names.push_back(listed.name);
     workbenches[listed.name] = &bench(listed.quantization).workbench;
   }
-  client::add_shards(workbenches, config_, names);
+  client::add_shards(workbenches, config_, names, [this](const client::KeyOwner& owner) {
+    for (auto* observer : observers_) {
+      observer->on_dealt(owner.client, owner.keys, owner.num_keys, owner.num_examples);
+    }
+  });
   client::add_test_examples(evaluator, config_, kTestExamples);
 }
 

@@ -1,15 +1,14 @@
 #include "tensors/output_file.h"
 
 #include <cerrno>
-#include <cstring>
-#include <string>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "core/descriptors.h"
-#include "core/error.h"
+#include "core/file_errors.h"
 #include "core/mapped_file.h"
 
 namespace drystone::tensors {
@@ -42,7 +41,7 @@ void OutputFile::close() {
 }
 
 void OutputFile::fail(int error) const {
-  throw core::IoError(file_.string() + ": cannot be written: " + std::strerror(error));
+  throw core::file_error(file_, "cannot be written", {error, std::generic_category()});
 }
 
 }  // namespace drystone::tensors

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/files.h"
 #include "core/log.h"
 #include "core/temporary_files.h"
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 BlobStore::BlobStore(fs::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   fs::create_directories(dir_ / "partial", error);
-  if (error) throw core::IoError(dir_.string() + ": cannot be created (" + error.message() + ")");
+  if (error) throw core::file_error(dir_, "the folder cannot be made", error);
   core::sweep_temporaries(dir_);
 }
 
@@ -63,7 +64,7 @@ std::vector<core::Digest> BlobStore::all() const {
                         name.find_first_not_of("0123456789abcdef") == std::string::npos;
     if (is_hex) blobs.push_back(core::digest_from_hex(name));
   }
-  if (error) throw core::IoError(dir_.string() + ": cannot be read (" + error.message() + ")");
+  if (error) throw core::file_error(dir_, "cannot be read", error);
   return blobs;
 }
 
@@ -120,10 +121,7 @@ void BlobStore::remove_partials_but(const core::Digest& kept) {
   for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "partial", error)) {
     if (!error && entry.path() != kept_file) fs::remove(entry.path(), error);
   }
-  if (error) {
-    throw core::IoError((dir_ / "partial").string() + ": cannot be emptied (" + error.message() +
-                        ")");
-  }
+  if (error) throw core::file_error(dir_ / "partial", "cannot be emptied", error);
 }
 
 void BlobStore::remove(const core::Digest& blob) {
@@ -131,9 +129,7 @@ void BlobStore::remove(const core::Digest& blob) {
   checked_.erase(blob);
   fs::remove(partial_path(blob), error);
   if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
-  if (error) {
-    throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + ")");
-  }
+  if (error) throw core::file_error(path(blob), "cannot be removed", error);
 }
 
 }  // namespace drystone::wire

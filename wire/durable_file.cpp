@@ -1,7 +1,6 @@
 #include "wire/durable_file.h"
 
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -11,6 +10,7 @@
 
 #include "core/descriptors.h"
 #include "core/error.h"
+#include "core/file_errors.h"
 #include "core/files.h"
 #include "crypto/hash.h"
 
@@ -80,15 +80,11 @@ void File::sync() {
   if (::fsync(fd_) != 0) fail("cannot be brought to the disk");
 }
 
-void File::fail(const char* what) const {
-  throw core::IoError(path_.string() + ": " + what + " (" + std::strerror(errno) +
-                      "); check the disk and permissions");
-}
+void File::fail(const char* what) const { core::throw_errno(path_, what); }
 
 void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    throw core::IoError(from.string() + ": cannot be moved to " + to.string() + " (" +
-                        std::strerror(errno) + "); both must be on one file system");
+    core::throw_errno(from, "cannot be moved to " + to.string());
   }
   core::sync_folder(to.parent_path());
 }

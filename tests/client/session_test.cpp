@@ -470,7 +470,9 @@ TEST_CASE("session: storage stays within its quota; old versions go first, parti
   RestartableClient client(std::move(narrow));
   client.session().on_message(coordinator.welcome());
   client.session().on_message(coordinator.task(coordinator.plan()));
-  CHECK(has(error_of([&] { coordinator.serve(client.session()); }), "client.max_storage"));
+  const std::string error = error_of([&] { coordinator.serve(client.session()); });
+  CHECK(has(error, "client.max_storage"));
+  CHECK(has(error, "set it to at least "));
 }
 
 TEST_CASE("session: a shard or a training that is too small is not trained on") {

@@ -143,6 +143,14 @@ TEST_CASE("report: what is counted since a restart only is a lower bound") {
   CHECK(to_json(report).find("\"since_restart\": true") != std::string::npos);
 }
 
+TEST_CASE("report: both outputs say which rank is the stack's and which is kept") {
+  const RunReport report{.rounds = {{.round = 1, .stack_rank = 12, .compact_rank = 5}}};
+  for (const std::string& text : {results_table(report), to_html(report)}) {
+    CHECK(text.find("rank (stacked → kept)") != std::string::npos);
+    CHECK(text.find("12 → 5") != std::string::npos);
+  }
+}
+
 TEST_CASE("report: updates of zeros have a column where there are any") {
   RunReport report{.name = "news", .rounds = {{.round = 1, .version = 1}}};
   CHECK(results_table(report).find("zero updates") == std::string::npos);

@@ -276,6 +276,47 @@ TEST_CASE("round machine: who says Hello and stays silent is asked ever more rar
   CHECK(num_asked == 6);  // rounds 1, 2, 4, 8, 16, 32
 }
 
+TEST_CASE("round machine: who is asked for the quorum is neither missing nor left out") {
+  auto s = settings(3, 2);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 1s);
+  machine.handle(update_of("client-2"), 1s);
+  machine.handle(TimePassed{}, 60s);  // client-3 is silent
+  machine.handle(Published{1, {}}, 60s);
+  machine.handle(TimePassed{}, 120s);  // so are all in round 2
+
+  machine.handle(Joined{"client-3"}, 121s);
+  const auto waiting = only<KeepWaiting>(machine.handle(TimePassed{}, 180s));
+  REQUIRE(waiting.size() == 1);
+  CHECK(waiting.front().present == 1);
+  CHECK(waiting.front().missing == std::vector<std::string>{"client-1", "client-2"});
+
+  const auto actions = machine.handle(Joined{"client-1"}, 181s);  // client-2 is not awaited
+  REQUIRE(only<PersistPlan>(actions).size() == 1);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort ==
+        std::vector<std::string>{"client-1", "client-3"});
+  REQUIRE(only<NameMissing>(actions).size() == 1);
+  CHECK(only<NameMissing>(actions).front().clients == std::vector<std::string>{"client-2"});
+}
+
+TEST_CASE("round machine: a round that cannot be published names the silent once") {
+  auto s = settings(3, 2);
+  s.quorum = core::kHalf;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 1s);
+  machine.handle(update_of("client-2"), 1s);
+  CHECK(only<NameMissing>(machine.handle(TimePassed{}, 60s)).size() == 1);
+  machine.handle(Joined{"client-3"}, 61s);
+  const auto actions = machine.handle(NotPublished{"not finite"}, 62s);
+  REQUIRE(only<Abandon>(actions).size() == 1);
+  CHECK(only<Abandon>(actions).front().reason.ends_with("client-3: no answer"));
+  REQUIRE(only<NameMissing>(actions).size() == 1);
+  CHECK_FALSE(only<NameMissing>(actions).front().were_asked);  // it rests in the next attempt
+}
+
 TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no client") {
   auto s = settings(2, 1);
   s.quorum = core::kHalf;

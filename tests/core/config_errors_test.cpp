@@ -346,10 +346,11 @@ TEST_CASE("configuration: what nests without end is one line") {
 }
 
 TEST_CASE("configuration: a file that is not there") {
-  CHECK_THROWS_WITH_AS(core::load_config("/no/such.toml"),
-                       "/no/such.toml: cannot be opened: No such file or directory; give the path "
-                       "of a TOML configuration",
-                       core::ConfigError);
+  CHECK_THROWS_WITH_AS(
+      core::load_config("/no/such.toml"),
+      "/no/such.toml: cannot be opened: No such file or directory; check the path, and "
+      "that its folder exists",
+      core::ConfigError);
   CHECK_THROWS_WITH_AS(core::load_config("/"), doctest::Contains("is not a regular file"),
                        core::ConfigError);
 }

@@ -1,8 +1,10 @@
 #include "core/program.h"
 
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <stdexcept>
 #include <thread>
@@ -47,6 +49,14 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
   const auto io = run([](auto) -> int { throw core::IoError("disk: full; make room"); });
   CHECK(io.status == 1);
   CHECK(io.error == "drystone: error: disk: full; make room\n");
+
+  const auto file_system = run([](auto) -> int {
+    throw std::filesystem::filesystem_error("cannot copy", "/a", {EACCES, std::system_category()});
+  });
+  CHECK(file_system.status == 1);
+  CHECK(file_system.error ==
+        "drystone: error: /a: cannot copy: Permission denied; give this user the permission, or "
+        "use another path\n");
 
   const auto foreign = run([](auto) -> int { throw std::runtime_error("boom\n#0 frame\n#1"); });
   CHECK(foreign.status == 1);

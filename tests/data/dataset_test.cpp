@@ -101,7 +101,10 @@ TEST_CASE("dataset: records that do not fit are refused with their line") {
   const std::string good = "{\"text\": \"a\", \"label\": \"no\"}\n";
   CHECK(contains(refusal(good + "{\"text\": \"a\", \"label\": \"maybe\"}\n", options),
                  "a.jsonl:2: label \"maybe\" where one of the 2 classes was expected"));
-  CHECK(contains(refusal(good + "{\"text\": \"a\"}\n", options), "a.jsonl:2: no label"));
+  const std::string without = refusal(good + "{\"text\": \"a\"}\n", options);
+  CHECK(contains(without, "a.jsonl:2: no label where one of the 2 classes was expected"));
+  CHECK(contains(without, "set data.label_field, or model.task: "));
+  CHECK(contains(refusal("{\"text\": \"a\"}\n", {}), "\"causal-lm\" for texts"));
   CHECK(contains(refusal("{\"input_ids\": [5], \"label\": \"no\"}\n", options),
                  "id 5 is outside the model's vocabulary of 5"));
   CHECK(contains(refusal(good, {}), "a.jsonl:1: label \"no\" where a number was expected"));

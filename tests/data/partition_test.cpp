@@ -180,7 +180,10 @@ TEST_CASE("partition: what cannot be is refused with the key to change") {
   CHECK_THROWS_AS(partition_dirichlet(labels, 2, std::nan(""), random), ConfigError);
   CHECK_THROWS_AS(partition_shards(labels, 6, 2, random), ConfigError);
   CHECK_THROWS_AS(partition_shards(labels, 6, 0, random), ConfigError);
-  CHECK_THROWS_AS(partition_by_key(as_keys(labels), 3), ConfigError);
+  CHECK_THROWS_WITH_AS(
+      partition_by_key(as_keys(labels), 3),
+      "data.partition_key: 2 different values for 3 clients; lower the clients' count to 2",
+      ConfigError);
   DataConfig config;
   for (const std::string kind : {"dirichlet", "shards", "by-key", "sorted"}) {
     CAPTURE(kind);

@@ -105,9 +105,13 @@ TEST_CASE("install_saved: what does not fit is named") {
   CHECK(contains(refusal_of(base, {{}, {{"model.embed_tokens.weight", at::ones({5, 2})}}}),
                  "the embeddings have 5 rows with it and lm_head 3"));
   CHECK(contains(refusal_of(base, {{{"lm_head", factors(4, 2)}}, {}}),
-                 "module lm_head has another shape"));
+                 "module lm_head has another shape than in the model; name the base model that it "
+                 "was trained on"));
   CHECK(contains(refusal_of(base, {{}, {{"score.weight", at::ones({2, 2})}}}),
-                 "classification head (score.weight)"));
+                 "adapter: belongs to a classifier (task classification or regression), not to a "
+                 "causal language model; use it with that task"));
+  CHECK(contains(refusal_of(base, {{}, {{"classifier.weight", at::ones({2, 2})}}}),
+                 "adapter: belongs to a classifier"));  // an encoder's
   CHECK(refusal_of(base, {{}, {{"score.weight", at::ones({2, 2})}}}, Task::Classification).empty());
 }
 

@@ -212,5 +212,8 @@ TEST_CASE("parse_dtype and parse_task: words of the configuration") {
   CHECK((models::parse_dtype("bfloat16") == at::kBFloat16));
   CHECK_THROWS_AS(models::parse_dtype("int8"), core::ConfigError);
   CHECK((models::parse_task("regression") == models::Task::Regression));
-  CHECK_THROWS_AS(models::parse_task("masked-lm"), core::ConfigError);
+  CHECK_THROWS_WITH_AS(models::parse_task("causal_lm"),
+                       "model.task: \"causal_lm\" is not supported; did you mean \"causal-lm\"? "
+                       "supported: classification, regression, causal-lm",
+                       core::ConfigError);
 }

@@ -1014,7 +1014,7 @@ def adapter_for_classes_on_language_model(folder):
     adapt(folder, None, "SEQ_CLS", targets=["q_proj"])
     shutil.rmtree(folder / "model")
     save(folder, fresh("llama"))
-    refused(folder, "has a classification head (score.weight)")
+    refused(folder, "belongs to a classifier (task classification or regression)")
 
 
 # --- both sides

@@ -146,7 +146,26 @@ TEST_CASE("generate: what a person gets wrong is one line") {
   CHECK(contains(model.refusal({"--prompt", "a", "--chat"}), "has no chat template"));
   CHECK(contains(model.refusal({"--prompt", "a", "--top-p", "0"}), "--top-p"));
   CHECK(contains(model.refusal({"--prompt", "a", "--dtype", "int4"}), "int4"));
-  CHECK(contains(model.refusal({"--prompt-file", "nowhere.txt"}), "nowhere.txt"));
+  CHECK(contains(model.refusal({"--prompt-file", "nowhere.txt"}),
+                 "--prompt-file nowhere.txt: no such file; name one with a prompt a line"));
+  model.write("empty.txt", "\n\n");
+  CHECK(contains(model.refusal({"--prompt-file", (model.path() / "empty.txt").string()}),
+                 "empty.txt: no prompts; write one a line"));
+}
+
+TEST_CASE("generate: prompts of a file are named by file and line") {
+  TinyModel model;
+  model.write("prompts.txt", "a b\n\nc d\n");
+  const std::string file = model.path() / "prompts.txt";
+  test::Process process("drystone",
+                        {"generate", "--model", model.path(), "--prompt", "e", "--prompt-file",
+                         file, "--max-new-tokens", "1", "--log-level", "error"},
+                        model.path() / "named");
+  REQUIRE_MESSAGE(process.wait() == 0, process.output());
+  for (const std::string& head : {std::string("--- prompt 1: e\n"), "--- " + file + ":1: a b\n",
+                                  "--- " + file + ":3: c d\n"}) {
+    CHECK_MESSAGE(process.output().find(head) != std::string::npos, process.output());
+  }
 }
 
 TEST_CASE("generate: a text longer than the model was made for is told") {

@@ -217,6 +217,11 @@ TEST_CASE("by-key: of many clients the first are told, and how many there are be
   CAPTURE(said);
   CHECK(count_of(said, "key=") == 20);
   CHECK(count_of(said, "further clients' data, dealt out in the same way clients=3") == 1);
+  const std::string metrics = core::read_text_file(tiny.path() / "run" / "metrics.jsonl", 1 << 20);
+  CAPTURE(metrics);
+  CHECK(count_of(metrics, R"({"event":"dealt",)") == 23);
+  CHECK(metrics.starts_with(
+      R"({"event":"dealt","client":"client-01","keys":"a","num_keys":1,"examples":3})"));
 }
 
 TEST_CASE("simulate: texts without a word are told once, with the first of them") {

@@ -49,6 +49,34 @@ TEST_CASE("language model: examples in a mapped file give the run that examples 
   CHECK_FALSE(fs::is_empty(letters.path("cache")));
 }
 
+TEST_CASE("language model: observers hear which file became which client, streamed or not") {
+  struct Owners final : coordinator::Observer {
+    void on_dealt(const std::string& client, const std::string& keys, std::int64_t num_keys,
+                  std::int64_t num_examples) override {
+      CHECK(num_keys == 1);
+      CHECK(num_examples == 120);
+      all.push_back(client + " " + keys);
+    }
+    std::vector<std::string> all;
+  };
+  const TinyLanguageModel letters;
+  fs::create_directories(letters.path("shards"));
+  for (const char* const name : {"b.jsonl", "a.jsonl", "c.jsonl"}) {
+    fs::copy_file(letters.path("train.jsonl"), letters.path("shards") / name);
+  }
+  for (const std::string streaming : {"false", "true"}) {
+    Owners owners;
+    const core::Config config = core::load_config(
+        letters.path("federation.toml"),
+        {"data.partition=by-file", "data.train=" + letters.path("shards").string(),
+         "data.streaming=" + streaming, "federation.rounds=1", "training.max_steps=1"});
+    simulation::simulate(config, {.run_dir = letters.path(streaming), .device = "cpu", .stop = {}},
+                         {&owners});
+    CHECK(owners.all ==
+          std::vector<std::string>{"client-1 a.jsonl", "client-2 b.jsonl", "client-3 c.jsonl"});
+  }
+}
+
 TEST_CASE("language model: a token without a row is named by file and line, streamed or not") {
   const TinyLanguageModel letters;
   std::ofstream(letters.path("model/vocab.txt"), std::ios::app) << "spare\nextra\n";

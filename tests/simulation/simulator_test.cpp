@@ -282,6 +282,10 @@ TEST_CASE("simulate: a folder of files, one a client") {
   CHECK_THROWS_WITH_AS(
       run(tiny, "none", {"data.train=" + (folder / "d*").string(), "data.partition=by-file"}),
       doctest::Contains("no data file"), core::ConfigError);
+  CHECK_THROWS_WITH_AS(
+      run(tiny, "few", {"data.train=" + (folder / "c1*").string(), "data.partition=by-file"}),
+      "data.train: 1 files with records for 4 clients; lower the clients' count to 1",
+      core::ConfigError);
 }
 
 TEST_CASE("simulate: cut compaction carries the rest over, and the run can still be recomputed") {
