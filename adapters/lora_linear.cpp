@@ -77,15 +77,6 @@ struct LoraFunction : public torch::autograd::Function<LoraFunction> {
     }
     return result;
   }
-
-  static void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient,
-                                 const at::Tensor& a, const at::Tensor& mask) {
-    if (mask.defined()) {
-      dx.addcmul_(linear_backward_input(thin_gradient, a), mask);
-    } else {
-      add_product_(dx, thin_gradient, a.t(), 1.0);
-    }
-  }
 };
 
 /// Dropout and 16 bits need the side path; other devices than the CPU were not measured.

@@ -101,6 +101,8 @@ struct Observation {
   std::span<const std::size_t> examples;  ///< the rows' numbers in the client's data
 };
 
+class SidePath;
+
 using TensorMap = std::map<std::string, at::Tensor>;
 
 /// A method instance on a model. The model must outlive it; the destructor leaves the model plain.
@@ -136,6 +138,11 @@ class Adapter {
   virtual bool needs_logits() const { return false; }
   /// Passes over a micro-batch that extra_loss has made itself so far (a teacher's forward pass).
   virtual std::int64_t own_passes() const { return 0; }
+
+  /// Its layers, where a pass may be shared with other adapters: the base and SidePath::terms are
+  /// then all that their forward computes, and extra_loss looks at parameters alone. Empty: the
+  /// method needs its passes to itself.
+  virtual std::vector<SidePath*> side_paths() { return {}; }
 
   /// Share of the client's examples that the trainer sets apart for upper_step, the same ones in
   /// every round; 0: none, and no upper_step.

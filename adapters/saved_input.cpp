@@ -3,6 +3,8 @@
 #include <utility>
 #include <vector>
 
+#include "models/gemm.h"
+
 namespace drystone::adapters {
 
 namespace {
@@ -25,6 +27,15 @@ SavedPath saved_path(torch::autograd::AutogradContext* context) {
           .scale = data["scale"].toDouble(),
           .dropout = {.probability = data["probability"].toDouble(),
                       .seed = static_cast<std::uint64_t>(data["seed"].toInt())}};
+}
+
+void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient, const at::Tensor& a,
+                        const at::Tensor& mask) {
+  if (mask.defined()) {
+    dx.addcmul_(models::linear_backward_input(thin_gradient, a), mask);
+  } else {
+    models::add_product_(dx, thin_gradient, a.t(), 1.0);
+  }
 }
 
 at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }

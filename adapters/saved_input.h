@@ -22,6 +22,11 @@ struct SavedPath {
 void save_path(torch::autograd::AutogradContext* context, const SavedPath& path);
 SavedPath saved_path(torch::autograd::AutogradContext* context);
 
+/// dx += thin_gradient · A, where there is a mask times it.
+/// @param dx  [rows, in]  @param thin_gradient  [rows, rank]  @param mask  [rows, in] or undefined
+void add_side_gradient_(at::Tensor& dx, const at::Tensor& thin_gradient, const at::Tensor& a,
+                        const at::Tensor& mask);
+
 /// [..., width] → [tokens, width]
 at::Tensor rows_of(const at::Tensor& x);
 /// `rows` in the shape of `like` but for the last dimension.

@@ -57,6 +57,13 @@ at::Tensor SidePath::forward(const models::Linear& base, const models::LayerInpu
                      next_dropout(), form_);
 }
 
+std::vector<SideTerm> SidePath::terms(at::ScalarType dtype) {
+  const Pair now = pair();
+  return {{.pair = {.a = now.a.to(dtype), .b = now.b.to(dtype)},
+           .scale = scale_,
+           .dropout = next_dropout()}};
+}
+
 tensors::Factors SidePath::factors() const {
   const Pair now = pair();
   return exported(now.b, now.a, scale_);

@@ -24,6 +24,16 @@ struct Pair {
   at::Tensor b;  ///< [out, rank]
 };
 
+/// scale · (drop(x)·Aᵀ)·Bᵀ beside a frozen layer; both factors of x's type.
+struct SideTerm {
+  Pair pair;
+  /// [rank] int64: A picks these columns of x, and dropout is on what was picked; pair.a is
+  /// undefined then.
+  at::Tensor columns = {};
+  double scale = 1.0;
+  models::Dropout dropout;
+};
+
 /// The linear's weight [out, in] as a matrix of its own: the handle, or the sum of what a quantised
 /// linear holds.
 at::Tensor dense_weight(const models::Linear& linear);
@@ -49,6 +59,8 @@ class SidePath : public models::LinearAdapter {
 
   at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override;
   core::SplitMix64* masks() override { return &masks_; }
+  /// What `forward` would add to the base now, for a pass that other adapters share.
+  virtual std::vector<SideTerm> terms(at::ScalarType dtype);
 
   /// The effective factors, computed from the leaves so that autograd reaches them.
   virtual Pair pair() const = 0;
@@ -100,6 +112,11 @@ class SideAdapter : public Adapter {
     slots_.take();
   }
 
+  std::vector<SidePath*> side_paths() override {
+    std::vector<SidePath*> all;
+    for (Layer& layer : layers_) all.push_back(&layer);
+    return all;
+  }
   std::vector<Parameter> parameters() const override {
     std::vector<Parameter> all;
     for (const Layer& layer : layers_) {

@@ -35,6 +35,20 @@ struct JobResult {
 JobResult run_job(const training::Workbench& workbench, const JobSettings& settings, Job job,
                   const ProgressHook& on_progress);
 
+/// One of several trainings that are carried out together; all borrowed but the job.
+struct GroupJob {
+  const JobSettings& settings;
+  TrainJob job;
+  ProgressHook on_progress;
+};
+
+/// Whether clients with these settings may train in one group: its passes are of one precision, and
+/// their numbers of threads fix the bits.
+bool can_group(const core::TrainingConfig& one, const core::TrainingConfig& other);
+
+/// As run_job for each of them, whose plans have one base version.
+std::vector<JobResult> run_jobs(const training::Workbench& workbench, std::vector<GroupJob> jobs);
+
 /// Hands a result to the session that asked for it.
 void deliver(Session& session, JobResult result);
 

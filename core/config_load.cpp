@@ -292,6 +292,7 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   read_security(top.table("security"), config.security);
   TableReader simulation = top.table("simulation");
   simulation.read("workers", config.simulation.workers, {0, 4096});
+  simulation.read("group", config.simulation.group, {1, 1024});
   read_output(top.table("output"), config.output);
   document.refuse_unknown_keys();
   config.origins = document.take_origins();

@@ -244,7 +244,9 @@ std::string to_toml(const Config& config) {
   append_section(text, "[aggregation]", aggregation_entries(config.aggregation));
   append_section(text, "[client]", client_entries(config.client));
   append_section(text, "[security]", security);
-  append_section(text, "[simulation]", {{"workers", toml_value(config.simulation.workers)}});
+  append_section(text, "[simulation]",
+                 {{"workers", toml_value(config.simulation.workers)},
+                  {"group", toml_value(config.simulation.group)}});
   append_section(text, "[output]",
                  {{"dir", toml_value(config.output.dir)},
                   {"keep_updates", toml_value(config.output.keep_updates)}});

@@ -119,6 +119,30 @@ std::size_t examples_before(const EncodedBatch& batch, std::size_t row) {
   return count;
 }
 
+template <typename Value>
+void append(const std::vector<Value>& values, std::vector<Value>& all) {
+  all.insert(all.end(), values.begin(), values.end());
+}
+
+/// Appends rows of `width` values, zeros where there are none, to rows of `new_width`.
+struct Widener {
+  std::size_t rows = 0;
+  std::size_t width = 0;
+  std::size_t new_width = 0;
+
+  /// @param padding  nullopt: each row's last value
+  void operator()(const std::vector<std::int64_t>& values, std::optional<std::int64_t> padding,
+                  std::vector<std::int64_t>& all) const {
+    if (values.empty()) return all.resize(all.size() + rows * new_width, 0);
+    for (std::size_t row = 0; row < rows; ++row) {
+      const auto first = values.begin() + static_cast<std::ptrdiff_t>(row * width);
+      const auto end = first + static_cast<std::ptrdiff_t>(width);
+      all.insert(all.end(), first, end);
+      all.resize(all.size() + new_width - width, padding.value_or(*(end - 1)));
+    }
+  }
+};
+
 EncodedBatch part_of(const EncodedBatch& batch, std::size_t begin, std::size_t end) {
   const auto old_width = static_cast<std::size_t>(batch.tokens);
   const auto lengths = std::span(batch.lengths).subspan(begin, end - begin);
@@ -161,6 +185,34 @@ std::vector<EncodedBatch> split_rows(EncodedBatch batch, std::int64_t max_tokens
     begin = end;
   }
   return parts;
+}
+
+EncodedBatch join_rows(std::span<const EncodedBatch* const> batches, text::TokenId pad) {
+  const auto any_has = [&](auto field) {
+    return std::ranges::any_of(batches,
+                               [&](const auto* batch) { return !(batch->*field).empty(); });
+  };
+  const bool has_types = any_has(&EncodedBatch::type_ids);
+  const bool has_segments = any_has(&EncodedBatch::segments);
+  EncodedBatch joined;
+  for (const EncodedBatch* const batch : batches) {
+    joined.rows += batch->rows;
+    joined.tokens = std::max(joined.tokens, batch->tokens);
+  }
+  for (const EncodedBatch* const batch : batches) {
+    const Widener widen{.rows = static_cast<std::size_t>(batch->rows),
+                        .width = static_cast<std::size_t>(batch->tokens),
+                        .new_width = static_cast<std::size_t>(joined.tokens)};
+    widen(batch->input_ids, pad, joined.input_ids);
+    if (has_types) widen(batch->type_ids, 0, joined.type_ids);
+    if (has_segments) widen(batch->segments, std::nullopt, joined.segments);
+    if (!batch->token_labels.empty()) widen(batch->token_labels, kNoLabel, joined.token_labels);
+    append(batch->lengths, joined.lengths);
+    append(batch->labels, joined.labels);
+    append(batch->targets, joined.targets);
+    append(batch->examples, joined.examples);
+  }
+  return joined;
 }
 
 TrainingBatches::TrainingBatches(const Dataset& dataset, const BatchOptions& options,

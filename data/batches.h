@@ -45,6 +45,9 @@ void fill_batch(const Dataset& dataset, const PackedRows& packed, std::span<cons
 /// part as wide as its longest row) and at least one row each. 0: one part.
 std::vector<EncodedBatch> split_rows(EncodedBatch batch, std::int64_t max_tokens);
 
+/// All rows in order, padded to the widest batch.
+EncodedBatch join_rows(std::span<const EncodedBatch* const> batches, text::TokenId pad);
+
 struct BatchOptions {
   std::int64_t batch_size = 16;
   std::int64_t epochs = 1;       ///< 0: for ever

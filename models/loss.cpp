@@ -1,9 +1,12 @@
 #include "models/loss.h"
 
+#include <algorithm>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mse_loss.h>
+#include <ATen/ops/stack.h>
 
 #include "core/check.h"
 #include "models/device.h"
@@ -26,6 +29,31 @@ Targets find_targets(const Batch& batch) {
   if (segments.defined()) wanted = wanted & (next(segments) == here(segments));
   const at::Tensor places = at::constant_pad_nd(wanted, {0, 1}).reshape(-1).nonzero().squeeze(1);
   return {.positions = places, .labels = labels.reshape(-1).index_select(0, places + 1)};
+}
+
+std::vector<std::int64_t> Targets::counts(const std::vector<std::int64_t>& rows,
+                                          std::int64_t tokens) const {
+  std::vector<std::int64_t> counts;
+  const auto* place = positions.const_data_ptr<std::int64_t>();
+  const std::int64_t* const all = place + positions.numel();
+  std::int64_t end = 0;
+  for (const std::int64_t own : rows) {
+    end += own * tokens;
+    const std::int64_t* const next = std::lower_bound(place, all, end);
+    counts.push_back(next - place);
+    place = next;
+  }
+  return counts;
+}
+
+at::Tensor Model::group_losses(const Batch& batch, const std::vector<std::int64_t>& rows) {
+  const std::vector<at::Tensor> logits = this->logits(batch).split_with_sizes(rows);
+  const std::vector<at::Tensor> labels = batch.labels.split_with_sizes(rows);
+  std::vector<at::Tensor> losses;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    losses.push_back(loss(logits[i], {.input_ids = {}, .pad_mask = {}, .labels = labels[i]}));
+  }
+  return at::stack(losses);
 }
 
 at::Tensor task_loss(Task task, const at::Tensor& logits, const at::Tensor& labels) {

@@ -1,6 +1,9 @@
 #pragma once
 // The losses that Hugging Face's models compute.
 
+#include <cstdint>
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
 #include "models/model.h"
@@ -12,6 +15,10 @@ struct Targets {
   at::Tensor
       positions;  ///< [targets] int64, CPU: place in the flattened [rows · tokens] that predicts
   at::Tensor labels;  ///< [targets] int64, CPU
+
+  /// Targets in each group of consecutive rows of so many tokens.
+  std::vector<std::int64_t> counts(const std::vector<std::int64_t>& rows,
+                                   std::int64_t tokens) const;
 };
 
 /// Every position t ≥ 1 whose label is not ignored, that is not padding and belongs to the sample

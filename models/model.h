@@ -64,6 +64,9 @@ class Model {
   /// loss(logits(batch), batch) for who does not need the logits: a language model then never holds
   /// all of them.
   virtual at::Tensor batch_loss(const Batch& batch) { return loss(logits(batch), batch); }
+  /// The mean losses of groups of rows that share a batch, [groups] float32 or float64.
+  /// @param rows  of each group, in the batch's order; together all of them
+  virtual at::Tensor group_losses(const Batch& batch, const std::vector<std::int64_t>& rows);
   /// Key-value heads of each layer's attention; 0: not a transformer.
   virtual std::int64_t num_kv_heads() const { return 0; }
   /// Every linear layer that may carry an adapter, in forward order; heads are not among them.
@@ -71,6 +74,10 @@ class Model {
   /// The head's tensors by checkpoint name ("classifier.weight"). The trainer replaces the handles
   /// by its own leaves before training; shapes never change.
   virtual std::map<std::string, at::Tensor*> dense() = 0;
+  /// The layers whose weights and biases dense() names; none where a model is not made of them.
+  virtual std::vector<Linear*> heads() { return {}; }
+  /// Whether set_training makes a difference.
+  virtual bool has_dropout() const { return true; }
   /// Turns the model's own dropout (config.json's hidden_dropout_prob …) on for training. The masks
   /// are keyed by `seed`. Off after construction.
   virtual void set_training(bool on, std::uint64_t seed) = 0;

@@ -1,6 +1,7 @@
 #include "simulation/simulator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -75,6 +76,17 @@ struct VirtualClient {
   std::unique_ptr<wire::ClientTransport> transport;
 };
 
+/// A training that others of its round may join.
+struct Waiting {
+  VirtualClient* member;
+  client::TrainJob job;
+};
+
+bool may_join(const VirtualClient& one, const VirtualClient& other) {
+  return &one.bench == &other.bench &&
+         client::can_group(one.settings.training, other.settings.training);
+}
+
 class Simulation {
  public:
   Simulation(core::Config config, const SimulationOptions& options,
@@ -97,6 +109,9 @@ class Simulation {
   void pump(VirtualClient& member);
   static bool work_on_disk(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
+  client::ProgressHook progress_of(VirtualClient& member);
+  void start_groups();
+  void start_group(std::vector<Waiting> group);
   void stop_jobs();
 
   core::Config config_;
@@ -115,6 +130,7 @@ class Simulation {
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
   std::map<std::string, std::unique_ptr<VirtualClient>> members_;  ///< by name
+  std::vector<Waiting> waiting_;                  ///< for the rest of their round's cohort
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
   std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
 };
@@ -300,6 +316,7 @@ SimulationOutcome Simulation::run() {
       any = true;
     }
     while (const auto notice = notices_.try_receive()) (*notice)();
+    if (!any) start_groups();
     workers_->run_finished(any ? 0ms : 2ms);
   }
   stop_jobs();
@@ -338,29 +355,78 @@ void Simulation::pump(VirtualClient& member) {
   if (!member.session.take_verdicts().empty()) member.disk.forget_update();
 }
 
-void Simulation::compute(VirtualClient& member, client::Job job) {
-  const auto show = [this, &member](wire::Progress progress) {
+client::ProgressHook Simulation::progress_of(VirtualClient& member) {
+  return [this, &member](wire::Progress progress) {
     notices_.send([this, &member, progress] {
       const bool tells_all = config_.client.reveal == "full";
       const wire::Progress told = tells_all ? progress : client::coarse(progress);
       for (auto* observer : observers_) observer->on_progress(member.settings.client, told);
     });
   };
+}
+
+void Simulation::compute(VirtualClient& member, client::Job job) {
   if (auto* training = std::get_if<client::TrainJob>(&job)) {
     training->state = member.bench.versions.newest();
     core::ensure(
         training->state->version() == static_cast<std::int64_t>(training->plan.base_version),
         "simulation: a training of a version that is not the newest");
+    if (config_.simulation.group > 1) {
+      waiting_.push_back({&member, std::move(*training)});
+      return;
+    }
   }
-  workers_->post(
-      [this, &member, show, job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
-        auto result = std::make_shared<client::JobResult>(
-            client::run_job(member.bench.workbench, member.settings, std::move(job), show));
-        return [this, &member, result] {
-          client::deliver(member.session, std::move(*result));
-          pump(member);
-        };
-      });
+  workers_->post([this, &member, show = progress_of(member),
+                  job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
+    auto result = std::make_shared<client::JobResult>(
+        client::run_job(member.bench.workbench, member.settings, std::move(job), show));
+    return [this, &member, result] {
+      client::deliver(member.session, std::move(*result));
+      pump(member);
+    };
+  });
+}
+
+/// Once all that the round asks wait: as few groups as hold them, equally large, in the order of
+/// names, so that the bits do not depend on who came first.
+void Simulation::start_groups() {
+  std::ranges::sort(waiting_, {}, [](const Waiting& one) { return one.member->settings.client; });
+  while (!waiting_.empty()) {
+    const VirtualClient& first = *waiting_.front().member;
+    const auto rest = std::ranges::stable_partition(
+        waiting_, [&](const Waiting& one) { return !may_join(*one.member, first); });
+    std::vector<Waiting> together(std::make_move_iterator(rest.begin()),
+                                  std::make_move_iterator(rest.end()));
+    waiting_.erase(rest.begin(), rest.end());
+    const auto most = static_cast<std::size_t>(config_.simulation.group);
+    const std::size_t num_groups = (together.size() + most - 1) / most;
+    auto next = std::make_move_iterator(together.begin());
+    for (std::size_t left = num_groups, members = together.size(); left > 0; --left) {
+      const std::size_t size = (members + left - 1) / left;
+      start_group({next, next + static_cast<std::ptrdiff_t>(size)});
+      next += static_cast<std::ptrdiff_t>(size);
+      members -= size;
+    }
+  }
+}
+
+void Simulation::start_group(std::vector<Waiting> group) {
+  auto shared = std::make_shared<std::vector<Waiting>>(std::move(group));
+  workers_->post([this, shared]() -> core::WorkerPool::Continuation {
+    std::vector<client::GroupJob> jobs;
+    for (Waiting& one : *shared) {
+      jobs.push_back({one.member->settings, std::move(one.job), progress_of(*one.member)});
+    }
+    auto results = std::make_shared<std::vector<client::JobResult>>(
+        client::run_jobs(shared->front().member->bench.workbench, std::move(jobs)));
+    return [this, shared, results] {
+      for (std::size_t i = 0; i < shared->size(); ++i) {
+        VirtualClient& member = *(*shared)[i].member;
+        client::deliver(member.session, std::move((*results)[i]));
+        pump(member);
+      }
+    };
+  });
 }
 
 void Simulation::stop_jobs() {

@@ -25,6 +25,7 @@
 #include "training/memory_plan.h"
 #include "training/step_count.h"
 #include "training/training_checks.h"
+#include "training/turn.h"
 
 namespace drystone::training {
 
@@ -52,29 +53,6 @@ std::vector<adapters::Parameter> make_head(models::Model& model, double rate_fac
   }
   return leaves;
 }
-
-/// The model on a state's weights, plain before and afterwards.
-class Turn {
- public:
-  Turn(models::Model& model, const GlobalState& state) : model_(model), state_(state) {
-    for (const models::Linear* linear : model.linears()) {
-      core::require(linear->adapter == nullptr, "train: " + linear->name + " has an adapter");
-    }
-    state.install_for_training(model);
-  }
-  ~Turn() {
-    model_.set_training(false, 0);
-    model_.set_checkpointing(false);
-    model_.set_bfloat16(false);
-    for (const auto& [name, tensor] : model_.dense()) *tensor = state_.dense().at(name);
-  }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-
- private:
-  models::Model& model_;
-  const GlobalState& state_;
-};
 
 }  // namespace
 
@@ -115,13 +93,38 @@ class LocalTraining::Impl {
   TrainProgress step() {
     core::require(turn_ && !is_over(), "train: a step out of turn");
     const at::AutoGradMode with_gradients(true);
-    const adapters::Step step{.index = num_steps_, .total = total_};
-    const MicroBatches micro_batches = next_micro_batches();
-    const double loss = take_step(step, micro_batches);
-    ++num_steps_;
-    count(micro_batches, loss);
-    if (stopping_ && stopping_->looks_after(step.index, total_)) look();
-    return {.step = num_steps_, .num_steps = total_, .loss = loss, .num_tokens = num_tokens_};
+    const std::string purpose = "model-dropout/" + std::to_string(num_steps_);
+    const std::uint64_t dropout_seed =
+        core::stream_seed({task_.seed, task_.round, task_.client, purpose});
+    site_.model.set_training(true, dropout_seed);
+    begin_step();
+    return end_step(passes_->add_gradients(micro_batches_,
+                                           {.step = current_step(), .dropout_seed = dropout_seed}));
+  }
+
+  bool shares_passes() const {
+    const bool has_plain_head = site_.model.dense().empty() || !site_.model.heads().empty();
+    return !adapter_->side_paths().empty() && !site_.model.has_dropout() && has_plain_head &&
+           !split_ && !checkpointing_ && training_.memory_limit == 0;
+  }
+
+  adapters::GroupMember member() { return {.paths = adapter_->side_paths(), .head = head_}; }
+
+  const MicroBatches& begin_step() {
+    micro_batches_ = next_micro_batches();
+    adapter_->before_step(current_step());
+    optimizer_->zero_grad();
+    return micro_batches_;
+  }
+
+  at::Tensor extra_loss(const models::Batch& batch) {
+    return adapter_->extra_loss(
+        {.model = site_.model, .batch = batch, .logits = {}, .step = current_step()});
+  }
+
+  TrainProgress end_shared_step(const Losses& losses) {
+    num_shared_passes_ += static_cast<std::int64_t>(micro_batches_.size());
+    return end_step(losses);
   }
 
   LocalResult finish() {
@@ -131,7 +134,7 @@ class LocalTraining::Impl {
                        .num_examples = static_cast<std::int64_t>(site_.examples.dataset.size()),
                        .num_steps = num_steps_,
                        .num_tokens = num_tokens_,
-                       .num_passes = passes_->count() + adapter_->own_passes(),
+                       .num_passes = num_shared_passes_ + passes_->count() + adapter_->own_passes(),
                        .memory = adapter_->memory(),
                        .train_loss = loss_sum_ / static_cast<double>(num_targets_),
                        .seconds = std::chrono::duration<double>(Clock::now() - start_).count()};
@@ -275,16 +278,11 @@ class LocalTraining::Impl {
     return micro_batches;
   }
 
-  /// @return  the task's mean loss before the step
-  double take_step(const adapters::Step& step, const MicroBatches& micro_batches) {
-    const std::string purpose = "model-dropout/" + std::to_string(step.index);
-    const std::uint64_t dropout_seed =
-        core::stream_seed({task_.seed, task_.round, task_.client, purpose});
-    site_.model.set_training(true, dropout_seed);
-    adapter_->before_step(step);
-    optimizer_->zero_grad();
-    const Losses losses =
-        passes_->add_gradients(micro_batches, {.step = step, .dropout_seed = dropout_seed});
+  adapters::Step current_step() const { return {.index = num_steps_, .total = total_}; }
+
+  /// From the gradients of begin_step's micro-batches to the moved weights.
+  TrainProgress end_step(const Losses& losses) {
+    const adapters::Step step = current_step();
     const double loss = losses.task.item<double>();  // the only one that a step waits for
     if (losses.extra.defined()) adapters::add_term(extra_sum_, losses.extra);
     if (!std::isfinite(loss) && step.index == 0) refuse_start(task_);
@@ -298,8 +296,11 @@ class LocalTraining::Impl {
     const double rate = rate_of(step.index);
     optimizer_->step(rate);
     adapter_->after_step(step);
-    if (held_out_) upper_step(step, rate, micro_batches);
-    return loss;
+    if (held_out_) upper_step(step, rate, micro_batches_);
+    ++num_steps_;
+    count(micro_batches_, loss);
+    if (stopping_ && stopping_->looks_after(step.index, total_)) look();
+    return {.step = num_steps_, .num_steps = total_, .loss = loss, .num_tokens = num_tokens_};
   }
 
   /// Every round of the federation is taken to be as long as this one.
@@ -362,6 +363,7 @@ class LocalTraining::Impl {
   std::optional<SplitExamples> split_;
   std::optional<data::TrainingBatches> batches_;
   std::optional<data::TrainingBatches> held_out_;
+  MicroBatches micro_batches_;  // of the step under way
   std::int64_t num_batches_ = 0;
   std::int64_t total_ = 0;
   std::int64_t num_steps_ = 0;  // done
@@ -374,6 +376,7 @@ class LocalTraining::Impl {
   at::Tensor extra_sum_;  // over steps, scalar; undefined: none
   std::int64_t num_targets_ = 0;
   std::int64_t num_tokens_ = 0;
+  std::int64_t num_shared_passes_ = 0;
 };
 
 LocalTraining::LocalTraining(RoundTask task, const TrainingSite& site)
@@ -383,6 +386,15 @@ void LocalTraining::attach() { impl_->attach(); }
 void LocalTraining::detach() { impl_->detach(); }
 bool LocalTraining::is_over() const { return impl_->is_over(); }
 TrainProgress LocalTraining::step() { return impl_->step(); }
+bool LocalTraining::shares_passes() const { return impl_->shares_passes(); }
+adapters::GroupMember LocalTraining::member() { return impl_->member(); }
+const MicroBatches& LocalTraining::begin_step() { return impl_->begin_step(); }
+at::Tensor LocalTraining::extra_loss(const models::Batch& batch) {
+  return impl_->extra_loss(batch);
+}
+TrainProgress LocalTraining::end_step(const Losses& losses) {
+  return impl_->end_shared_step(losses);
+}
 LocalResult LocalTraining::finish() { return impl_->finish(); }
 
 }  // namespace drystone::training

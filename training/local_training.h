@@ -3,6 +3,8 @@
 
 #include <memory>
 
+#include "adapters/adapter_group.h"
+#include "training/gradient_passes.h"
 #include "training/local_result.h"
 #include "training/round_task.h"
 
@@ -30,6 +32,18 @@ class LocalTraining {
 
   /// All steps are done, or early stopping has seen enough.
   bool is_over() const;
+  /// Whether its passes may be others' as well: the method keeps to side paths, and nothing draws
+  /// masks, computes layers again, splits mini-batches or sets examples apart but the adapter.
+  bool shares_passes() const;
+  /// What it puts into the model of such a pass; borrowed.
+  adapters::GroupMember member();
+  /// A step of such passes, attached or not: its micro-batches, the method's own term of a loss
+  /// (undefined: none), and once they have their gradients, the step.
+  /// @throws TrainingFailed  from end_step: the loss is not finite
+  const MicroBatches& begin_step();
+  at::Tensor extra_loss(const models::Batch& batch);
+  TrainProgress end_step(const Losses& losses);
+
   /// One optimiser step, while attached. @throws TrainingFailed  the loss is not finite
   TrainProgress step();
   /// What was learnt, attached or not. @throws TrainingFailed  it is not finite

@@ -266,6 +266,17 @@ std::optional<LocalResult> Workbench::train(const RoundTask& task, const TrainHo
   return ensemble ? train_ensemble(task, site, *ensemble, hooks) : train_locally(task, site, hooks);
 }
 
+std::vector<GroupOutcome> Workbench::train_group(
+    const std::vector<GroupTraining>& trainings) const {
+  std::vector<GroupTask> tasks;
+  for (const GroupTraining& training : trainings) {
+    tasks.push_back({training.task, impl_->named(training.task.client), training.hooks});
+  }
+  tensors::use_threads(static_cast<int>(trainings.front().task.training.config.threads));
+  const std::unique_ptr<models::Model> model = impl_->instance();
+  return training::train_group(*model, tasks, models::num_bytes(impl_->base));
+}
+
 TrainingMemory Workbench::training_memory(const std::string& examples,
                                           const core::TrainingConfig& training) const {
   core::require(training.memory_limit > 0, "workbench: training_memory without a limit");

@@ -17,6 +17,7 @@
 #include "training/global_model.h"
 #include "training/memory_plan.h"
 #include "training/trainer.h"
+#include "training/training_group.h"
 
 namespace drystone::training {
 
@@ -89,6 +90,12 @@ class Workbench {
   /// Computes with the training's threads. nullopt: stopped by the token.
   /// @throws core::Error  e.g. a loss that is not finite
   std::optional<LocalResult> train(const RoundTask& task, const TrainHooks& hooks = {}) const;
+  /// Several at once, as train_group; of one state, precision and number of threads.
+  struct GroupTraining {
+    RoundTask task;
+    TrainHooks hooks = {};
+  };
+  std::vector<GroupOutcome> train_group(const std::vector<GroupTraining>& trainings) const;
   /// Of a state with members: their averaged probabilities. nullopt: stopped by the token.
   std::optional<Evaluation> evaluate(const GlobalState& state, const std::string& examples,
                                      const EvaluateHooks& hooks = {}) const;

@@ -66,6 +66,7 @@ class BaLora final : public SideAdapter<PissaLayer> {
   }
 
   bool needs_logits() const override { return true; }
+  std::vector<SidePath*> side_paths() override { return {}; }
   std::int64_t own_passes() const override { return teacher_.num_passes(); }
 
   at::Tensor extra_loss(const LossContext& context) override {

@@ -119,6 +119,7 @@ class Bilora final : public SideAdapter<BiloraLayer> {
     optimizer_ = optimizer.get();
     return optimizer;
   }
+  std::vector<SidePath*> side_paths() override { return {}; }
   at::Tensor extra_loss(const LossContext&) override {
     if (gamma1_ == 0.0) return {};
     std::vector<at::Tensor> ps;

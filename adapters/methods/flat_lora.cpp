@@ -90,6 +90,7 @@ class FlatLora final : public SideAdapter<FlatLayer> {
     const double sigma = flat_sigma(schedule_, rho_, (round_ - 1.0 + within) / rounds_);
     for (FlatLayer& layer : layers_) layer.perturb(step.index, sigma);
   }
+  std::vector<SidePath*> side_paths() override { return {}; }  // the weight is another one
   void after_step(const Step& step) override {
     for (FlatLayer& layer : layers_) layer.restore();
     SideAdapter::after_step(step);

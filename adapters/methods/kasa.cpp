@@ -61,6 +61,12 @@ class KasaLayer final : public SidePath {
     const at::Tensor thin = models::linear(x.value, tail_.a.to(dtype), {});
     return y - models::linear(thin, tail_.b.to(dtype), {});
   }
+  std::vector<SideTerm> terms(at::ScalarType dtype) override {
+    std::vector<SideTerm> all = SidePath::terms(dtype);
+    if (!tail_.b.defined() || !drops()) return all;
+    all.push_back({.pair = {.a = tail_.a.to(dtype), .b = tail_.b.to(dtype)}, .scale = -1.0});
+    return all;
+  }
   Pair pair() const override {
     Pair now = trained();
     if (!tail_.b.defined() || drops()) return now;

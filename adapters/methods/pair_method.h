@@ -43,6 +43,7 @@ class PairAdapter : public Adapter {
   at::Tensor extra_loss(const LossContext& context) override { return inner_->extra_loss(context); }
   bool needs_logits() const override { return inner_->needs_logits(); }
   std::int64_t own_passes() const override { return inner_->own_passes(); }
+  std::vector<SidePath*> side_paths() override { return inner_->side_paths(); }
   std::map<std::string, tensors::Factors> export_delta() const override {
     return inner_->export_delta();
   }

@@ -55,7 +55,14 @@ class SboraLayer final : public SidePath {
     const auto function = fixed_ == Fixed::A ? gathered_linear : scattered_linear;
     return function(x, base.frozen(), base.bias, index_, trained, scale(), next_dropout());
   }
-  /// Dense, for the export only.
+  std::vector<SideTerm> terms(at::ScalarType dtype) override {
+    if (fixed_ == Fixed::B) return SidePath::terms(dtype);
+    return {{.pair = {.a = {}, .b = trained_.to(dtype)},
+             .columns = index_,
+             .scale = scale(),
+             .dropout = next_dropout()}};
+  }
+  /// Dense, for the export and for passes that are shared.
   Pair pair() const override {
     const std::int64_t rank = index_.size(0);
     at::Tensor rows = at::zeros({rank, fixed_size_}, trained_.options().requires_grad(false));

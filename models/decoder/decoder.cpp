@@ -89,11 +89,16 @@ at::Tensor Decoder::loss(const at::Tensor& logits, const Batch& batch) const {
 
 at::Tensor Decoder::batch_loss(const Batch& batch) {
   if (task_ != Task::CausalLm) return Model::batch_loss(batch);
+  return group_losses(batch, {batch.input_ids.size(0)}).squeeze(0);
+}
+
+at::Tensor Decoder::group_losses(const Batch& batch, const std::vector<std::int64_t>& rows) {
+  if (task_ != Task::CausalLm) return Model::group_losses(batch, rows);
   const Packing packing = pack(batch, embedding_.device());
   const Targets targets = find_targets(batch);
   const at::Tensor hidden = encode(packing, {.index = places_of(packing, targets)});
-  return lm_head_loss(hidden, product_head(), send(targets.labels, hidden.device()),
-                      config_.logit_softcap);
+  return lm_head_losses(hidden, product_head(), send(targets.labels, hidden.device()),
+                        targets.counts(rows, batch.input_ids.size(1)), config_.logit_softcap);
 }
 
 std::vector<Linear*> Decoder::linears() {
@@ -107,6 +112,16 @@ std::vector<Linear*> Decoder::linears() {
 std::map<std::string, at::Tensor*> Decoder::dense() {
   if (task_ == Task::CausalLm) return {};
   return {{"score.weight", &score_.weight}};
+}
+
+std::vector<Linear*> Decoder::heads() {
+  if (task_ == Task::CausalLm) return {};
+  return {&score_};
+}
+
+bool Decoder::has_dropout() const {
+  return config_.embedding_dropout > 0.0 || config_.attention_dropout > 0.0 ||
+         config_.residual_dropout > 0.0;
 }
 
 void Decoder::set_training(bool on, std::uint64_t seed) {

@@ -81,7 +81,10 @@ class Decoder final : public Model {
   at::Tensor batch_loss(const Batch& batch) override;
   std::int64_t num_kv_heads() const override { return config_.num_kv_heads; }
   std::vector<Linear*> linears() override;
+  at::Tensor group_losses(const Batch& batch, const std::vector<std::int64_t>& rows) override;
   std::map<std::string, at::Tensor*> dense() override;
+  std::vector<Linear*> heads() override;
+  bool has_dropout() const override;
   void set_training(bool on, std::uint64_t seed) override;
   void set_checkpointing(bool on) override { checkpoints_ = on; }
   std::int64_t activation_bytes(const PassShape& shape) const override;

@@ -1,15 +1,18 @@
 #include "models/decoder/lm_loss.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 #include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/check.h"
@@ -87,9 +90,10 @@ struct Block {
   }
 };
 
-/// One piece: adds its losses to `sum` and, where it is wanted, writes the gradient of that sum.
-void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
-               double softcap, at::Tensor& sum, const at::Tensor& gradient) {
+/// One piece: its losses and, where it is wanted, the gradient of their sum.
+/// @return  [rows, 1] float64
+at::Tensor losses_of(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
+                     double softcap, const at::Tensor& gradient) {
   const at::Tensor in = hidden.to(head.scalar_type());
   const std::int64_t columns = columns_of_block(head.size(0), head.device());
   const auto part_of_head = [&](std::int64_t first) {
@@ -106,8 +110,8 @@ void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tenso
     log_sum = log_sum.defined() ? at::logaddexp(log_sum, block.log_sum) : block.log_sum;
     if (gradient.defined()) blocks.push_back(std::move(block));
   }
-  sum.add_(log_sum.sub(target).sum());
-  if (!gradient.defined()) return;
+  const at::Tensor losses = log_sum.sub(target);
+  if (!gradient.defined()) return losses;
   at::Tensor by_hidden;
   for (Block& block : blocks) {
     const at::Tensor by_logits = block.differentiate(log_sum, labels).to(head.scalar_type());
@@ -118,30 +122,51 @@ void add_piece(const at::Tensor& hidden, const at::Tensor& head, const at::Tenso
     block.slope.reset();
   }
   gradient.copy_(by_hidden);
+  return losses;
+}
+
+/// Of one target in the mean over so many.
+double share_of(std::int64_t count) {
+  return 1.0 / static_cast<double>(std::max<std::int64_t>(count, 1));
 }
 
 struct LmHeadLoss : public torch::autograd::Function<LmHeadLoss> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden,
-                            const at::Tensor& head, const at::Tensor& labels, double softcap,
+                            const at::Tensor& head, const at::Tensor& labels,
+                            const std::vector<std::int64_t>& counts, double softcap,
                             bool wants_gradient) {
-    const std::int64_t count = hidden.size(0);
-    const double scale = 1.0 / static_cast<double>(std::max<std::int64_t>(count, 1));
     at::Tensor gradient = wants_gradient ? at::empty_like(hidden) : at::Tensor();
-    at::Tensor sum = at::zeros({}, hidden.options().dtype(at::kDouble));
-    const std::int64_t rows = rows_of_piece(count, head.size(0), head.device());
-    for (std::int64_t first = 0; first < count; first += rows) {
-      const std::int64_t size = std::min(rows, count - first);
-      add_piece(hidden.narrow(0, first, size), head, labels.narrow(0, first, size), softcap, sum,
-                wants_gradient ? gradient.narrow(0, first, size) : at::Tensor());
+    at::Tensor losses = at::empty({hidden.size(0), 1}, hidden.options().dtype(at::kDouble));
+    const std::int64_t rows = rows_of_piece(hidden.size(0), head.size(0), head.device());
+    for (std::int64_t first = 0; first < hidden.size(0); first += rows) {
+      const std::int64_t size = std::min(rows, hidden.size(0) - first);
+      losses.narrow(0, first, size)
+          .copy_(losses_of(hidden.narrow(0, first, size), head, labels.narrow(0, first, size),
+                           softcap, wants_gradient ? gradient.narrow(0, first, size) : gradient));
     }
-    if (wants_gradient) context->save_for_backward({gradient.mul_(scale)});
+    std::vector<at::Tensor> means;
+    for (const at::Tensor& own : losses.split_with_sizes(counts)) {
+      means.push_back(own.sum().mul_(share_of(own.size(0))));
+    }
+    if (wants_gradient) {
+      for (const at::Tensor& own : gradient.split_with_sizes(counts))
+        own.mul_(share_of(own.size(0)));
+      context->save_for_backward({gradient});
+      context->saved_data["counts"] = counts;
+    }
     const bool is_double = hidden.scalar_type() == at::kDouble;
-    return sum.mul_(scale).to(is_double ? at::kDouble : at::kFloat);
+    return at::stack(means).to(is_double ? at::kDouble : at::kFloat);
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    const at::Tensor by_hidden = context->get_saved_variables()[0];
-    return {by_hidden * gradients[0].to(by_hidden.scalar_type()), {}, {}, {}, {}};
+    const at::Tensor kept = context->get_saved_variables()[0];
+    const at::Tensor slopes = gradients[0].to(kept.scalar_type());
+    const std::vector<std::int64_t> counts = context->saved_data["counts"].toIntVector();
+    std::vector<at::Tensor> parts = kept.split_with_sizes(counts);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      parts[i] = parts[i] * slopes[static_cast<std::int64_t>(i)];
+    }
+    return {parts.size() == 1 ? parts[0] : at::cat(parts), {}, {}, {}, {}, {}};
   }
 };
 
@@ -153,16 +178,24 @@ std::int64_t lm_loss_elements(std::int64_t targets, std::int64_t vocab, bool has
   return rows * (vocab * (has_softcap ? 2 : 1) + 2 * columns_of_block(vocab, device));
 }
 
-at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
-                        double softcap) {
+at::Tensor lm_head_losses(const at::Tensor& hidden, const at::Tensor& head,
+                          const at::Tensor& labels, const std::vector<std::int64_t>& counts,
+                          double softcap) {
   core::require(hidden.dim() == 2 && labels.dim() == 1 && hidden.size(0) == labels.size(0),
                 "lm_head_loss: hidden must be [targets, hidden] and labels [targets]");
+  core::require(std::accumulate(counts.begin(), counts.end(), std::int64_t{0}) == hidden.size(0),
+                "lm_head_loss: the means are not over all targets");
   core::require(!labels.is_cpu() || labels.numel() == 0 ||
                     (labels.min().item<std::int64_t>() >= 0 &&
                      labels.max().item<std::int64_t>() < head.size(0)),
                 "lm_head_loss: a label is no token of the vocabulary");
   const bool wants_gradient = at::GradMode::is_enabled() && hidden.requires_grad();
-  return LmHeadLoss::apply(hidden, head, labels, softcap, wants_gradient);
+  return LmHeadLoss::apply(hidden, head, labels, counts, softcap, wants_gradient);
+}
+
+at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
+                        double softcap) {
+  return lm_head_losses(hidden, head, labels, {hidden.size(0)}, softcap).squeeze(0);
 }
 
 }  // namespace drystone::models

@@ -2,6 +2,7 @@
 // Cross entropy of a language model's head without its logits.
 
 #include <cstdint>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -15,7 +16,12 @@ namespace drystone::models {
 /// @param head     [vocab, hidden], frozen
 /// @param labels   [targets] int64, tokens of the vocabulary; on a GPU that is not checked
 /// @param softcap  c > 0: logits become c · tanh(logits / c) (Gemma 2); 0: as they are
-/// @return         scalar; without targets 0
+/// @param counts   how many targets each of the means is over, in order; together all of them
+/// @return         [counts], 0 where there are no targets
+at::Tensor lm_head_losses(const at::Tensor& hidden, const at::Tensor& head,
+                          const at::Tensor& labels, const std::vector<std::int64_t>& counts,
+                          double softcap = 0.0);
+/// The mean over all of them, a scalar.
 at::Tensor lm_head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& labels,
                         double softcap = 0.0);
 

@@ -84,13 +84,21 @@ std::vector<Linear*> Encoder::linears() {
 
 std::map<std::string, at::Tensor*> Encoder::dense() {
   std::map<std::string, at::Tensor*> parts;
-  const auto add = [&](Linear& linear) {
-    parts[linear.name + ".weight"] = &linear.weight;
-    parts[linear.name + ".bias"] = &linear.bias;
-  };
-  add(head_.out);
-  if (head_.dense_trains) add(head_.dense);
+  for (Linear* const linear : heads()) {
+    parts[linear->name + ".weight"] = &linear->weight;
+    parts[linear->name + ".bias"] = &linear->bias;
+  }
   return parts;
+}
+
+std::vector<Linear*> Encoder::heads() {
+  if (!head_.dense_trains) return {&head_.out};
+  return {&head_.dense, &head_.out};
+}
+
+bool Encoder::has_dropout() const {
+  return config_.hidden_dropout > 0.0 || config_.attention_dropout > 0.0 ||
+         head_.input_dropout > 0.0 || head_.output_dropout > 0.0;
 }
 
 void Encoder::set_training(bool on, std::uint64_t seed) {

@@ -88,6 +88,8 @@ class Encoder : public Model {
   std::int64_t num_kv_heads() const final { return config_.num_heads; }
   std::vector<Linear*> linears() final;
   std::map<std::string, at::Tensor*> dense() final;
+  std::vector<Linear*> heads() final;
+  bool has_dropout() const final;
   void set_training(bool on, std::uint64_t seed) final;
   void set_checkpointing(bool on) final { checkpoints_ = on; }
   std::int64_t activation_bytes(const PassShape& shape) const final;

@@ -11,7 +11,6 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mse_loss.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/relu.h>
@@ -51,8 +50,9 @@ class ToyModel final : public models::Model {
     first_.bias = keyed_normal(seed + 2, {16}, 0.1);
     second_.name = "encoder.layer.1.output.dense";
     second_.weight = keyed_normal(seed + 3, {10, 16}, 0.4);
-    head_weight_ = keyed_normal(seed + 4, {classes, 10}, 0.2);
-    head_bias_ = at::zeros({classes});
+    head_.name = "classifier";
+    head_.weight = keyed_normal(seed + 4, {classes, 10}, 0.2);
+    head_.bias = at::zeros({classes});
   }
 
   at::Tensor logits(const models::Batch& batch) override {
@@ -63,7 +63,7 @@ class ToyModel final : public models::Model {
     if (training_ && own_dropout > 0.0) x = x * dropout_mask(x);
     x = at::relu(first_.forward(first_.quantized ? x : x.to(first_.weight.scalar_type())));
     x = at::relu(second_.forward(x));
-    return at::linear(x.to(at::kFloat), head_weight_, head_bias_);
+    return head_.forward(x.to(at::kFloat));
   }
   at::Tensor loss(const at::Tensor& logits, const models::Batch& batch) const override {
     const at::Tensor labels = models::send(batch.labels, logits.device());
@@ -72,8 +72,10 @@ class ToyModel final : public models::Model {
   }
   std::vector<models::Linear*> linears() override { return {&first_, &second_}; }
   std::map<std::string, at::Tensor*> dense() override {
-    return {{"classifier.weight", &head_weight_}, {"classifier.bias", &head_bias_}};
+    return {{"classifier.weight", &head_.weight}, {"classifier.bias", &head_.bias}};
   }
+  std::vector<models::Linear*> heads() override { return {&head_}; }
+  bool has_dropout() const override { return own_dropout > 0.0; }
   /// Of the two linears.
   void set_dtype(at::ScalarType dtype) {
     first_.weight = first_.weight.to(dtype);
@@ -82,7 +84,7 @@ class ToyModel final : public models::Model {
   }
   void move(at::Device device) {
     for (at::Tensor* const tensor :
-         {&embedding_, &first_.weight, &first_.bias, &second_.weight, &head_weight_, &head_bias_}) {
+         {&embedding_, &first_.weight, &first_.bias, &second_.weight, &head_.weight, &head_.bias}) {
       *tensor = tensor->to(device);
     }
   }
@@ -115,8 +117,7 @@ class ToyModel final : public models::Model {
   at::Tensor embedding_;
   models::Linear first_;
   models::Linear second_;
-  at::Tensor head_weight_;
-  at::Tensor head_bias_;
+  models::Linear head_;
   bool training_ = false;
   core::SplitMix64 masks_{0};
 };

@@ -39,6 +39,20 @@ TEST_CASE("language model: packed rows hold every sample, and train as well") {
   CHECK(packed.report.after->at("perplexity") < 0.7 * packed.report.before->at("perplexity"));
 }
 
+TEST_CASE("language model: clients that share passes learn what they learn alone") {
+  const TinyLanguageModel letters;
+  const auto alone = letters.run("alone");
+  const auto grouped = letters.run("grouped", {"simulation.group=3", "simulation.workers=1"});
+  const auto& totals = grouped.report.rounds[1];
+  CHECK(totals.accepted == 3);
+  CHECK(totals.tokens == alone.report.rounds[1].tokens);
+  CHECK(grouped.report.after->at("loss") ==
+        doctest::Approx(alone.report.after->at("loss")).epsilon(1e-3));
+  CHECK(cli::verify_run(letters.path("grouped")).is_sound());
+  CHECK(letters.run("again", {"simulation.group=3", "simulation.workers=4"}).report.head ==
+        grouped.report.head);
+}
+
 TEST_CASE("language model: examples in a mapped file give the run that examples in memory give") {
   const TinyLanguageModel letters;
   const auto in_memory = letters.run("memory");
