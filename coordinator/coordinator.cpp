@@ -11,6 +11,7 @@
 #include "coordinator/evaluation_check.h"
 #include "coordinator/federation_id.h"
 #include "coordinator/gate.h"
+#include "coordinator/layout_hash.h"
 #include "coordinator/machine_settings.h"
 #include "coordinator/publisher.h"
 #include "coordinator/round_ledger.h"
@@ -153,7 +154,8 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       observers(std::move(observers_)),
       settings(settings_of(setup.config, setup.roster)),
       store(setup.state_dir, {.federation = federation_id(setup.config),
-                              .coordinator = identity_.public_part.signing}),
+                              .coordinator = identity_.public_part.signing,
+                              .layout = layout_hash(setup.layout)}),
       publisher(store, identity_, setup.config),
       machine(settings_for(setup), initial_state(), clock.now()),
       actions(

@@ -70,6 +70,7 @@ StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner&
   if (setting(db, "coordinator").empty()) {
     set(db, "coordinator", core::to_hex(owner.coordinator));
   }
+  if (setting(db, "layout").empty()) set(db, "layout", core::to_hex(owner.layout));
   transaction.commit();
 }
 
@@ -105,6 +106,13 @@ void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& ow
                             ": its versions are signed with another coordinator's key, and "
                             "clients know no other; restore that key (security.identity) or "
                             "choose another folder");
+  }
+  const std::string layout = setting(db, "layout");
+  if (!layout.empty() && layout != core::to_hex(owner.layout)) {
+    throw core::ConfigError(dir.string() +
+                            ": holds the state of another layout: what an update may contain "
+                            "(federation.layout) has changed" +
+                            other_layout_remedy(dir.parent_path()));
   }
   Statement newest(db, "SELECT MAX(version) FROM versions");
   refuse_rolled_back(dir, newest.step() ? newest.integer(0) : 0);
