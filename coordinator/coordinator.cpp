@@ -20,6 +20,7 @@
 #include "core/error.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/temporary_files.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
 #include "tensors/threads.h"
@@ -116,6 +117,7 @@ struct Coordinator::Impl {
   void aggregate(const OpenRound& round);
   void publish(const AggregatedRound& result, const OpenRound& round);
   MachineState initial_state();
+  void sweep_leftovers();
   void forget_who_left();
   Traffic traffic() const { return {transport.bytes_received(), transport.bytes_sent()}; }
 
@@ -168,8 +170,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       uploads(store, gate, transport, *executor_, setup.config.output.keep_updates, upload_hooks()),
       plan(store.open_plan()),
       executor(std::move(executor_)) {
-  for (const core::Digest& blob : store.blobs().all())
-    uploads.release(blob);  // what a crash left over
+  sweep_leftovers();
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
   forget_who_left();
@@ -186,6 +187,13 @@ MachineState Coordinator::Impl::initial_state() {
                     {{"client", std::string_view(client)}});
   }
   return store.load();
+}
+
+// Of a crash. An upload may go on as long as its round is open.
+void Coordinator::Impl::sweep_leftovers() {
+  core::sweep_temporaries(setup.state_dir);
+  for (const core::Digest& blob : store.blobs().all()) uploads.release(blob);
+  if (machine.collecting() == nullptr) store.blobs().remove_partials();
 }
 
 // A round that was open does not wait for a client that has left the roster meanwhile.

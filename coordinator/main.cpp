@@ -92,7 +92,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
        .initial = config.federation.initial,
        .state_dir = state},
       identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
-  coordinator::write_configuration(config.output.dir, config);
+  coordinator::begin_run_folder(config.output.dir, config);
   coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
