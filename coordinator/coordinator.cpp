@@ -445,9 +445,10 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     store.save_evaluation(*evaluation);
   } catch (const core::IoError& error) {
     refuse(client, own_trouble(client, error));
-    return tell_machine(Joined{client});  // asks it again
+    return actions.put_back(RequestEvaluation{client, evaluation->version}, error);
   }
   notify(&Observer::on_evaluated, evaluation->version, evaluation->metrics);
+  actions.note_success();
   tell_machine(Evaluated{client, evaluation->version});
   judge(*evaluation);
 }

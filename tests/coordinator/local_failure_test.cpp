@@ -94,6 +94,32 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   }
 }
 
+TEST_CASE("coordinator: figures that a full disk refused are asked for again after a pause") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
+  federation.start();
+  federation.hello("evaluator");
+  const auto answer = [&] {
+    REQUIRE(federation.next<wire::EvaluateTask>("evaluator").has_value());
+    federation.client("evaluator").send(federation.evaluation(0, {{"loss", 1.0}}));
+    federation.settle();
+  };
+  {
+    const FailingFiles files(ENOSPC, 0, 1'000'000);
+    for (const auto pause : {1s, 2s, 4s}) {
+      answer();
+      federation.clock().advance(pause - 1ms);
+      federation.settle();
+      CHECK_FALSE(federation.next<wire::EvaluateTask>("evaluator").has_value());
+      federation.clock().advance(1ms);
+      federation.settle();
+    }
+  }
+  answer();
+  CHECK(federation.coordinator().report().before->at("loss") == 1.0);
+}
+
 TEST_CASE("coordinator: what was on its way when the disk refused an upload is no offence") {
   core::init_log(core::LogLevel::Off);
   const TemporaryFolder dir;
