@@ -207,6 +207,7 @@ void Coordinator::Impl::forget_who_left() {
 }
 
 bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
+  store.require_in_place();
   bool any = executor->run_finished(0ms);
   const core::Instant before = clock.now();
   const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
@@ -447,8 +448,8 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     refuse(client, own_trouble(client, error));
     return actions.put_back(RequestEvaluation{client, evaluation->version}, error);
   }
-  notify(&Observer::on_evaluated, evaluation->version, evaluation->metrics);
   actions.note_success();
+  notify(&Observer::on_evaluated, evaluation->version, evaluation->metrics);
   tell_machine(Evaluated{client, evaluation->version});
   judge(*evaluation);
 }

@@ -51,6 +51,9 @@ class Store {
 
   wire::BlobStore& blobs();
 
+  /// @throws core::IoError  the folder was moved or removed: what is stored now would be lost
+  void require_in_place() const;
+
   /// The id that the folder was created with.
   std::string federation() const;
   /// The key that its plans and versions are signed with; zeros in a state that never told.

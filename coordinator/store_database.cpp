@@ -59,9 +59,9 @@ std::string setting(const SqliteDatabase& db, std::string_view key) {
   return row.bind(key).step() ? row.text(0) : "";
 }
 
-StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner& owner)
-    : lock(owned(dir)), db(dir / kDatabase, SqliteDatabase::Access::Write) {
-  check(dir, owner);
+StoreDatabase::StoreDatabase(const std::filesystem::path& folder, const StateOwner& owner)
+    : dir(owned(folder)), lock(dir), db(dir / kDatabase, SqliteDatabase::Access::Write) {
+  check(owner);
   db.execute("PRAGMA journal_mode=WAL");
   db.execute("PRAGMA synchronous=FULL");
   Transaction transaction(db);
@@ -74,8 +74,8 @@ StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner&
   transaction.commit();
 }
 
-StoreDatabase::StoreDatabase(const std::filesystem::path& dir)
-    : db(existing(dir) / kDatabase, SqliteDatabase::Access::Read) {
+StoreDatabase::StoreDatabase(const std::filesystem::path& folder)
+    : dir(existing(folder)), db(dir / kDatabase, SqliteDatabase::Access::Read) {
   db.execute("BEGIN");
   if (!has_signers(db)) signer = "zeroblob(32)";
 }
@@ -91,7 +91,7 @@ void StoreDatabase::create() {
   }
 }
 
-void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& owner) const {
+void StoreDatabase::check(const StateOwner& owner) const {
   const std::string federation = setting(db, "federation");
   if (federation.empty()) return refuse_earlier_life(dir);
   if (federation != owner.federation) {

@@ -120,6 +120,26 @@ TEST_CASE("coordinator: figures that a full disk refused are asked for again aft
   CHECK(federation.coordinator().report().before->at("loss") == 1.0);
 }
 
+TEST_CASE("coordinator: a state folder that is moved away or replaced ends it, with one reason") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  const auto refused = [&] {
+    CHECK_THROWS_WITH_AS(federation.coordinator().step(0ms),
+                         doctest::Contains("state: was moved or removed while the coordinator ran"),
+                         core::IoError);
+  };
+  fs::rename(dir / "state", dir / "moved");
+  refused();
+  fs::copy(dir / "moved", dir / "state", fs::copy_options::recursive);
+  refused();
+  federation.crash();
+  fs::remove_all(dir / "state");
+  fs::rename(dir / "moved", dir / "state");
+  federation.start();
+  federation.settle();
+}
+
 TEST_CASE("coordinator: what was on its way when the disk refused an upload is no offence") {
   core::init_log(core::LogLevel::Off);
   const TemporaryFolder dir;
