@@ -68,7 +68,7 @@ struct ZmqClient::State {
   crypto::PublicIdentity own;
   crypto::SecretBytes curve_secret;
   crypto::PublicKey server_key;
-  zmq::context_t context{1};
+  zmq::context_t context = make_context();
   zmq::socket_t dealer;
   zmq::socket_t monitor;
   Doorbell doorbell;
