@@ -23,17 +23,22 @@ bool holds_only_logs(const fs::path& dir) {
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
-  for (fs::path part = dir; !part.empty() && !fs::exists(part); part = part.parent_path()) {
+  std::error_code error;
+  for (fs::path part = dir; !part.empty() && !fs::exists(part, error); part = part.parent_path()) {
     made_.push_back(part);
   }
-  std::error_code error;
   fs::create_directories(dir, error);
-  if (error) throw IoError(dir.string() + ": the folder cannot be made: " + error.message());
+  if (error) {
+    abandon();
+    throw IoError(dir.string() + ": the folder cannot be made: " + error.message() +
+                  "; choose another one");
+  }
 }
 
 void OutputFolder::abandon() noexcept try {
+  std::error_code ignored;
   for (const fs::path& dir : made_) {
-    if (holds_only_logs(dir)) fs::remove_all(dir);
+    if (fs::is_directory(dir, ignored) && holds_only_logs(dir)) fs::remove_all(dir);
   }
 } catch (const fs::filesystem_error&) {  // it stays: the refusal is what the user must hear of
 }

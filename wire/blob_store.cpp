@@ -27,7 +27,8 @@ constexpr const char* kRemedy =
 BlobStore::BlobStore(fs::path dir) : dir_(std::move(dir)) {
   std::error_code error;
   fs::create_directories(dir_ / "partial", error);
-  if (error) throw core::IoError(dir_.string() + ": cannot be created (" + error.message() + ")");
+  if (error)
+    throw core::IoError(dir_.string() + ": cannot be created (" + error.message() + kRemedy);
   core::sweep_temporaries(dir_);
 }
 
@@ -71,7 +72,7 @@ std::vector<core::Digest> BlobStore::all() const {
                         name.find_first_not_of("0123456789abcdef") == std::string::npos;
     if (is_hex) blobs.push_back(core::digest_from_hex(name));
   }
-  if (error) throw core::IoError(dir_.string() + ": cannot be read (" + error.message() + ")");
+  if (error) throw core::IoError(dir_.string() + ": cannot be read (" + error.message() + kRemedy);
   return blobs;
 }
 
@@ -140,7 +141,7 @@ void BlobStore::remove(const core::Digest& blob) {
   fs::remove(partial_path(blob), error);
   if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
   if (error) {
-    throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + ")");
+    throw core::IoError(path(blob).string() + ": cannot be removed (" + error.message() + kRemedy);
   }
 }
 

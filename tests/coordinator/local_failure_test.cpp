@@ -94,6 +94,15 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   }
 }
 
+TEST_CASE("coordinator: a database that the disk does not take says what to look at") {
+  const TemporaryFolder dir;
+  coordinator::Store store(dir / "state", {.federation = "f", .coordinator = {1}});
+  const FailingFiles files(EIO, 0, 1'000'000);
+  CHECK_THROWS_WITH_AS(store.save_evaluation({.version = 0, .client = "evaluator", .metrics = {}}),
+                       doctest::Contains("; check the disk, and that the folder is there"),
+                       core::IoError);
+}
+
 TEST_CASE("coordinator: figures that a full disk refused are asked for again after a pause") {
   core::init_log(core::LogLevel::Off);
   const TemporaryFolder dir;
