@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/export.h"
+#include "core/text.h"
 
 namespace drystone::cli {
 
@@ -22,8 +23,10 @@ Command add_export(core::CommandLine& line) {
   add_cut_options(line, options->cut);
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const ExportReport report = export_adapter(*options);
-    std::printf("%s: %zu modules\n", options->out.c_str(), report.modules);
-    for (const std::string& note : report.notes) std::printf("%s\n", note.c_str());
+    std::printf("%s: %zu modules\n", core::visible(options->out.string()).c_str(), report.modules);
+    for (const std::string& note : report.notes) {
+      std::printf("%s\n", core::visible(note).c_str());
+    }
     return core::kDone;
   };
 }

@@ -161,7 +161,7 @@ Inspection inspect(const fs::path& path) {
 }
 
 std::string to_text(const Inspection& inspection) {
-  std::string text = inspection.what + "\n";
+  std::string text = core::visible(inspection.what) + "\n";
   if (!inspection.report.empty()) {
     const Json report = Json::parse(inspection.report);
     text += "  federation " + report.at("config_hash").get<std::string>() + "\n  head       " +
@@ -179,9 +179,11 @@ std::string to_text(const Inspection& inspection) {
     std::snprintf(line, sizeof line, "  %5lld × %-5lld  %5lld  %-9.4g  %-9.4g  %-9.4g  ",
                   static_cast<long long>(module.out), static_cast<long long>(module.in),
                   static_cast<long long>(module.rank), module.norm, first, last);
-    text += line + module.name + "\n";
+    text += line + core::visible(module.name) + "\n";
   }
-  for (const std::string& part : inspection.dense) text += "  dense  " + part + "\n";
+  for (const std::string& part : inspection.dense) {
+    text += "  dense  " + core::visible(part) + "\n";
+  }
   return text;
 }
 
@@ -239,7 +241,7 @@ std::string to_text(const Verification& verification) {
   for (const VersionCheck& check : verification.versions) {
     text += "version " + std::to_string(check.version) + ": ";
     if (check.wrong) {
-      text += "WRONG: " + *check.wrong + "\n";
+      text += "WRONG: " + core::visible(*check.wrong) + "\n";
       continue;
     }
     text += "signatures and chain hold";
@@ -250,10 +252,11 @@ std::string to_text(const Verification& verification) {
     text += "\n";
   }
   for (const PartCheck& check : verification.parts) {
-    text += check.part + ": " + (check.wrong ? "WRONG: " + *check.wrong : check.how) + "\n";
+    const std::string verdict = check.wrong ? "WRONG: " + *check.wrong : check.how;
+    text += core::visible(check.part + ": " + verdict) + "\n";
   }
   if (!verification.not_covered.empty()) {
-    text += "not covered: " + not_covered_text(verification.not_covered) + "\n";
+    text += "not covered: " + core::visible(not_covered_text(verification.not_covered)) + "\n";
   }
   return text + "head " + core::to_hex(verification.head) + "\n";
 }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "core/text.h"
 #include "crypto/identity.h"
 
 namespace drystone::cli {
@@ -19,7 +20,7 @@ struct Options {
 int make_keys(const Options& options) {
   const crypto::Identity identity = crypto::generate_identity(options.name);
   crypto::save_identity(identity, options.out);
-  const std::filesystem::path stem = options.out / options.name;
+  const std::string stem = core::visible((options.out / options.name).string());
   std::printf(
       "%s.key  keep it secret, it never leaves this machine\n"
       "%s.pub  give it to the other side\n",

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/merge.h"
+#include "core/text.h"
 
 namespace drystone::cli {
 
@@ -19,9 +20,11 @@ Command add_merge(core::CommandLine& line) {
   return [options](const core::CommonOptions&, const std::stop_token&) {
     const MergeReport report = merge(*options);
     std::printf("%s: %zu modules merged, %zu head tensors set, %zu weight files\n",
-                options->out.c_str(), report.merged_modules, report.replaced_tensors,
-                report.weight_files);
-    for (const std::string& note : report.notes) std::printf("%s\n", note.c_str());
+                core::visible(options->out.string()).c_str(), report.merged_modules,
+                report.replaced_tensors, report.weight_files);
+    for (const std::string& note : report.notes) {
+      std::printf("%s\n", core::visible(note).c_str());
+    }
     return core::kDone;
   };
 }

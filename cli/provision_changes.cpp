@@ -105,8 +105,8 @@ std::string to_text(const fs::path& out, const std::map<std::string, PartyChange
       same->second.push_back(party);
     }
   }
-  if (entries.empty()) return "Nothing has changed in " + out.string() + ".\n";
-  std::string text = "Changed in " + out.string() +
+  if (entries.empty()) return "Nothing has changed in " + core::visible(out.string()) + ".\n";
+  std::string text = "Changed in " + core::visible(out.string()) +
                      "; copy these files to their party's machine, not its keys, data and the rest "
                      "of run/,\nand start the programs again:\n";
   for (const auto& [own, parties] : entries) {

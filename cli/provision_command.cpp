@@ -12,6 +12,7 @@
 #include "cli/provision.h"
 #include "cli/provision_changes.h"
 #include "core/log.h"
+#include "core/text.h"
 
 namespace drystone::cli {
 
@@ -51,7 +52,7 @@ void tell_folders(const std::vector<std::filesystem::path>& folders) {
   std::printf("Copy each folder to its party's machine, then there:\n");
   for (const auto& folder : folders) {
     const bool is_server = folder.filename() == "coordinator";
-    std::printf("  %s  %s.toml\n", folder.c_str(),
+    std::printf("  %s  %s.toml\n", core::visible(folder.string()).c_str(),
                 is_server ? "drystone-coordinator coordinator" : "drystone-client client");
   }
 }

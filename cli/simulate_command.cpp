@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "core/output_folder.h"
 #include "core/progress.h"
+#include "core/text.h"
 #include "simulation/simulator.h"
 
 namespace drystone::cli {
@@ -99,7 +100,8 @@ int simulate(const core::Config& config, const fs::path& dir, const core::Common
   if (outcome.stopped) {
     std::puts(coordinator::stopped_text(outcome.report, dir, "--resume").c_str());
   } else {
-    std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(), dir.c_str());
+    std::printf("\n%s\nin %s\n", coordinator::results_table(outcome.report).c_str(),
+                core::visible(dir.string()).c_str());
   }
   return core::kDone;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/files.h"
+#include "core/temporary_files.h"
 #include "crypto/hash.h"
 #include "tensors/safetensors.h"
 #include "tensors/safetensors_writer.h"
@@ -71,6 +72,7 @@ ClientMemory::Tensors ClientMemory::before(std::uint64_t round) const {
 void ClientMemory::keep(std::uint64_t round, const Tensors& tensors) const {
   if (folder_.empty()) return;
   const auto used = newest_before(round);
+  core::sweep_temporaries(folder_);
   const tensors::NamedTensors named(tensors.begin(), tensors.end());
   core::write_file_atomic(file(round), tensors::to_safetensors(named, {{kFederation, federation_}}),
                           0600);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "client/fold.h"
+#include "core/temporary_files.h"
 
 namespace drystone::client {
 
@@ -12,7 +13,9 @@ Disk::Disk(DiskSettings settings, const Contract& contract)
       layout_(contract.terms().layout),
       max_rank_(contract.max_rank()),
       blobs_(settings_.blobs),
-      storage_(blobs_, contract.max_storage()) {}
+      storage_(blobs_, contract.max_storage()) {
+  core::sweep_temporaries(settings_.contract.parent_path());
+}
 
 DiskResult Disk::run(const DiskJob& job) {
   return std::visit([this](const auto& j) { return run(j); }, job);

@@ -22,6 +22,7 @@ struct DiskSettings {
 /// One job at a time, on any thread, in the order of the session.
 class Disk {
  public:
+  /// Sweeps what interrupted writes left, also beside the contract's file.
   /// @param contract  what versions may hold and take
   /// @throws core::IoError
   Disk(DiskSettings settings, const Contract& contract);

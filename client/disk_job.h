@@ -46,7 +46,7 @@ struct SaveContractJob {
 struct RemoveJob {
   core::Digest payload{};
 };
-/// Deletes every payload but these and the applied versions'.
+/// Deletes every payload, whole or not, but these and the applied versions'.
 struct SweepJob {
   std::vector<core::Digest> needed;
 };

@@ -24,7 +24,7 @@ bool Storage::holds(const core::Digest& payload, std::uint64_t bytes) {
 }
 
 void Storage::make_room(const core::Digest& payload, std::uint64_t bytes) {
-  blobs_.remove_partials_but(payload);
+  blobs_.remove_partials({&payload, 1});
   const auto fits = [&] { return bytes <= max_bytes_ && used() <= max_bytes_ - bytes; };
   while (!fits() && !applied_.empty()) {
     blobs_.remove(applied_.front());
@@ -49,6 +49,7 @@ void Storage::make_room(const core::Digest& payload, std::uint64_t bytes) {
 }
 
 void Storage::sweep(const std::vector<core::Digest>& needed) {
+  blobs_.remove_partials(needed);
   for (const core::Digest& blob : blobs_.all()) {
     const bool is_known = std::ranges::find(needed, blob) != needed.end() ||
                           std::ranges::find(applied_, blob) != applied_.end();

@@ -26,8 +26,8 @@ class Storage {
   void make_room(const core::Digest& payload, std::uint64_t bytes);
   /// The version is applied: its payload may go when room is needed.
   void release(const core::Digest& payload) { applied_.push_back(payload); }
-  /// Deletes every whole payload that is neither released here nor one of `needed`: an earlier
-  /// life's.
+  /// Deletes every payload, whole or not, that is neither released here nor one of `needed`: an
+  /// earlier life's.
   void sweep(const std::vector<core::Digest>& needed);
 
  private:

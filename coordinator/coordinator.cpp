@@ -11,6 +11,7 @@
 #include "coordinator/evaluation_check.h"
 #include "coordinator/federation_id.h"
 #include "coordinator/gate.h"
+#include "coordinator/layout_hash.h"
 #include "coordinator/machine_settings.h"
 #include "coordinator/publisher.h"
 #include "coordinator/round_ledger.h"
@@ -20,6 +21,7 @@
 #include "core/file_errors.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/temporary_files.h"
 #include "core/text.h"
 #include "core/worker_pool.h"
 #include "tensors/threads.h"
@@ -116,6 +118,7 @@ struct Coordinator::Impl {
   void aggregate(const OpenRound& round);
   void publish(const AggregatedRound& result, const OpenRound& round);
   MachineState initial_state();
+  void sweep_leftovers();
   void forget_who_left();
   Traffic traffic() const { return {transport.bytes_received(), transport.bytes_sent()}; }
 
@@ -154,7 +157,8 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       observers(std::move(observers_)),
       settings(settings_of(setup.config, setup.roster)),
       store(setup.state_dir, {.federation = federation_id(setup.config),
-                              .coordinator = identity_.public_part.signing}),
+                              .coordinator = identity_.public_part.signing,
+                              .layout = layout_hash(setup.layout)}),
       publisher(store, identity_, setup.config),
       machine(settings_for(setup), initial_state(), clock.now()),
       actions(
@@ -167,8 +171,7 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       uploads(store, gate, transport, *executor_, setup.config.output.keep_updates, upload_hooks()),
       plan(store.open_plan()),
       executor(std::move(executor_)) {
-  for (const core::Digest& blob : store.blobs().all())
-    uploads.release(blob);  // what a crash left over
+  sweep_leftovers();
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
   forget_who_left();
@@ -187,6 +190,13 @@ MachineState Coordinator::Impl::initial_state() {
   return store.load();
 }
 
+// Of a crash. An upload may go on as long as its round is open.
+void Coordinator::Impl::sweep_leftovers() {
+  core::sweep_temporaries(setup.state_dir);
+  for (const core::Digest& blob : store.blobs().all()) uploads.release(blob);
+  if (machine.collecting() == nullptr) store.blobs().remove_partials();
+}
+
 // A round that was open does not wait for a client that has left the roster meanwhile.
 void Coordinator::Impl::forget_who_left() {
   if (machine.collecting() == nullptr) return;
@@ -198,6 +208,7 @@ void Coordinator::Impl::forget_who_left() {
 }
 
 bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
+  store.require_in_place();
   bool any = executor->run_finished(0ms);
   const core::Instant before = clock.now();
   const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
@@ -436,8 +447,9 @@ void Coordinator::Impl::on(const std::string& client, const wire::Report& report
     store.save_evaluation(*evaluation);
   } catch (const core::IoError& error) {
     refuse(client, own_trouble(client, error));
-    return tell_machine(Joined{client});  // asks it again
+    return actions.put_back(RequestEvaluation{client, evaluation->version}, error);
   }
+  actions.note_success();
   notify(&Observer::on_evaluated, evaluation->version, evaluation->metrics);
   tell_machine(Evaluated{client, evaluation->version});
   judge(*evaluation);

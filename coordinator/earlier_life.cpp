@@ -169,7 +169,8 @@ std::string stopped_text(const RunReport& report, const fs::path& folder,
   const std::string when =
       has_rounds ? "after round " + std::to_string(report.rounds.back().round) : "before round 1";
   return (has_rounds ? "\n" + results_table(report) + "\n" : "") + "stopped " + when + "; " +
-         folder.string() + " keeps all that was done, and " + next_life + " goes on from there";
+         core::visible(folder.string()) + " keeps all that was done, and " + next_life +
+         " goes on from there";
 }
 
 void start_over(const fs::path& run, const fs::path& state) {

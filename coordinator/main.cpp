@@ -16,6 +16,7 @@
 #include "core/output_folder.h"
 #include "core/program.h"
 #include "core/progress.h"
+#include "core/text.h"
 #include "wire/durable_file.h"
 #include "wire/zmq_transport.h"
 
@@ -92,7 +93,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
        .initial = config.federation.initial,
        .state_dir = state},
       identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
-  coordinator::write_configuration(config.output.dir, config);
+  coordinator::begin_run_folder(config.output.dir, config);
   coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},
                                {"clients", static_cast<std::int64_t>(roster.clients.size())}});
@@ -114,7 +115,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   }
   if (const auto failure = coordinator.failure()) throw core::Error(*failure);
   std::printf("\n%s\nin %s\n", coordinator::results_table(coordinator.report()).c_str(),
-              config.output.dir.c_str());
+              core::visible(config.output.dir.string()).c_str());
   auto until = clock.now() + kFarewell;
   while (clock.now() < until && !stop.stop_requested()) {
     if (coordinator.step(100ms)) until = clock.now() + kFarewell;

@@ -149,7 +149,8 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
 
 }  // namespace
 
-void write_configuration(const fs::path& dir, const core::Config& config) {
+void begin_run_folder(const fs::path& dir, const core::Config& config) {
+  core::sweep_temporaries(dir);
   if (configuration_of(dir, federation_id(config))) return;
   fs::create_directories(dir);
   remove_run_index(dir);

@@ -40,10 +40,11 @@ struct RunFolder {
   aggregation::AdapterLayout layout;
 };
 
-/// Writes config.toml, for a run that is killed before it writes the rest: to be called once the
-/// state is this federation's. One that an earlier life of it wrote stays.
+/// Sweeps what interrupted writes left and writes config.toml, for a run that is killed before it
+/// writes the rest: to be called once the state is this federation's. A configuration that an
+/// earlier life of it wrote stays.
 /// @throws core::IoError
-void write_configuration(const std::filesystem::path& dir, const core::Config& config);
+void begin_run_folder(const std::filesystem::path& dir, const core::Config& config);
 
 /// Writes config.toml, layout.json, report.json, report.html, their SHA256SUMS and versions/NNNN
 /// (payload, record, the clients' payloads where they were kept); global/ is

@@ -46,7 +46,7 @@ void SqliteDatabase::fail() const {
       : code == SQLITE_FULL ? "; free some disk space and start again"
       : code == SQLITE_CORRUPT || code == SQLITE_NOTADB
           ? "; restore the folder from a copy, or start anew in another one"
-          : "; check the disk and the permissions of the folder";
+          : "; check the disk, and that the folder is there and writable";
   throw core::IoError(file_.string() + ": " + sqlite3_errmsg(db_) + remedy);
 }
 

@@ -12,6 +12,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kBeginAnew =
+    "; or begin anew with --start-over, which deletes what is there, or in another folder";
+
 std::size_t num_payloads(const fs::path& state) {
   std::error_code ignored;  // a folder that is not there holds none
   std::size_t count = 0;
@@ -60,8 +63,14 @@ void refuse_earlier_life(const fs::path& state) {
 std::string other_configuration_remedy(const fs::path& run) {
   const fs::path file = run / "config.toml";
   const std::string it = fs::exists(file) ? ", or give " + file.string() + " instead" : "";
-  return "; to go on, restore that configuration: repeat its --set's" + it +
-         "; or begin anew with --start-over, which deletes what is there, or in another folder";
+  return "; to go on, restore that configuration: repeat its --set's" + it + kBeginAnew;
+}
+
+std::string other_layout_remedy(const fs::path& run) {
+  const fs::path copy = run / "layout.json";
+  const std::string source =
+      fs::exists(copy) ? copy.string() + " is a copy" : "`drystone provision --update` writes it";
+  return "; to go on, restore that file (" + source + ")" + kBeginAnew;
 }
 
 }  // namespace drystone::coordinator

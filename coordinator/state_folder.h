@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "core/bytes.h"
 #include "crypto/key_pairs.h"
 
 namespace drystone::coordinator {
@@ -14,6 +15,7 @@ namespace drystone::coordinator {
 struct StateOwner {
   std::string federation;           ///< id
   crypto::PublicKey coordinator{};  ///< signs plans and versions: clients know no other
+  core::Digest layout{};            ///< layout_hash of what an update may contain
 };
 
 /// Whether it is what a round's compaction cut.
@@ -37,5 +39,8 @@ inline constexpr const char* kLostStateRemedy =
 
 /// "; …": what to do about another configuration's state.
 std::string other_configuration_remedy(const std::filesystem::path& run);
+
+/// "; …": what to do about another layout's state.
+std::string other_layout_remedy(const std::filesystem::path& run);
 
 }  // namespace drystone::coordinator

@@ -11,10 +11,14 @@ class StateLock {
   /// @throws core::IoError  another process holds it, or the file cannot be made
   explicit StateLock(const std::filesystem::path& dir);
   ~StateLock();
+  /// Whether DIR/lock is still the file that was locked: nobody has moved or removed the folder.
+  bool is_in_place() const;
+
   StateLock(const StateLock&) = delete;
   StateLock& operator=(const StateLock&) = delete;
 
  private:
+  std::filesystem::path file_;
   int fd_ = -1;
 };
 

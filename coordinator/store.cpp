@@ -2,6 +2,7 @@
 
 #include "coordinator/store_database.h"
 #include "core/check.h"
+#include "core/error.h"
 #include "crypto/hash.h"
 
 namespace drystone::coordinator {
@@ -13,6 +14,14 @@ Store::Store(const std::filesystem::path& dir, const StateOwner& owner)
 Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<StoreDatabase>(dir)) {}
 
 Store::~Store() = default;
+
+void Store::require_in_place() const {
+  core::ensure(db_->lock.has_value(), "Store: a reader owns no folder");
+  if (db_->lock->is_in_place()) return;
+  throw core::IoError(db_->dir.string() +
+                      ": was moved or removed while the coordinator ran; put it back and start the "
+                      "coordinator again");
+}
 
 std::string Store::federation() const { return setting(db_->db, "federation"); }
 

@@ -38,8 +38,8 @@ struct StoreDatabase;
 class Store {
  public:
   /// Opens or creates. @throws core::IoError  unreadable, or in use by another process;
-  /// core::ConfigError  the folder holds another federation's or coordinator's state, or payloads
-  /// of an earlier life without its database
+  /// core::ConfigError  the folder holds another federation's, coordinator's or layout's state, or
+  /// payloads of an earlier life without its database
   Store(const std::filesystem::path& dir, const StateOwner& owner);
   /// Reads the state that is there, whatever its federation, also beside a running coordinator,
   /// and changes nothing: for `inspect`. It has no blobs().
@@ -50,6 +50,9 @@ class Store {
   Store& operator=(const Store&) = delete;
 
   wire::BlobStore& blobs();
+
+  /// @throws core::IoError  the folder was moved or removed: what is stored now would be lost
+  void require_in_place() const;
 
   /// The id that the folder was created with.
   std::string federation() const;

@@ -61,9 +61,9 @@ std::string setting(const SqliteDatabase& db, std::string_view key) {
   return row.bind(key).step() ? row.text(0) : "";
 }
 
-StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner& owner)
-    : lock(owned(dir)), db(dir / kDatabase, SqliteDatabase::Access::Write) {
-  check(dir, owner);
+StoreDatabase::StoreDatabase(const std::filesystem::path& folder, const StateOwner& owner)
+    : dir(owned(folder)), lock(dir), db(dir / kDatabase, SqliteDatabase::Access::Write) {
+  check(owner);
   db.execute("PRAGMA journal_mode=WAL");
   db.execute("PRAGMA synchronous=FULL");
   Transaction transaction(db);
@@ -72,11 +72,12 @@ StoreDatabase::StoreDatabase(const std::filesystem::path& dir, const StateOwner&
   if (setting(db, "coordinator").empty()) {
     set(db, "coordinator", core::to_hex(owner.coordinator));
   }
+  if (setting(db, "layout").empty()) set(db, "layout", core::to_hex(owner.layout));
   transaction.commit();
 }
 
-StoreDatabase::StoreDatabase(const std::filesystem::path& dir)
-    : db(existing(dir) / kDatabase, SqliteDatabase::Access::Read) {
+StoreDatabase::StoreDatabase(const std::filesystem::path& folder)
+    : dir(existing(folder)), db(dir / kDatabase, SqliteDatabase::Access::Read) {
   db.execute("BEGIN");
   if (!has_signers(db)) signer = "zeroblob(32)";
 }
@@ -92,7 +93,7 @@ void StoreDatabase::create() {
   }
 }
 
-void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& owner) const {
+void StoreDatabase::check(const StateOwner& owner) const {
   const std::string federation = setting(db, "federation");
   if (federation.empty()) return refuse_earlier_life(dir);
   if (federation != owner.federation) {
@@ -107,6 +108,13 @@ void StoreDatabase::check(const std::filesystem::path& dir, const StateOwner& ow
                             ": its versions are signed with another coordinator's key, and "
                             "clients know no other; restore that key (security.identity) or "
                             "choose another folder");
+  }
+  const std::string layout = setting(db, "layout");
+  if (!layout.empty() && layout != core::to_hex(owner.layout)) {
+    throw core::ConfigError(dir.string() +
+                            ": holds the state of another layout: what an update may contain "
+                            "(federation.layout) has changed" +
+                            other_layout_remedy(dir.parent_path()));
   }
   Statement newest(db, "SELECT MAX(version) FROM versions");
   refuse_rolled_back(dir, newest.step() ? newest.integer(0) : 0);

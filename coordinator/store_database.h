@@ -32,13 +32,14 @@ std::string setting(const SqliteDatabase& db, std::string_view key);
 
 struct StoreDatabase {
   /// Of a coordinator, which owns the folder: made where it is missing.
-  StoreDatabase(const std::filesystem::path& dir, const StateOwner& owner);
+  StoreDatabase(const std::filesystem::path& folder, const StateOwner& owner);
   /// Of a reader: all that it reads is of one moment.
-  explicit StoreDatabase(const std::filesystem::path& dir);
+  explicit StoreDatabase(const std::filesystem::path& folder);
 
   void create();
-  void check(const std::filesystem::path& dir, const StateOwner& owner) const;
+  void check(const StateOwner& owner) const;
 
+  std::filesystem::path dir;
   std::optional<StateLock> lock;
   SqliteDatabase db;
   std::string signer = "signer";  ///< as a column; what an earlier version wrote has none

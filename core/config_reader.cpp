@@ -1,6 +1,7 @@
 #include "core/config_reader.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
@@ -23,6 +24,14 @@ std::string type_name(const toml::node& node) {
     case toml::node_type::boolean: return **node.as_boolean() ? "true" : "false";
     default: return "a date or time";
   }
+}
+
+/// TOML knows no such number: of --set it comes as a string.
+bool is_beyond_64_bits(const std::string& text) {
+  std::int64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc::result_out_of_range && stop == end;
 }
 
 OptionValue option_value(const toml::node& node, bool& is_scalar) {
@@ -93,12 +102,16 @@ void TableReader::read(const std::string& key, std::int64_t& value, IntRange ran
   const auto* node = find(key);
   if (node == nullptr) return;
   const std::string example = std::to_string(std::clamp(value, range.low, range.high));
+  const auto out_of_range = [&](const std::string& given) {
+    fail(key, "must be " + interval_text(range) + ", not " + given + "; write e.g. " + key + " = " +
+                  example);
+  };
+  if (const auto raw = document_->override_text(dotted(key)); raw && is_beyond_64_bits(*raw)) {
+    out_of_range(*raw);
+  }
   if (!node->is_integer()) wrong_type(key, *node, "a whole number", example);
   const std::int64_t given = **node->as_integer();
-  if (given < range.low || given > range.high) {
-    fail(key, "must be " + interval_text(range) + ", not " + std::to_string(given) +
-                  "; write e.g. " + key + " = " + example);
-  }
+  if (given < range.low || given > range.high) out_of_range(std::to_string(given));
   value = given;
 }
 
@@ -125,7 +138,7 @@ void TableReader::read(const std::string& key, std::chrono::milliseconds& value)
   const auto duration = parse_duration(given);
   if (!duration) {
     fail(key, quote(given) + " is not a duration; write a positive number with the unit ms, s, " +
-                  "min or h, e.g. " + key + " = " + example);
+                  "min or h, up to " + kLongestDuration + ", e.g. " + key + " = " + example);
   }
   value = *duration;
 }
@@ -150,8 +163,8 @@ void TableReader::read_size(const std::string& key, std::int64_t& value) {
   if (!bytes) {
     fail(key, quote(given) +
                   " is not a size; write a number with the unit B, kB, MB, GB, KiB, MiB "
-                  "or GiB, e.g. " +
-                  key + " = \"3GB\"");
+                  "or GiB, up to " +
+                  kLargestSize + ", e.g. " + key + " = \"3GB\"");
   }
   value = *bytes;
 }

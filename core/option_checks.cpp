@@ -57,15 +57,16 @@ OptionCheck either(OptionCheck first, OptionCheck second) {
 OptionCheck size() {
   return [](const std::string& text) -> std::string {
     if (parse_size(text)) return "";
-    return quote(text) + " is no size; give a number of B, kB, MB, GB, KiB, MiB or GiB, e.g. 3GB";
+    return quote(text) + " is no size; give a number of B, kB, MB, GB, KiB, MiB or GiB, up to " +
+           kLargestSize + ", e.g. 3GB";
   };
 }
 
 OptionCheck patience() {
   return [](const std::string& text) -> std::string {
     if (text == "never" || parse_duration(text)) return "";
-    return quote(text) +
-           " is no duration; give a positive number of ms, s, min or h, e.g. 1h, or never";
+    return quote(text) + " is no duration; give a positive number of ms, s, min or h, up to " +
+           kLongestDuration + ", e.g. 1h, or never";
   };
 }
 

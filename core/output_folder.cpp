@@ -25,17 +25,21 @@ bool holds_only_logs(const fs::path& dir) {
 }  // namespace
 
 OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
-  for (fs::path part = dir; !part.empty() && !fs::exists(part); part = part.parent_path()) {
+  std::error_code error;
+  for (fs::path part = dir; !part.empty() && !fs::exists(part, error); part = part.parent_path()) {
     made_.push_back(part);
   }
-  std::error_code error;
   fs::create_directories(dir, error);
-  if (error) throw file_error(dir, "the folder cannot be made", error);
+  if (error) {
+    abandon();
+    throw file_error(dir, "the folder cannot be made", error);
+  }
 }
 
 void OutputFolder::abandon() noexcept try {
+  std::error_code ignored;
   for (const fs::path& dir : made_) {
-    if (holds_only_logs(dir)) fs::remove_all(dir);
+    if (fs::is_directory(dir, ignored) && holds_only_logs(dir)) fs::remove_all(dir);
   }
 } catch (const fs::filesystem_error&) {  // it stays: the refusal is what the user must hear of
 }

@@ -4,10 +4,14 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <thread>
 
 #include <sys/stat.h>
@@ -94,18 +98,49 @@ int report(const std::string& message, int status) {
   return status;
 }
 
-int run_guarded(const ProgramBody& body, const std::stop_token& stop) {
+constexpr const char* kOutOfMemory =
+    "out of memory; free some, or use smaller batches, texts or ranks";
+
+/// Memory that ends where nobody can catch it, as in a thread that begins. What prints takes none.
+[[noreturn]] void end_uncaught() {
   try {
-    return body(stop);
+    if (const auto error = std::current_exception()) std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    for (const char* const part : {"drystone: error: ", kOutOfMemory, "\n"}) {
+      static_cast<void>(!::write(STDERR_FILENO, part, std::strlen(part)));
+    }
+    ::_exit(kFailed);
+  } catch (...) {  // a bug: its core dump tells more
+  }
+  std::abort();
+}
+
+int run_watched(const ProgramBody& body) {
+  const SignalWatch watch;
+  const int status = body(watch.token());
+  if (status == kDone && !is_output_written()) {
+    throw IoError("the output cannot be written; check the disk or pipe that it goes to");
+  }
+  return status == kDone && watch.signal() != 0 ? 128 + watch.signal() : status;
+}
+
+int run_guarded(const ProgramBody& body) {
+  try {
+    return run_watched(body);
   } catch (const ConfigError& error) {
     return report(first_line(error.what()), kWrongUsage);
   } catch (const InvariantError& error) {
     return report(first_line(error.what()) + "; this is a bug in Drystone: please report it",
                   kFailed);
   } catch (const std::bad_alloc&) {
-    return report("out of memory; free some, or use smaller batches, texts or ranks", kFailed);
+    return report(kOutOfMemory, kFailed);
   } catch (const std::filesystem::filesystem_error& error) {
     return report(first_line(file_error(error).what()), kFailed);
+  } catch (const std::system_error& error) {
+    const bool is_thread = error.code() == std::errc::resource_unavailable_try_again;
+    return report(is_thread ? "no thread can be started; free memory, or raise ulimit -v and -u"
+                            : first_line(error.what()),
+                  kFailed);
   } catch (const std::exception& error) {
     return report(first_line(error.what()), kFailed);
   }
@@ -137,13 +172,8 @@ void add_common_options(CommandLine& line, CommonOptions& options) {
 
 int run_program(const ProgramBody& body) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error like a full disk
-  const SignalWatch watch;
-  int status = run_guarded(body, watch.token());
-  if (status == kDone && !is_output_written()) {
-    status =
-        report("the output cannot be written; check the disk or pipe that it goes to", kFailed);
-  }
-  return status == kDone && watch.signal() != 0 ? 128 + watch.signal() : status;
+  std::set_terminate(end_uncaught);
+  return run_guarded(body);
 }
 
 void outlive_readers() { std::signal(SIGPIPE, SIG_IGN); }

@@ -29,10 +29,16 @@ bool contains(const RealRange& range, double value);
 std::string interval_text(const IntRange& range);
 std::string interval_text(const RealRange& range);
 
-/// "10min", "1.5h", "30s", "500ms"; std::nullopt when it is none of these or not positive.
+/// What a text may at most say.
+inline constexpr const char* kLongestDuration = "8760h";
+inline constexpr const char* kLargestSize = "1000000GB";
+
+/// "10min", "1.5h", "30s", "500ms"; std::nullopt when it is none of these, below 1 ms, or longer
+/// than kLongestDuration.
 std::optional<std::chrono::milliseconds> parse_duration(const std::string& text);
 
-/// "3GB", "1.5GiB", "800 MB"; std::nullopt when it is none of these or negative.
+/// "3GB", "1.5GiB", "800 MB"; std::nullopt when it is none of these, negative, or larger than
+/// kLargestSize.
 std::optional<std::int64_t> parse_size(const std::string& text);
 
 }  // namespace drystone::core

@@ -9,7 +9,8 @@ namespace drystone::core {
 /// which in a container is the same in each of its lives.
 std::filesystem::path temporary_beside(const std::filesystem::path& path);
 
-/// Deletes what interrupted writes left in `folder`, if there is one: for its only writer.
+/// Deletes the files of such names, which interrupted writes left, in `folder`, if there is one,
+/// but in none below it: for its only writer.
 /// @throws IoError
 void sweep_temporaries(const std::filesystem::path& folder);
 

@@ -42,7 +42,7 @@ void save_identity(const Identity& identity, const std::filesystem::path& dir);
 
 /// @param path  without suffix, or with .key or .pub
 /// @throws core::IoError | core::ConfigError  names file and remedy; a key file that other users
-///         may read is refused
+///         may read, or that does not belong to the .pub beside it, is refused
 Identity load_identity(const std::filesystem::path& path);
 PublicIdentity load_public_identity(const std::filesystem::path& path);
 

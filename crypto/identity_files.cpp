@@ -66,6 +66,17 @@ void require_private(const fs::path& file) {
   }
 }
 
+/// A pair of two parties' files would be told to the peer as a foreign key only.
+void require_pair(const PublicIdentity& own, const fs::path& key_file) {
+  const fs::path file = with_suffix(key_file, ".pub");
+  std::error_code error;
+  if (!fs::exists(file, error)) return;
+  const PublicIdentity known = load_public_identity(file);
+  if (known.name == own.name && known.curve == own.curve && known.signing == own.signing) return;
+  throw core::ConfigError(key_file.string() + ": does not belong to " + file.string() +
+                          " beside it; restore the two files that were made together");
+}
+
 const std::string& party_name(const TomlTable& table) {
   const std::string& name = table.text("name");
   if (!is_party_name(name)) table.fail("name", kPartyNameRule);
@@ -124,7 +135,9 @@ Identity load_identity(const fs::path& path) {
   SecretBytes signing(table.hex("signing_secret", 32));
   const std::string name = party_name(table);
   wipe(table);
-  return restore_identity(name, std::move(curve), std::move(signing));
+  Identity identity = restore_identity(name, std::move(curve), std::move(signing));
+  require_pair(identity.public_part, file);
+  return identity;
 }
 
 PublicIdentity load_public_identity(const fs::path& path) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include <fnmatch.h>
 
@@ -21,12 +22,13 @@ std::string format_of(const std::filesystem::path& file) {
 
 std::unique_ptr<RecordFormat> open_format(const std::filesystem::path& file,
                                           const RecordFields& fields) {
+  LineSource source(file);
   const std::string extension = format_of(file);
   if (extension == ".jsonl" || extension == ".ndjson" || extension == ".json") {
-    return make_jsonl_format(JsonRecords(LineSource(file)), fields);
+    return make_jsonl_format(JsonRecords(std::move(source)), fields);
   }
-  if (extension == ".csv") return make_delimited_format(LineSource(file), fields, ',');
-  if (extension == ".tsv") return make_delimited_format(LineSource(file), fields, '\t');
+  if (extension == ".csv") return make_delimited_format(std::move(source), fields, ',');
+  if (extension == ".tsv") return make_delimited_format(std::move(source), fields, '\t');
   throw core::ConfigError(file.string() + ": unknown data format " + core::quote(extension) +
                           "; use .jsonl, .csv or .tsv, each also with .gz");
 }

@@ -165,7 +165,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
   workers_.emplace(num_trainings);
-  coordinator::write_configuration(options_.run_dir, config_);
+  coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
 }
 

@@ -1,5 +1,6 @@
 #include "wire/blob_store.h"
 
+#include <set>
 #include <string>
 #include <utility>
 
@@ -113,13 +114,13 @@ std::uint64_t BlobStore::size(const core::Digest& blob) const {
   return File::open_for_reading(path(blob)).size();
 }
 
-void BlobStore::remove_partials() { remove_partials_but({}); }
-
-void BlobStore::remove_partials_but(const core::Digest& kept) {
-  const fs::path kept_file = partial_path(kept);
+void BlobStore::remove_partials(std::span<const core::Digest> kept) {
+  std::set<std::string> names;
+  for (const core::Digest& blob : kept) names.insert(core::to_hex(blob));
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(dir_ / "partial", error)) {
-    if (!error && entry.path() != kept_file) fs::remove(entry.path(), error);
+    const bool is_kept = names.contains(entry.path().filename().string());
+    if (!error && !is_kept) fs::remove(entry.path(), error);
   }
   if (error) throw core::file_error(dir_ / "partial", "cannot be emptied", error);
 }

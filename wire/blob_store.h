@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/bytes.h"
@@ -43,10 +44,9 @@ class BlobStore {
   /// Whole or unfinished; does nothing for an unknown blob. @throws core::IoError
   void remove(const core::Digest& blob);
 
-  /// Deletes every unfinished blob. No BlobReceiver may be at work. @throws core::IoError
-  void remove_partials();
-  /// Every one but this blob's. @throws core::IoError
-  void remove_partials_but(const core::Digest& kept);
+  /// Deletes every unfinished blob but these. No BlobReceiver may be at work on another.
+  /// @throws core::IoError
+  void remove_partials(std::span<const core::Digest> kept = {});
 
   /// Where an unfinished blob grows.
   std::filesystem::path partial_path(const core::Digest& blob) const;

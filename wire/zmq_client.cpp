@@ -23,6 +23,10 @@ constexpr int kWatchedEvents =
     ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
 
+constexpr const char* kNobodyThere = "nothing there takes a connection";
+constexpr const char* kNoHandshake =
+    "what takes connections there does not answer as a coordinator does";
+
 struct SocketEvent {
   std::uint16_t number = 0;
   std::uint32_t value = 0;  ///< of ZMQ_EVENT_CONNECTED: the file descriptor
@@ -64,7 +68,7 @@ struct ZmqClient::State {
   crypto::PublicIdentity own;
   crypto::SecretBytes curve_secret;
   crypto::PublicKey server_key;
-  zmq::context_t context{1};
+  zmq::context_t context = make_context();
   zmq::socket_t dealer;
   zmq::socket_t monitor;
   Doorbell doorbell;
@@ -119,6 +123,7 @@ void ZmqClient::State::note(const SocketEvent& event) {
     case ZMQ_EVENT_CONNECTED:
       connection_fd = static_cast<int>(event.value);
       bytes_at_message = 0;
+      if (last_failure.empty() || last_failure == kNobodyThere) last_failure = kNoHandshake;
       return;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
       is_connected = true;
@@ -131,7 +136,7 @@ void ZmqClient::State::note(const SocketEvent& event) {
       connection_fd = -1;
       return;
     case ZMQ_EVENT_CONNECT_RETRIED:
-      if (!reopen_at) last_failure = "nothing there takes a connection";
+      if (!reopen_at) last_failure = kNobodyThere;
       return;
     default: break;
   }

@@ -117,7 +117,7 @@ struct ZmqServer::State {
   bool admit(const std::string& client, Parts& parts);
   void supersede(const std::string& client, const Connection& earlier, const Connection& later);
 
-  zmq::context_t context{1};
+  zmq::context_t context = make_context();
   ZapHandler zap;
   zmq::socket_t router;
   ConnectionWatch watch;

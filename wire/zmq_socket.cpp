@@ -23,6 +23,15 @@ core::Bytes to_bytes(const zmq::message_t& part) {
 
 }  // namespace
 
+zmq::context_t make_context() {
+  const auto idle = [](const std::stop_token& stop) {
+    while (!stop.stop_requested()) std::this_thread::yield();
+  };
+  const std::jthread io(idle);
+  const std::jthread reaper(idle);
+  return zmq::context_t{1};
+}
+
 zmq::const_buffer as_buffer(core::ByteView bytes) { return {bytes.data(), bytes.size()}; }
 
 void configure_socket(zmq::socket_t& socket, const crypto::PublicIdentity& own,

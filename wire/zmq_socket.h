@@ -17,6 +17,10 @@ namespace drystone::wire {
 
 inline constexpr const char* kZapDomain = "drystone";
 
+/// With one I/O thread. @throws std::system_error  the system has no threads for it: ZeroMQ, which
+/// begins them with the first socket, would abort the process
+zmq::context_t make_context();
+
 /// Bounded queues and waits, heartbeats, and our CURVE keys; to be called before bind or connect.
 void configure_socket(zmq::socket_t& socket, const crypto::PublicIdentity& own,
                       const crypto::SecretBytes& curve_secret);

@@ -65,7 +65,7 @@ class ZmqClient final : public ClientTransport {
   bool is_connected() const;
   /// How often something at the address refused our key. Nobody signs that: it may be a stranger.
   std::uint64_t num_refused() const;
-  /// Why the last attempt to connect ended; "" before one has.
+  /// Why the last attempt to connect ended, or, without a handshake, does not; "" before that.
   const std::string& last_failure() const;
 
  private:

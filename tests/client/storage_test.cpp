@@ -58,3 +58,18 @@ TEST_CASE("storage: a version is not fetched where the disk would not keep its r
   CHECK_FALSE(fits(kReserve + 1000, 1401));
   free_bytes = kPlenty;
 }
+
+TEST_CASE("storage: a sweep leaves what is needed, whole or not, and nothing else") {
+  const test::TemporaryFolder folder;
+  wire::BlobStore blobs(folder.path());
+  client::Storage storage(blobs, kPlenty);
+  const core::Digest whole = blobs.put(core::as_bytes("needed"));
+  const core::Digest growing = crypto::sha256(core::as_bytes("growing"));
+  const core::Digest left = crypto::sha256(core::as_bytes("left"));
+  for (const core::Digest& blob : {growing, left}) std::ofstream(blobs.partial_path(blob)) << "x";
+  blobs.put(core::as_bytes("of an earlier life"));
+  storage.sweep({whole, growing});
+  CHECK((blobs.all() == std::vector<core::Digest>{whole}));
+  CHECK(std::filesystem::exists(blobs.partial_path(growing)));
+  CHECK_FALSE(std::filesystem::exists(blobs.partial_path(left)));
+}

@@ -326,6 +326,28 @@ TEST_CASE("coordinator: what a crash left over in blobs/ is swept, a second one 
   CHECK(blobs.all().size() == kept - 1);
 }
 
+TEST_CASE("coordinator: a start sweeps interrupted writes, and uploads that nobody will continue") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.start();
+  const fs::path partial =
+      federation.coordinator().store().blobs().partial_path(crypto::sha256(core::Bytes(3)));
+  const fs::path begun = dir / "state" / "sum-0.sha256.tmp-0123456789abcdef";
+  const fs::path others = dir / "state" / "notes.tmp-1";
+  const auto start_after_a_kill = [&] {
+    federation.crash();
+    for (const fs::path& file : {partial, begun, others}) std::ofstream(file) << "left";
+    federation.start();
+    CHECK_FALSE(fs::exists(begun));
+    CHECK(fs::exists(others));
+  };
+  start_after_a_kill();
+  CHECK_FALSE(fs::exists(partial));
+  for (const char* const client : {"client-1", "client-2"}) federation.hello(client);
+  start_after_a_kill();
+  CHECK(fs::exists(partial));  // a round is open: its client may send the rest
+}
+
 TEST_CASE("coordinator: an evaluator's figures count once and are its own") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 1, 1, /*evaluator=*/true);

@@ -94,6 +94,61 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   }
 }
 
+TEST_CASE("coordinator: a database that the disk does not take says what to look at") {
+  const TemporaryFolder dir;
+  coordinator::Store store(dir / "state", {.federation = "f", .coordinator = {1}});
+  const FailingFiles files(EIO, 0, 1'000'000);
+  CHECK_THROWS_WITH_AS(store.save_evaluation({.version = 0, .client = "evaluator", .metrics = {}}),
+                       doctest::Contains("; check the disk, and that the folder is there"),
+                       core::IoError);
+}
+
+TEST_CASE("coordinator: figures that a full disk refused are asked for again after a pause") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1, /*evaluator=*/true);
+  federation.start();
+  federation.hello("evaluator");
+  const auto answer = [&] {
+    REQUIRE(federation.next<wire::EvaluateTask>("evaluator").has_value());
+    federation.client("evaluator").send(federation.evaluation(0, {{"loss", 1.0}}));
+    federation.settle();
+  };
+  {
+    const FailingFiles files(ENOSPC, 0, 1'000'000);
+    for (const auto pause : {1s, 2s, 4s}) {
+      answer();
+      federation.clock().advance(pause - 1ms);
+      federation.settle();
+      CHECK_FALSE(federation.next<wire::EvaluateTask>("evaluator").has_value());
+      federation.clock().advance(1ms);
+      federation.settle();
+    }
+  }
+  answer();
+  CHECK(federation.coordinator().report().before->at("loss") == 1.0);
+}
+
+TEST_CASE("coordinator: a state folder that is moved away or replaced ends it, with one reason") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  federation.start();
+  const auto refused = [&] {
+    CHECK_THROWS_WITH_AS(federation.coordinator().step(0ms),
+                         doctest::Contains("state: was moved or removed while the coordinator ran"),
+                         core::IoError);
+  };
+  fs::rename(dir / "state", dir / "moved");
+  refused();
+  fs::copy(dir / "moved", dir / "state", fs::copy_options::recursive);
+  refused();
+  federation.crash();
+  fs::remove_all(dir / "state");
+  fs::rename(dir / "moved", dir / "state");
+  federation.start();
+  federation.settle();
+}
+
 TEST_CASE("coordinator: what was on its way when the disk refused an upload is no offence") {
   core::init_log(core::LogLevel::Off);
   const TemporaryFolder dir;

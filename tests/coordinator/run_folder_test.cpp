@@ -61,6 +61,16 @@ TEST_CASE("run folder: what an interrupted copy left is replaced, not taken for 
   CHECK(std::distance(fs::directory_iterator(version / "updates"), {}) == 1);
 }
 
+TEST_CASE("run folder: a beginning sweeps interrupted writes, and nothing else") {
+  const TemporaryFolder dir;
+  std::ofstream(dir / "report.json.tmp-0123456789abcdef") << "left";
+  std::ofstream(dir / "notes.tmp-1") << "somebody's";
+  coordinator::begin_run_folder(dir.path(), core::Config{});
+  CHECK_FALSE(fs::exists(dir / "report.json.tmp-0123456789abcdef"));
+  CHECK(fs::exists(dir / "notes.tmp-1"));
+  CHECK(fs::exists(dir / "config.toml"));
+}
+
 TEST_CASE("run folder: a version's payload that the disk damaged is not passed on") {
   OneRound round;
   round.write();

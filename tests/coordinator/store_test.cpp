@@ -196,6 +196,34 @@ TEST_CASE("store: another coordinator's key is refused: clients know no other") 
                        core::ConfigError);
 }
 
+TEST_CASE("store: another layout is refused; a state that never told its own learns it") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path());
+  federation.layout().norms = {{"layer.0.query", 1.0 / 3.0}};
+  accept_one_and_crash(federation);
+  const aggregation::AdapterLayout own = federation.layout();
+  federation.layout().norms["layer.0.query"] += 1e-15;  // as another machine measures it
+  federation.start();
+  federation.crash();
+  const auto refused = [&](const std::string& remedy) {
+    CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("(federation.layout) has changed"),
+                         core::ConfigError);
+    CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains(remedy.c_str()), core::ConfigError);
+  };
+  federation.layout().norms["layer.0.query"] = 100.0;
+  refused("provision --update");
+  federation.layout() = own;
+  federation.layout().dense["bias"] = {3};
+  std::ofstream(dir / "layout.json") << "as the run left it";
+  refused((dir / "layout.json").string() + " is a copy");
+  SqliteDatabase(dir / "state" / "state.sqlite", SqliteDatabase::Access::Write)
+      .execute("DELETE FROM meta WHERE key = 'layout'");
+  federation.start();
+  federation.crash();
+  federation.layout() = own;
+  refused("--start-over");
+}
+
 TEST_CASE("store: a reader beside a running coordinator sees one moment and disturbs nothing") {
   const TemporaryFolder dir;
   Federation federation(dir.path());

@@ -217,7 +217,7 @@ TEST_CASE("configuration: values out of range") {
        "bad.toml:2: data.concentration: must be > 0.0, not 0.0; write e.g. concentration = 0.5"},
       {"[federation]\ndeadline = \"10 minutes\"",
        R"(bad.toml:2: federation.deadline: "10 minutes" is not a duration; write a positive )"
-       R"(number with the unit ms, s, min or h, e.g. deadline = "10min")"},
+       R"(number with the unit ms, s, min or h, up to 8760h, e.g. deadline = "10min")"},
       {"[aggregation]\ncompaction = {tolerance = 1.5}",
        "bad.toml:2: aggregation.compaction.tolerance: must be > 0.0 and < 1.0, not 1.5; write e.g. "
        "tolerance = 0.001"},
@@ -239,6 +239,18 @@ TEST_CASE("configuration: values out of range") {
        R"(bad.toml:2: training.target_modules: "query" alone is not understood; write ["query", )"
        R"("value"] or "all-linear")"},
   });
+}
+
+TEST_CASE("configuration: numbers beyond 64 bits name their key and its bound") {
+  const std::string huge = "10000000000000000000";
+  CHECK(message_of("[federation]\nrounds = " + huge) ==
+        "bad.toml:2: rounds: must be at most 9223372036854775807; write a smaller number");
+  CHECK(message_of("", {"federation.rounds=" + huge}) ==
+        "--set federation.rounds: must be from 1 to 1000000000, not " + huge +
+            "; write e.g. rounds = 3");
+  CHECK(message_of("", {"federation.grace=99999999999h"}).find("up to 8760h") != std::string::npos);
+  CHECK(message_of("", {"training.memory_limit=9999999TB"}).find("up to 1000000GB") !=
+        std::string::npos);
 }
 
 TEST_CASE("configuration: odd durations are refused") {

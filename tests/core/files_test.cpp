@@ -136,8 +136,12 @@ TEST_CASE("files: what an earlier life of the same process number left stands in
   core::write_file_atomic(folder / "a.bin", as_bytes("new"));
   CHECK(folder.read("a.bin") == "new");
   CHECK(entries_in(folder.path()) == 101);  // a failure or success deletes only what it made
-  folder.write("a.bin.tmp-notes", "somebody's");
+  folder.write("b.bin.tmp-0123456789abcdef", "left");
+  for (const char* const others : {"a.tmp-notes", "a.tmp-2024-01-31", "a.tmp-1", "a.tmp-",
+                                   "tmp-1-2", "a.tmp-0123456789abcde", "a.tmp-0123456789ABCDEF"}) {
+    folder.write(others, "somebody's");
+  }
   core::sweep_temporaries(folder.path());
-  CHECK(entries_in(folder.path()) == 2);
+  CHECK(entries_in(folder.path()) == 8);
   core::sweep_temporaries(folder / "none");
 }

@@ -48,4 +48,6 @@ TEST_CASE("output folder: one that cannot be made is an error") {
   const test::TemporaryFolder folder;
   folder.write("file", "x");
   CHECK_THROWS_AS(core::OutputFolder(folder / "file/run"), core::IoError);
+  CHECK_THROWS_AS(core::OutputFolder(folder / ("a/b/" + std::string(256, 'x'))), core::IoError);
+  CHECK_FALSE(fs::exists(folder / "a"));
 }

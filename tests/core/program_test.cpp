@@ -1,12 +1,15 @@
 #include "core/program.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <new>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -41,6 +44,24 @@ TEST_CASE("run_program: what the body returns is the exit status") {
   CHECK(core::run_program([](auto) { return 1; }) == 1);
 }
 
+TEST_CASE("run_program: memory that ends in a thread of its own is one line as well") {
+  test::Capture capture(STDERR_FILENO);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::_exit(core::run_program([](auto) {
+      std::jthread([] { throw std::bad_alloc(); }).join();
+      return 0;
+    }));
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 1);
+  const std::string error = capture.text();
+  CHECK(error.starts_with("drystone: error: out of memory; free some"));
+  CHECK(std::ranges::count(error, '\n') == 1);
+}
+
 TEST_CASE("run_program: exceptions become one line and the contract's status") {
   const auto config = run([](auto) -> int { throw core::ConfigError("a.toml:1: x: bad; fix it"); });
   CHECK(config.status == 2);
@@ -57,6 +78,18 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
   CHECK(file_system.error ==
         "drystone: error: /a: cannot copy: Permission denied; give this user the permission, or "
         "use another path\n");
+
+  const auto no_thread = run([](auto) -> int {
+    throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+  });
+  CHECK(no_thread.status == 1);
+  CHECK(no_thread.error.find("no thread can be started; free memory") != std::string::npos);
+
+  const std::string name(256, 'x');
+  const auto path = run([&](auto) { return std::filesystem::exists("/" + name) ? 0 : 0; });
+  CHECK(path.status == 1);
+  CHECK(path.error ==
+        "drystone: error: /" + name + ": cannot be used: File name too long; use a shorter path\n");
 
   const auto foreign = run([](auto) -> int { throw std::runtime_error("boom\n#0 frame\n#1"); });
   CHECK(foreign.status == 1);

@@ -235,6 +235,21 @@ TEST_CASE("load_identity: an open, missing or damaged key names file and remedy"
   CHECK_FALSE(contains(not_hex, "ggg"));  // a complaint never quotes key material
 }
 
+TEST_CASE("load_identity: a key of another party than the .pub beside it is refused") {
+  const test::TemporaryFolder folder;
+  crypto::save_identity(with_seed("seed"), folder / "own");
+  crypto::save_identity(with_seed("other"), folder / "other");
+  const fs::path key = folder / "own" / "client-1.key";
+  const fs::path known = folder / "own" / "client-1.pub";
+  fs::copy_file(folder / "other" / "client-1.pub", known, fs::copy_options::overwrite_existing);
+  CHECK_THROWS_AS(crypto::load_identity(key), core::ConfigError);
+  CHECK(message_of([&] { crypto::load_identity(key); }) ==
+        key.string() + ": does not belong to " + known.string() +
+            " beside it; restore the two files that were made together");
+  fs::remove(known);
+  crypto::load_identity(key);
+}
+
 TEST_CASE("load_public_identity: a file with more than public keys is refused") {
   const test::TemporaryFolder folder;
   crypto::save_identity(with_seed("seed"), folder.path());

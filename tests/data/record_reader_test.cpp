@@ -203,7 +203,8 @@ TEST_CASE("records: what is no regular file, or claims what nobody stored, is re
   std::filesystem::create_directory(folder.path() / "folder.jsonl");
   std::filesystem::create_symlink("/dev/zero", folder.path() / "zero.csv");
   REQUIRE(::mkfifo((folder.path() / "fifo.jsonl.gz").c_str(), 0600) == 0);
-  for (const char* const name : {"folder.jsonl", "zero.csv", "fifo.jsonl.gz"}) {
+  std::filesystem::create_symlink("/dev/null", folder.path() / "null");
+  for (const char* const name : {"folder.jsonl", "zero.csv", "fifo.jsonl.gz", "null"}) {
     CHECK(contains(refused(name), std::string(name) + ": is not a regular file; "));
   }
   write_file(folder, "hollow.jsonl", "{\"text\": \"a\"}\n");

@@ -204,6 +204,27 @@ TEST_CASE("programs: wrong usage and configuration exit with 2 and one line") {
   }
 }
 
+TEST_CASE("programs: a folder's name is printed visibly, whatever a terminal would make of it") {
+  const test::TinyFederation tiny;
+  const std::string out = tiny.path() / "red \x1b[31m";
+  const auto prints = [&](const std::vector<std::string>& words) {
+    const std::filesystem::path log = tiny.path() / "printed.log";
+    std::filesystem::remove(log);
+    Process process("drystone", words, log);
+    const std::string output = process.wait() == 0 ? process.output() : "failed";
+    CHECK_MESSAGE(has(output, "red \\u001B[31m"), output);
+    CHECK_FALSE(has(output, "\x1b"));
+  };
+  const std::string config = tiny.config_file();
+  prints({"keys", "new", "a", "--out", out + "/keys"});
+  prints({"provision", config, "--out", out + "/parties"});
+  prints({"provision", config, "--out", out + "/parties", "--update"});
+  prints({"simulate", config, "--out", out + "/run"});
+  prints({"inspect", out + "/run"});
+  prints({"merge", "--model", tiny.path() / "model", "--adapter", out + "/run/global", "--out",
+          out + "/merged"});
+}
+
 TEST_CASE("programs: every command explains itself and tells its version") {
   const test::TinyFederation tiny;
   for (const std::string program : {"drystone", "drystone-coordinator", "drystone-client"}) {

@@ -117,3 +117,12 @@ TEST_CASE("BlobStore: what interrupted writes left is swept, and nothing else") 
   const wire::BlobStore store(folder.path());
   CHECK(std::distance(fs::directory_iterator(folder.path()), {}) == 2);  // the note and partial/
 }
+
+TEST_CASE("BlobStore: a folder that somebody removed is told with the remedy") {
+  const test::TemporaryFolder folder;
+  wire::BlobStore store(folder / "blobs");
+  fs::remove_all(folder / "blobs");
+  CHECK_THROWS_WITH_AS(store.all(), doctest::Contains("was removed, start again"), core::IoError);
+  CHECK_THROWS_WITH_AS(store.remove_partials(), doctest::Contains("blobs/partial: cannot be"),
+                       core::IoError);
+}

@@ -223,11 +223,46 @@ TEST_CASE("ZmqServer: an authenticated client's bad frames are refusals with its
 
 namespace {
 
-/// Answers every connection as a CURVE server would begin, and then with the ERROR that a ZAP
-/// handler's refusal makes: all of it in the clear, and nothing of it signed.
-class PlainRefuser {
+constexpr std::size_t kGreetingAndHelloBytes = 64 + 2 + 200;  // RFC 23, RFC 26
+constexpr std::size_t kUntilItHangsUp = std::numeric_limits<std::size_t>::max();
+
+void say(int peer, const std::string& bytes) {
+  static_cast<void>(::send(peer, bytes.data(), bytes.size(), MSG_NOSIGNAL));
+}
+
+/// Bytes that were never read would make close() a reset, which may overtake what was said.
+void hear(int peer, std::size_t num_bytes) {
+  std::array<char, 512> ignored{};
+  pollfd waiting = {.fd = peer, .events = POLLIN, .revents = 0};
+  while (num_bytes > 0 && ::poll(&waiting, 1, 2000) > 0) {
+    const ssize_t got = ::recv(peer, ignored.data(), std::min(num_bytes, ignored.size()), 0);
+    if (got <= 0) return;
+    num_bytes -= static_cast<std::size_t>(got);
+  }
+}
+
+/// As a CURVE server would begin, and then the ERROR that a ZAP handler's refusal makes: all of it
+/// in the clear, and nothing of it signed.
+void refuse_in_the_clear(int peer) {
+  std::string greeting(64, '\0');
+  greeting[0] = '\xff';
+  greeting[9] = '\x7f';
+  greeting[10] = 3;
+  greeting.replace(12, 5, "CURVE");
+  greeting[32] = 1;
+  say(peer, greeting);
+  hear(peer, kGreetingAndHelloBytes);
+  say(peer, std::string("\x04\x0a\x05"
+                        "ERROR\x03"
+                        "400",
+                        12));
+}
+
+/// Answers every connection in its own way, and waits until the other side hangs up.
+class Stranger {
  public:
-  PlainRefuser() : listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  explicit Stranger(std::function<void(int)> answer)
+      : answer_(std::move(answer)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -240,7 +275,7 @@ class PlainRefuser {
     ::listen(listener_, 8);
     thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
   }
-  ~PlainRefuser() {
+  ~Stranger() {
     thread_.request_stop();
     thread_.join();
     ::close(listener_);
@@ -253,39 +288,13 @@ class PlainRefuser {
       pollfd waiting = {.fd = listener_, .events = POLLIN, .revents = 0};
       if (::poll(&waiting, 1, 20) <= 0) continue;
       const int peer = ::accept(listener_, nullptr, nullptr);
-      std::string greeting(64, '\0');
-      greeting[0] = '\xff';
-      greeting[9] = '\x7f';
-      greeting[10] = 3;
-      greeting.replace(12, 5, "CURVE");
-      greeting[32] = 1;
-      say(peer, greeting);
-      hear(peer, kGreetingAndHelloBytes);
-      say(peer, std::string("\x04\x0a\x05"
-                            "ERROR\x03"
-                            "400",
-                            12));
+      answer_(peer);
       hear(peer, kUntilItHangsUp);
       ::close(peer);
     }
   }
-  static constexpr std::size_t kGreetingAndHelloBytes = 64 + 2 + 200;  // RFC 23, RFC 26
-  static constexpr std::size_t kUntilItHangsUp = std::numeric_limits<std::size_t>::max();
 
-  static void say(int peer, const std::string& bytes) {
-    static_cast<void>(::send(peer, bytes.data(), bytes.size(), MSG_NOSIGNAL));
-  }
-  /// Bytes that were never read would make close() a reset, which may overtake the ERROR.
-  static void hear(int peer, std::size_t num_bytes) {
-    std::array<char, 512> ignored{};
-    pollfd waiting = {.fd = peer, .events = POLLIN, .revents = 0};
-    while (num_bytes > 0 && ::poll(&waiting, 1, 2000) > 0) {
-      const ssize_t got = ::recv(peer, ignored.data(), std::min(num_bytes, ignored.size()), 0);
-      if (got <= 0) return;
-      num_bytes -= static_cast<std::size_t>(got);
-    }
-  }
-
+  std::function<void(int)> answer_;
   int listener_;
   int port_ = 0;
   std::jthread thread_;
@@ -299,7 +308,7 @@ TEST_CASE(
   std::string address;
   std::optional<ZmqClient> client;
   {
-    const PlainRefuser stranger;
+    const Stranger stranger(refuse_in_the_clear);
     address = stranger.address();
     client.emplace(address, identity("a"), identity("coordinator").public_part.curve);
     REQUIRE(wait_until([&] {
@@ -312,6 +321,21 @@ TEST_CASE(
   const ZmqServer server(address, identity("coordinator"), roster_of({"a"}));
   CHECK(wait_for_connection(*client));
   CHECK(client->is_connected());
+}
+
+TEST_CASE("ZmqClient: of a server that says nothing, or what is no handshake, it is told so") {
+  core::init_log(core::LogLevel::Error);
+  for (const std::string answer : {"", "HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-x\r\n"}) {
+    CAPTURE(answer);
+    const Stranger server([&](int peer) { say(peer, answer); });
+    ZmqClient client(server.address(), identity("a"), identity("coordinator").public_part.curve);
+    CHECK(wait_until([&] {
+      static_cast<void>(client.receive(10ms));
+      return client.last_failure().find("what takes connections there") == 0 ||
+             client.last_failure().find("what answers there is not") == 0;
+    }));
+    CHECK_FALSE(client.is_connected());
+  }
 }
 
 TEST_CASE("ZmqClient: a server whose message does not end is cut off, and met again") {
