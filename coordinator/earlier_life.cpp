@@ -182,11 +182,12 @@ void start_over(const fs::path& run, const fs::path& state) {
           "next.safetensors", "initial.safetensors"}) {
       remove_whole(state / name);
     }
-    std::vector<fs::path> carries;
+    std::vector<fs::path> of_rounds;
     for (const auto& entry : fs::directory_iterator(state)) {
-      if (is_carry(entry.path())) carries.push_back(entry.path());
+      const bool is_sum = version_of_sum(entry.path().filename().string()).has_value();
+      if (is_sum || is_carry(entry.path())) of_rounds.push_back(entry.path());
     }
-    for (const fs::path& carry : carries) remove_whole(carry);
+    for (const fs::path& file : of_rounds) remove_whole(file);
   }
   for (const char* const name : {"versions", "global", "report.json", "report.html", "config.toml",
                                  "layout.json", "SHA256SUMS", "metrics.jsonl"}) {

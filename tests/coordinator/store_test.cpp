@@ -106,6 +106,10 @@ TEST_CASE("store: a database that lost its newest versions is refused, and nothi
   CHECK(blobs() == before);
   fs::rename(state / "sum-1.sha256", state / "sum-0.sha256");
   federation.start();
+  federation.crash();
+  fs::rename(state / "sum-0.sha256", state / "sum-1.sha256");
+  coordinator::start_over(dir.path(), state);
+  federation.start();
 }
 
 TEST_CASE("store: a state older than the run folder is refused") {

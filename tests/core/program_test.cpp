@@ -89,7 +89,7 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
   const auto path = run([&](auto) { return std::filesystem::exists("/" + name) ? 0 : 0; });
   CHECK(path.status == 1);
   CHECK(path.error ==
-        "drystone: error: /" + name + ": cannot be used: File name too long; use a shorter path\n");
+        "drystone: error: /" + name + ": status: File name too long; use a shorter path\n");
 
   const auto foreign = run([](auto) -> int { throw std::runtime_error("boom\n#0 frame\n#1"); });
   CHECK(foreign.status == 1);

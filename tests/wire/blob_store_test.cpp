@@ -122,7 +122,8 @@ TEST_CASE("BlobStore: a folder that somebody removed is told with the remedy") {
   const test::TemporaryFolder folder;
   wire::BlobStore store(folder / "blobs");
   fs::remove_all(folder / "blobs");
-  CHECK_THROWS_WITH_AS(store.all(), doctest::Contains("was removed, start again"), core::IoError);
+  CHECK_THROWS_WITH_AS(store.all(), doctest::Contains("check the path, and that its folder exists"),
+                       core::IoError);
   CHECK_THROWS_WITH_AS(store.remove_partials(), doctest::Contains("blobs/partial: cannot be"),
                        core::IoError);
 }
