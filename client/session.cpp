@@ -6,7 +6,6 @@
 #include "core/check.h"
 #include "core/error.h"
 #include "core/log.h"
-#include "crypto/hash.h"
 #include "wire/limits.h"
 
 namespace drystone::client {
@@ -20,19 +19,6 @@ constexpr int kMaxFailedDownloads = 3;  // of one version
 /// Pieces of the update that may be asked for at a time: some transfers' windows, around
 /// reconnects.
 constexpr std::size_t kMaxWants = 4 * wire::kMaxOutstandingChunks;
-
-wire::VersionManifest verified(const wire::Signed& entry, const crypto::PublicKey& signer) {
-  if (!crypto::verify(signer, "version", kNoContext, entry.bytes, entry.signature)) {
-    distrust("a published version is not signed by the coordinator's key");
-  }
-  auto manifest = wire::decode_version(entry.bytes);
-  if (!manifest) distrust("unreadable version manifest: " + manifest.error().detail);
-  if (manifest->head != crypto::chain_head(manifest->previous_head, manifest->round_root,
-                                           manifest->payload, manifest->config)) {
-    distrust("version " + std::to_string(manifest->version) + " does not hash to its head");
-  }
-  return *manifest;
-}
 
 std::string name_of(const wire::VersionManifest& manifest) {
   return "version " + std::to_string(manifest.version);
@@ -204,7 +190,10 @@ void Session::on(const wire::Catalog& message) {
   auto next = static_cast<std::uint64_t>(version_ + 1) + catalog_.size();
   core::Digest head = catalog_.empty() ? head_ : catalog_.back().head;
   for (const wire::Signed& entry : message.versions) {
-    wire::VersionManifest manifest = verified(entry, settings_.coordinator_signing);
+    wire::VersionManifest manifest =
+        settings_.checked_versions
+            ? settings_.checked_versions->check(entry, settings_.coordinator_signing)
+            : check_version(entry, settings_.coordinator_signing);
     if (manifest.version < next) continue;
     if (manifest.version != next || manifest.previous_head != head) {
       distrust(name_of(manifest) + " does not follow version " +

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -14,6 +15,7 @@
 #include "client/contract.h"
 #include "client/disk_job.h"
 #include "client/update.h"
+#include "client/version_check.h"
 #include "crypto/identity.h"
 #include "training/evaluator.h"
 #include "training/global_model.h"
@@ -37,6 +39,7 @@ using Job = std::variant<TrainJob, EvaluateJob>;
 struct SessionSettings {
   crypto::PublicKey coordinator_signing{};  ///< Ed25519: plans and versions must be signed by it
   wire::Hello hello;
+  std::shared_ptr<CheckedVersions> checked_versions = {};  ///< of a process's sessions; or none
 };
 
 /// One client's session; survives reconnects. A message is dealt with when the disk jobs that it

@@ -30,6 +30,7 @@ struct CoordinatorSetup {
   /// No deadline and no grace: in a simulation nobody is silent, and a slow machine must not change
   /// what comes out.
   bool waits_for_all = false;
+  CommitUnit commits = CommitUnit::Step;
 };
 
 /// A thread of its own, which wakes `transport` when a task is done.

@@ -7,9 +7,14 @@
 
 namespace drystone::coordinator {
 
-Store::Store(const std::filesystem::path& dir, const StateOwner& owner)
-    : db_(std::make_unique<StoreDatabase>(dir, owner)),
-      blobs_(std::make_unique<wire::BlobStore>(dir / "blobs")) {}
+Store::Store(const std::filesystem::path& dir, const StateOwner& owner, CommitUnit commits)
+    : commits_(commits),
+      db_(std::make_unique<StoreDatabase>(dir, owner)),
+      blobs_(std::make_unique<wire::BlobStore>(dir / "blobs", commits == CommitUnit::Step
+                                                                  ? wire::Durability::Now
+                                                                  : wire::Durability::Later)) {
+  db_->set_synchronous(commits == CommitUnit::Step);
+}
 
 Store::Store(const std::filesystem::path& dir) : db_(std::make_unique<StoreDatabase>(dir)) {}
 
@@ -129,6 +134,8 @@ void Store::name_unknown_signers(const crypto::Roster& roster) {
 
 void Store::publish(const wire::VersionManifest& manifest, const wire::Signed& signed_manifest,
                     const RoundReport& report) {
+  blobs().sync();
+  db_->set_synchronous(true);
   Transaction transaction(db_->db);
   Statement(db_->db, "INSERT INTO versions VALUES(?, ?, ?, ?, ?, ?)")
       .bind(manifest.version)
@@ -140,6 +147,7 @@ void Store::publish(const wire::VersionManifest& manifest, const wire::Signed& s
       .run();
   Statement(db_->db, "UPDATE plans SET is_open = 0 WHERE round = ?").bind(manifest.round).run();
   transaction.commit();
+  db_->set_synchronous(commits_ == CommitUnit::Step);
 }
 
 void Store::save_evaluation(const StoredEvaluation& evaluation) {

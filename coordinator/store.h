@@ -1,6 +1,7 @@
 #pragma once
-// What survives a crash: SQLite (WAL, synchronous FULL) for every transition, hash-named files for
-// payloads. A transition is on disk before its outward effect (architecture, decision 6).
+// What survives a crash: SQLite (WAL) for every transition, hash-named files for payloads. A
+// transition is on disk before its outward effect (architecture, decision 6); in a simulation, whose
+// clients lose nothing, a version and its updates are before it is published.
 
 #include <filesystem>
 #include <memory>
@@ -15,6 +16,12 @@
 #include "wire/messages.h"
 
 namespace drystone::coordinator {
+
+/// What a power failure leaves whole.
+enum class CommitUnit : std::uint8_t {
+  Step,   ///< every transition: what a client was told
+  Round,  ///< published versions: updates of an open round may be asked for again
+};
 
 struct StoredUpdate {
   AcceptedUpdate update;
@@ -40,7 +47,8 @@ class Store {
   /// Opens or creates. @throws core::IoError  unreadable, or in use by another process;
   /// core::ConfigError  the folder holds another federation's, coordinator's or layout's state, or
   /// payloads of an earlier life without its database
-  Store(const std::filesystem::path& dir, const StateOwner& owner);
+  Store(const std::filesystem::path& dir, const StateOwner& owner,
+        CommitUnit commits = CommitUnit::Step);
   /// Reads the state that is there, whatever its federation, also beside a running coordinator,
   /// and changes nothing: for `inspect`. It has no blobs().
   /// @throws core::ConfigError  no state in `dir`; core::IoError  as above
@@ -98,6 +106,7 @@ class Store {
   core::Digest state_hash() const;
 
  private:
+  CommitUnit commits_ = CommitUnit::Step;
   std::unique_ptr<StoreDatabase> db_;
   std::unique_ptr<wire::BlobStore> blobs_;  ///< nullptr: only reads
 };

@@ -65,7 +65,7 @@ StoreDatabase::StoreDatabase(const std::filesystem::path& folder, const StateOwn
     : dir(owned(folder)), lock(dir), db(dir / kDatabase, SqliteDatabase::Access::Write) {
   check(owner);
   db.execute("PRAGMA journal_mode=WAL");
-  db.execute("PRAGMA synchronous=FULL");
+  set_synchronous(true);
   Transaction transaction(db);
   create();
   if (setting(db, "federation").empty()) set(db, "federation", owner.federation);
@@ -80,6 +80,10 @@ StoreDatabase::StoreDatabase(const std::filesystem::path& folder)
     : dir(existing(folder)), db(dir / kDatabase, SqliteDatabase::Access::Read) {
   db.execute("BEGIN");
   if (!has_signers(db)) signer = "zeroblob(32)";
+}
+
+void StoreDatabase::set_synchronous(bool on) {
+  db.execute(on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
 }
 
 void StoreDatabase::create() {

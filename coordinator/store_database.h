@@ -36,6 +36,8 @@ struct StoreDatabase {
   /// Of a reader: all that it reads is of one moment.
   explicit StoreDatabase(const std::filesystem::path& folder);
 
+  /// Whether each commit from now on is on the disk when it returns, with all before it.
+  void set_synchronous(bool on);
   void create();
   void check(const StateOwner& owner) const;
 

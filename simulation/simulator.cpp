@@ -121,6 +121,8 @@ class Simulation {
   std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
   client::Pinned pinned_;  ///< every client's
+  std::shared_ptr<client::CheckedVersions> checked_versions_ =
+      std::make_shared<client::CheckedVersions>();
   tensors::FactorSet first_version_;
   aggregation::AdapterLayout layout_;
   crypto::Roster roster_;
@@ -257,7 +259,8 @@ void Simulation::add_client(const std::string& name, crypto::Role role,
                                              .base_sha256 = config_.model.sha256,
                                              .device = held.workbench.device(),
                                              .num_examples = num_examples,
-                                             .base = quantization}};
+                                             .base = quantization},
+                                   .checked_versions = checked_versions_};
   members_[name] = std::make_unique<VirtualClient>(
       held,
       client::JobSettings{.client = name,
@@ -300,7 +303,8 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
           .layout = layout_,
           .initial = initial,
           .state_dir = state,
-          .waits_for_all = true};
+          .waits_for_all = true,
+          .commits = coordinator::CommitUnit::Round};
 }
 
 SimulationOutcome Simulation::run() {

@@ -66,9 +66,8 @@ void BlobReceiver::State::append(core::ByteView data) {
 
 core::Expected<void> BlobReceiver::State::finish() {
   if (crypto::equal_constant_time(hasher.finish(), blob)) {
-    file->sync();
-    store.finish_partial(blob);
     file.reset();
+    store.finish_partial(blob);
     phase = Phase::Complete;
     return {};
   }

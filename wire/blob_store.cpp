@@ -18,7 +18,8 @@ namespace drystone::wire {
 
 namespace fs = std::filesystem;
 
-BlobStore::BlobStore(fs::path dir) : dir_(std::move(dir)) {
+BlobStore::BlobStore(fs::path dir, Durability received)
+    : dir_(std::move(dir)), received_(received) {
   std::error_code error;
   fs::create_directories(dir_ / "partial", error);
   if (error) throw core::file_error(dir_, "the folder cannot be made", error);
@@ -87,8 +88,23 @@ core::Digest BlobStore::adopt(const fs::path& file) {
 }
 
 void BlobStore::finish_partial(const core::Digest& blob) {
-  rename_durably(partial_path(blob), path(blob));
+  if (received_ == Durability::Now) {
+    File::open_for_writing(partial_path(blob)).sync();
+    rename_durably(partial_path(blob), path(blob));
+  } else {
+    std::error_code error;
+    fs::rename(partial_path(blob), path(blob), error);
+    if (error) throw core::file_error(partial_path(blob), "cannot be moved", error);
+    unsynced_.insert(blob);
+  }
   checked_[blob] = {looks(blob).value_or(Looks{}), true};
+}
+
+void BlobStore::sync() {
+  if (unsynced_.empty()) return;
+  for (const core::Digest& blob : unsynced_) File::open_for_reading(path(blob)).sync();
+  core::sync_folder(dir_);
+  unsynced_.clear();
 }
 
 core::Expected<core::Bytes> BlobStore::read(const core::Digest& blob, std::uint64_t offset,
@@ -128,6 +144,7 @@ void BlobStore::remove_partials(std::span<const core::Digest> kept) {
 void BlobStore::remove(const core::Digest& blob) {
   std::error_code error;
   checked_.erase(blob);
+  unsynced_.erase(blob);
   fs::remove(partial_path(blob), error);
   if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
   if (error) throw core::file_error(path(blob), "cannot be removed", error);

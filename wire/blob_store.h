@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,12 @@
 #include "core/expected.h"
 
 namespace drystone::wire {
+
+/// When what is received is on the disk for certain.
+enum class Durability : std::uint8_t {
+  Now,    ///< before it has its final name
+  Later,  ///< after sync(): a power failure before may leave it damaged under its name
+};
 
 /// Files named by the SHA-256 of their content: DIR/<hex>, unfinished ones DIR/partial/<hex>. A
 /// file under its final name is whole and on the disk, whenever the power fails: content is fsynced
@@ -22,7 +29,7 @@ class BlobStore {
  public:
   /// Creates DIR and DIR/partial where missing, and sweeps what interrupted writes left.
   /// @throws core::IoError
-  explicit BlobStore(std::filesystem::path dir);
+  explicit BlobStore(std::filesystem::path dir, Durability received = Durability::Now);
 
   /// Whether the blob is there, whole. One with other content is told to the log and counts as
   /// absent; receiving or putting it again replaces it. @throws core::IoError  it cannot be read
@@ -50,8 +57,11 @@ class BlobStore {
 
   /// Where an unfinished blob grows.
   std::filesystem::path partial_path(const core::Digest& blob) const;
-  /// Moves DIR/partial/<hex>, whose content the caller has hashed and fsynced, to DIR/<hex>.
+  /// Moves DIR/partial/<hex>, whose content the caller has hashed, to DIR/<hex>.
+  /// @throws core::IoError
   void finish_partial(const core::Digest& blob);
+  /// Brings to the disk what was received with Durability::Later. @throws core::IoError
+  void sync();
 
  private:
   struct Looks {  ///< of a file that has not been written to since
@@ -67,6 +77,8 @@ class BlobStore {
   std::optional<Looks> looks(const core::Digest& blob) const;
 
   std::filesystem::path dir_;
+  Durability received_;
+  std::set<core::Digest> unsynced_;
   mutable std::map<core::Digest, Checked> checked_;  ///< in this life
 };
 

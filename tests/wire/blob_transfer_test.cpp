@@ -73,6 +73,27 @@ void write_partial(const Transfer& transfer, const core::Bytes& bytes) {
 
 }  // namespace
 
+TEST_CASE("BlobReceiver: what reaches the disk later is there all the same") {
+  const test::TemporaryFolder folder;
+  core::SplitMix64 random(5);
+  wire::BlobStore from(folder / "from");
+  wire::BlobStore to(folder / "to", wire::Durability::Later);
+  std::vector<core::Digest> blobs;
+  for (const std::size_t size : {10, 3000}) {
+    blobs.push_back(from.put(test::sample_bytes(random, size)));
+    BlobReceiver receiver(to, blobs.back(), size);
+    for (const wire::Want& want : receiver.next_wants()) {
+      CHECK(receiver.accept(wire::answer(from, want).value()));
+    }
+    CHECK(receiver.is_complete());
+    CHECK(to.contains(blobs.back()));
+  }
+  to.remove(blobs[0]);
+  to.sync();
+  to.sync();
+  CHECK(to.read(blobs[1], 0, 3000).value() == from.read(blobs[1], 0, 3000).value());
+}
+
 TEST_CASE("BlobReceiver: every size arrives whole") {
   for (const std::uint64_t size :
        {std::uint64_t{1}, kMaxChunkBytes - 1, kMaxChunkBytes, kMaxChunkBytes + 1,
