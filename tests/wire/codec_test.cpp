@@ -336,6 +336,14 @@ TEST_CASE("encode: refuses what would not fit, cuts what is only informative") {
   CHECK(detail.starts_with("?[2Jxx"));
 }
 
+TEST_CASE("decode: the longest header is read, a longer one is not looked at") {
+  const auto refusal_of = [](std::uint64_t size) {
+    return decode({.header = core::Bytes(size), .data = {}}).error().code;
+  };
+  CHECK(refusal_of(wire::kMaxHeaderBytes) == Refusal::MalformedFrame);
+  CHECK(refusal_of(wire::kMaxHeaderBytes + 8) == Refusal::TooLarge);
+}
+
 TEST_CASE("encode: a Chunk's data is moved through both ends") {
   wire::Chunk chunk{.blob = {}, .offset = 5, .data = core::Bytes(1000, 7)};
   const std::uint8_t* address = chunk.data.data();

@@ -130,7 +130,9 @@ TEST_CASE("ZmqServer: a key that is not in the roster never gets through") {
     return stranger.num_refused() >= 2;  // it goes on trying
   }));
   CHECK(server.num_refused() >= 2);
+  CHECK(server.num_refused() < 1000);
   CHECK(stranger.connections() == 0);
+  CHECK(stranger.can_send());  // to nobody: nothing waits
   REQUIRE(wait_for_connection(friendly));
   friendly.send(wire::Done{1});
   const auto incoming = server.receive(kPatience);
@@ -497,7 +499,13 @@ TEST_CASE("receive: either end waits asleep") {
 
 TEST_CASE("an end refuses another thread") {
   ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
-  std::jthread other([&] { CHECK_THROWS_AS(server.receive(0ms), core::InvariantError); });
+  ZmqClient client = client_of(server, "a");
+  std::jthread other([&] {
+    CHECK_THROWS_AS(server.receive(0ms), core::InvariantError);
+    CHECK_THROWS_AS(client.can_send(), core::InvariantError);
+    CHECK_THROWS_AS(client.receive(0ms), core::InvariantError);
+    CHECK_THROWS_AS(client.send(wire::Done{1}), core::InvariantError);
+  });
 }
 
 TEST_CASE("addresses that make no sense are refused with the remedy") {
