@@ -234,6 +234,16 @@ std::string not_covered_text(const std::vector<std::string>& entries) {
   return core::join(words);
 }
 
+std::string verdict_of(const Verification& verification) {
+  const auto is_wrong = [](const auto& check) { return check.wrong.has_value(); };
+  const std::string checks =
+      std::to_string(verification.versions.size() + verification.parts.size()) + " checks";
+  if (verification.is_sound()) return "sound: all " + checks + " hold";
+  const auto num_wrong = std::ranges::count_if(verification.versions, is_wrong) +
+                         std::ranges::count_if(verification.parts, is_wrong);
+  return "WRONG: " + std::to_string(num_wrong) + " of " + checks + " do not hold";
+}
+
 }  // namespace
 
 std::string to_text(const Verification& verification) {
@@ -258,7 +268,7 @@ std::string to_text(const Verification& verification) {
   if (!verification.not_covered.empty()) {
     text += "not covered: " + core::visible(not_covered_text(verification.not_covered)) + "\n";
   }
-  return text + "head " + core::to_hex(verification.head) + "\n";
+  return text + "head " + core::to_hex(verification.head) + "\n" + verdict_of(verification) + "\n";
 }
 
 std::string to_json(const Verification& verification) {

@@ -9,6 +9,7 @@
 #include "coordinator/version_record.h"
 #include "core/check.h"
 #include "core/files.h"
+#include "core/log.h"
 #include "core/temporary_files.h"
 #include "wire/durable_file.h"
 
@@ -151,7 +152,13 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
 
 void begin_run_folder(const fs::path& dir, const core::Config& config) {
   core::sweep_temporaries(dir);
-  if (configuration_of(dir, federation_id(config))) return;
+  if (const auto former = configuration_of(dir, federation_id(config))) {
+    if (former->simulation.group != config.simulation.group) {
+      core::log_warning("another simulation.group: from here on rounds are rounded differently",
+                        {{"was", former->simulation.group}, {"now", config.simulation.group}});
+    }
+    return;
+  }
   fs::create_directories(dir);
   remove_run_index(dir);
   core::write_file_atomic(dir / kConfigFile, core::as_bytes(core::to_toml(config)));

@@ -167,6 +167,10 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
   workers_.emplace(num_trainings);
+  if (config_.simulation.group > 1) {
+    core::log_info("clients share passes through the base",
+                   {{"at_most", config_.simulation.group}});
+  }
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
 }

@@ -11,6 +11,7 @@
 #include "adapters/side_path.h"
 #include "core/check.h"
 #include "core/error.h"
+#include "core/log.h"
 #include "data/batches.h"
 #include "training/gradient_passes.h"
 #include "training/local_training.h"
@@ -151,6 +152,11 @@ std::vector<GroupOutcome> train_group(models::Model& model, const std::vector<Gr
         return;
       }
       training.reset();
+      if (tasks[i].task.round <= 1) {
+        core::log_info("trains alone: its passes cannot be shared",
+                       {{"client", std::string_view(tasks[i].task.client)},
+                        {"method", std::string_view(tasks[i].task.training.config.method)}});
+      }
       outcomes[i].result = train_locally(tasks[i].task, site, tasks[i].hooks);
     });
   }

@@ -304,6 +304,8 @@ TEST_CASE("verify: damaged JSON is told by its file's name") {
     coordinator::write_run_index(run);
     const std::string text = cli::to_text(verification);
     CHECK_MESSAGE(text.find(wrong) != std::string::npos, text);
+    CHECK_MESSAGE(text.find("\nWRONG: ") != std::string::npos, text);
+    CHECK_MESSAGE(text.ends_with(" do not hold\n"), text);
     CHECK_MESSAGE(text.find("[json.exception") == std::string::npos, text);
   };
   check("report.json", "{\"name\": ", "report.json is not JSON: ");
@@ -401,7 +403,9 @@ TEST_CASE("verify: two at a time, in a folder that nobody may write to") {
   const auto before = files_in(run);
   fs::permissions(run, fs::perms::owner_read | fs::perms::owner_exec);
   CHECK(first_wrong(cli::verify_run(run)) == "");
-  CHECK(cli::to_text(cli::verify_run(run)).find("not covered: ") != std::string::npos);
+  const std::string text = cli::to_text(cli::verify_run(run));
+  CHECK(text.find("not covered: ") != std::string::npos);
+  CHECK(text.find("\nsound: all ") != std::string::npos);
   fs::permissions(run, fs::perms::owner_all);
   CHECK(files_in(run) == before);
 }
