@@ -20,10 +20,19 @@ struct Options {
   bool json = false;
 };
 
+/// Of a state folder, a run, or the state of a run that was killed before its first report.
+Verification verification_of(const std::filesystem::path& path) {
+  const auto holds_state = [](const std::filesystem::path& folder) {
+    return std::filesystem::exists(folder / "state.sqlite");
+  };
+  if (holds_state(path)) return verify_state_folder(path);
+  const bool has_record = std::filesystem::exists(path / "versions");
+  if (!has_record && holds_state(path / "state")) return verify_state_folder(path / "state");
+  return verify_run(path);
+}
+
 int verify(const Options& options) {
-  const Verification verification = std::filesystem::exists(options.path / "state.sqlite")
-                                        ? verify_state_folder(options.path)
-                                        : verify_run(options.path);
+  const Verification verification = verification_of(options.path);
   std::fputs((options.json ? to_json(verification) : to_text(verification)).c_str(), stdout);
   if (options.has_head && options.head != core::to_hex(verification.head)) {
     throw core::Error("--head: the run ends in " + core::to_hex(verification.head) +

@@ -1,5 +1,5 @@
 # Checks every #include of the repository against the layers, and that none leads back to where it
-# came from: cmake -DROOT=. -P check_layers.cmake
+# came from: cmake -DROOT=$PWD -P cmake/check_layers.cmake
 cmake_minimum_required(VERSION 3.25)
 
 # folder: the folders that it may use, and through them what those may use.

@@ -13,6 +13,10 @@ Store::Store(const std::filesystem::path& dir, const StateOwner& owner, CommitUn
       blobs_(std::make_unique<wire::BlobStore>(dir / "blobs", commits == CommitUnit::Step
                                                                   ? wire::Durability::Now
                                                                   : wire::Durability::Later)) {
+  if (const auto found = inconsistency()) {
+    throw core::IoError((dir / "state.sqlite").string() + ": it is damaged (" + *found + ")" +
+                        kLostStateRemedy);
+  }
   db_->set_synchronous(commits == CommitUnit::Step);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 // What survives a crash: SQLite (WAL) for every transition, hash-named files for payloads. A
-// transition is on disk before its outward effect (architecture, decision 6). In a simulation, whose
-// clients lose nothing, a round is when it is published.
+// transition is on disk before its outward effect (architecture, decision 6). In a simulation,
+// whose clients lose nothing, a round is when it is published.
 
 #include <filesystem>
 #include <memory>

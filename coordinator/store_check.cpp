@@ -3,20 +3,44 @@
 
 namespace drystone::coordinator {
 
+namespace {
+
+bool is_report(std::uint64_t version, const std::string& text) {
+  if (version == 0) return true;
+  try {
+    static_cast<void>(round_from_json(text));
+    return true;
+  } catch (const core::Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 std::optional<std::string> Store::inconsistency() const {
   const auto first = [&](const char* sql) -> std::optional<std::string> {
     Statement row(db_->db, sql);
     return row.step() ? std::optional(row.text(0)) : std::nullopt;
   };
   if (const auto found = first("PRAGMA integrity_check"); found != "ok") return found;
-  Statement versions(db_->db, "SELECT version, head, payload, manifest FROM versions");
-  while (versions.step()) {
+  Statement versions(db_->db,
+                     "SELECT version, head, payload, manifest, report FROM versions "
+                     "ORDER BY version");
+  for (std::uint64_t next = 0; versions.step(); ++next) {
+    if (versions.integer(0) != next) return "version " + std::to_string(next) + " is missing";
+    if (!is_report(next, versions.text(4))) {
+      return "the report of version " + std::to_string(next) + " is none";
+    }
     const auto manifest = wire::decode_version(versions.blob(3));
     const bool agrees = manifest && manifest->version == versions.integer(0) &&
                         manifest->head == fixed<core::Digest>(versions.blob(1)) &&
                         manifest->payload == fixed<core::Digest>(versions.blob(2));
     if (!agrees) return "version " + versions.text(0) + "'s row differs from what was signed";
   }
+  const auto unplanned = first(
+      "SELECT version FROM versions LEFT JOIN plans ON round = version "
+      "WHERE version > 0 AND round IS NULL");
+  if (unplanned) return "round " + *unplanned + "'s plan is missing";
   Statement plans(db_->db, "SELECT round, attempt, is_open, plan FROM plans");
   const std::uint64_t newest = load().version;
   while (plans.step()) {

@@ -146,7 +146,7 @@ void read_training(TableReader& section, TrainingConfig& training) {
   section.read_choice("precision", training.precision, {"float32", "bfloat16"});
   section.read_size("memory_limit", training.memory_limit);
   section.read("checkpointing", training.checkpointing);
-  section.read("max_grad_norm", training.max_grad_norm, RealRange{});
+  section.read("max_grad_norm", training.max_grad_norm, RealRange{.high = kMax});
   section.read("learning_rate", training.learning_rate, kPositive);
   section.read_choice("schedule", training.schedule, {"constant", "linear", "cosine"});
   section.read_choice("schedule_over", training.schedule_over, {"round", "federation"});

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -46,6 +47,9 @@ Loggers make_loggers(const std::string& path) {
   };
   std::vector<spdlog::sink_ptr> sinks = {formatted(std::make_shared<TerminalSink>(), "")};
   if (path.empty()) return {.all = make_logger(sinks), .file = nullptr};
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path)) {
+    throw IoError(path + ": is no regular file; remove it");  // a FIFO would wait for a reader
+  }
   const spdlog::sink_ptr file = formatted(
       std::make_shared<spdlog::sinks::rotating_file_sink_mt>(path, kLogFileBytes, kLogFiles - 1),
       "\n");

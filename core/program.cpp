@@ -86,9 +86,10 @@ class SignalWatch {
   std::thread thread_;
 };
 
+constexpr std::size_t kMostBytes = 2000;  // of a line
+
 // LibTorch appends a backtrace; the first line says what happened. Names from files may be long.
 std::string first_line(std::string_view text) {
-  constexpr std::size_t kMostBytes = 2000;
   return shorten(text.substr(0, text.find('\n')), kMostBytes);
 }
 
@@ -127,8 +128,8 @@ int run_watched(const ProgramBody& body) {
 int run_guarded(const ProgramBody& body) {
   try {
     return run_watched(body);
-  } catch (const ConfigError& error) {
-    return report(first_line(error.what()), kWrongUsage);
+  } catch (const ConfigError& error) {  // may hold names with any characters
+    return report(shorten(visible(error.what()), kMostBytes), kWrongUsage);
   } catch (const InvariantError& error) {
     return report(first_line(error.what()) + "; this is a bug in Drystone: please report it",
                   kFailed);

@@ -112,6 +112,30 @@ TEST_CASE("store: a database that lost its newest versions is refused, and nothi
   federation.start();
 }
 
+TEST_CASE("store: a database whose rows are not what was signed is refused before it is used") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path());
+  finish(federation);
+  federation.crash();
+  const fs::path file = dir.path() / "state" / "state.sqlite";
+  const auto whole = dir.path() / "whole.sqlite";
+  fs::copy_file(file, whole);
+  const auto refused = [&](const char* sql, const char* why) {
+    CAPTURE(sql);
+    fs::copy_file(whole, file, fs::copy_options::overwrite_existing);
+    coordinator::SqliteDatabase(file, coordinator::SqliteDatabase::Access::Write).execute(sql);
+    CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains(why), core::IoError);
+  };
+  refused("DELETE FROM versions WHERE version = 0", "version 0 is missing");
+  refused("UPDATE versions SET report = '{' WHERE version = 1", "the report of version 1 is none");
+  refused("UPDATE versions SET head = zeroblob(32)", "version 0's row differs");
+  refused("DELETE FROM plans", "round 1's plan is missing");
+  refused("UPDATE plans SET plan = zeroblob(10)", "round 1's row differs");
+  refused("UPDATE updates SET manifest = zeroblob(100)", "update differs");
+  fs::copy_file(whole, file, fs::copy_options::overwrite_existing);
+  federation.start();
+}
+
 TEST_CASE("store: a state older than the run folder is refused") {
   const TemporaryFolder dir;
   {

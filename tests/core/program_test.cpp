@@ -79,6 +79,10 @@ TEST_CASE("run_program: exceptions become one line and the contract's status") {
         "drystone: error: /a: cannot copy: Permission denied; give this user the permission, or "
         "use another path\n");
 
+  const auto strange = run([](auto) -> int { throw core::ConfigError("no\nsuch: give a file"); });
+  CHECK(strange.status == 2);
+  CHECK(strange.error == "drystone: error: no\\u000Asuch: give a file\n");
+
   const auto no_thread = run([](auto) -> int {
     throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
   });
