@@ -279,7 +279,8 @@ void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
 
 void RoundMachine::close(core::Instant now, Actions& actions) {
   note_silent(actions);
-  if (state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size())) {
+  const bool is_enough = state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size());
+  if (is_enough && !(settings_.waits_for_all && is_any_lost_by_us())) {
     phase_ = Phase::Aggregating;
     actions.emplace_back(Aggregate{*state_.open});
   } else {
@@ -302,6 +303,11 @@ void RoundMachine::note_silent(Actions& actions) {
     not_awaited_.insert(client);
   }
   actions.emplace_back(NameMissing{round, std::move(clients), /*were_asked=*/true});
+}
+
+bool RoundMachine::is_any_lost_by_us() const {
+  return std::ranges::any_of(
+      refused_, [](const auto& refused) { return refused.second == core::Refusal::LocalFailure; });
 }
 
 std::vector<std::string> RoundMachine::unanswered() const {

@@ -23,11 +23,12 @@ struct MachineSettings {
   std::string federation;  ///< hex id, goes into every plan
   std::uint64_t seed = 0;
   std::uint64_t rounds = 1;
-  std::uint64_t cohort = 0;        ///< clients asked per round; 0: all trainers
-  std::int64_t quorum = 0;         ///< fewest accepted updates; 0: the whole cohort; core::kHalf
-  core::Instant deadline{};        ///< for a round, for the last evaluation
-  core::Instant grace{};           ///< how long a round with its quorum waits for the others
-  bool waits_for_all = false;      ///< neither deadline nor grace ends anything
+  std::uint64_t cohort = 0;  ///< clients asked per round; 0: all trainers
+  std::int64_t quorum = 0;   ///< fewest accepted updates; 0: the whole cohort; core::kHalf
+  core::Instant deadline{};  ///< for a round, for the last evaluation
+  core::Instant grace{};     ///< how long a round with its quorum waits for the others
+  /// Neither deadline nor grace ends anything, and what our own disk did not take is asked again.
+  bool waits_for_all = false;
   std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
   std::map<std::string, core::Digest> settings = {};  ///< by trainer; absent: its own
@@ -176,6 +177,7 @@ class RoundMachine {
   std::uint64_t num_trainable() const;
   void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
   void note_silent(Actions& actions);
+  bool is_any_lost_by_us() const;
   std::vector<std::string> unanswered() const;
   std::vector<std::string> missing() const;
   std::vector<std::string> left_out(const std::vector<std::string>& cohort) const;

@@ -340,6 +340,23 @@ TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no 
   }
 }
 
+TEST_CASE(
+    "round machine: a simulation publishes no round that lacks what our own disk did not take") {
+  for (const bool waits_for_all : {false, true}) {
+    CAPTURE(waits_for_all);
+    auto s = settings(2, 1);
+    s.quorum = core::kHalf;
+    s.waits_for_all = waits_for_all;
+    RoundMachine machine(s, {}, 0s);
+    join_all(machine, s);
+    machine.handle(update_of("client-1"), 1s);
+    const auto actions = machine.handle(UpdateRefused{"client-2", core::Refusal::LocalFailure}, 1s);
+    CHECK(only<Aggregate>(actions).size() == (waits_for_all ? 0 : 1));
+    CHECK(only<Abandon>(actions).size() == (waits_for_all ? 1 : 0));
+    CHECK(only<Fail>(actions).empty());
+  }
+}
+
 TEST_CASE("round machine: whoever left the roster in an open round ends nothing") {
   for (const int left : {1, 2}) {
     CAPTURE(left);
