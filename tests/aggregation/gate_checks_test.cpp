@@ -3,9 +3,11 @@
 #include <cstring>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <doctest/doctest.h>
 
@@ -52,10 +54,18 @@ TEST_CASE("check_payload: accepts what follows the plan, at any rank up to the q
 }
 
 TEST_CASE("check_payload: memory that is not aligned for float32 is read all the same") {
-  const core::Bytes bytes = tensors::to_bytes(good_update());
-  core::Bytes shifted(bytes.size() + 1);
-  std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
-  CHECK(check_payload(core::ByteView(shifted).subspan(1), plan(), kQuota).has_value());
+  const auto checked = [](const tensors::FactorSet& update) {
+    const core::Bytes bytes = tensors::to_bytes(update);
+    core::Bytes shifted(bytes.size() + 1);
+    std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
+    return check_payload(core::ByteView(shifted).subspan(1), plan(), kQuota);
+  };
+  CHECK(checked(good_update()).has_value());
+  tensors::FactorSet lopsided = good_update();
+  lopsided.modules["q"].b.mul_(1e8);
+  lopsided.modules["q"].a.div_(1e8);
+  REQUIRE_FALSE(checked(lopsided).has_value());
+  CHECK(checked(lopsided).error().code == Refusal::BadGauge);
 }
 
 TEST_CASE("check_payload: members of an ensemble alone need no base, but their own head") {
@@ -226,6 +236,17 @@ TEST_CASE("check_gauge: the split between B and A is free within reason") {
   CHECK_FALSE(gauge(1e30, 1e-30));
   CHECK_FALSE(gauge(0.0, 2000.0));
   CHECK_FALSE(gauge(3e38, 3e38));
+}
+
+TEST_CASE("check_gauge: norms are Euclidean, of B's columns and A's rows") {
+  const auto gauge = [](double b_norm) {
+    const at::Tensor b = at::tensor({0.6 * b_norm, 0.8 * b_norm}).to(at::kFloat).unsqueeze(1);
+    const at::Tensor a = at::tensor({0.6e-3, 0.8e-3}).to(at::kFloat).unsqueeze(0);
+    return std::pair(check_gauge({.b = b, .a = a}).has_value(),
+                     check_gauge({.b = a.t(), .a = b.t()}).has_value());
+  };
+  CHECK(gauge(999.0) == std::pair(true, true));
+  CHECK(gauge(1020.0) == std::pair(false, false));
 }
 
 TEST_CASE("check_gauge: one bad component among good ones is named") {
