@@ -101,6 +101,11 @@ JobResult run_job(const training::Workbench& workbench, const JobSettings& setti
                     job);
 }
 
+bool may_group(const core::TrainingConfig& training) {
+  const adapters::Method& method = adapters::find_method(training.method);
+  return method.trains && method.inner == nullptr;
+}
+
 bool can_group(const core::TrainingConfig& one, const core::TrainingConfig& other) {
   return one.precision == other.precision && one.threads == other.threads;
 }

@@ -42,6 +42,8 @@ struct GroupJob {
   ProgressHook on_progress;
 };
 
+/// Whether a client with these settings may train in a group at all: one that trains one adapter.
+bool may_group(const core::TrainingConfig& training);
 /// Whether clients with these settings may train in one group: its passes are of one precision, and
 /// their numbers of threads fix the bits.
 bool can_group(const core::TrainingConfig& one, const core::TrainingConfig& other);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include <ATen/TensorOperators.h>
@@ -29,6 +30,16 @@ struct Member {
   const MicroBatches* batches = nullptr;  ///< of the step under way
   Losses losses = {};
 };
+
+/// What one pass takes of all members; 0 of one that has no micro-batch left.
+struct Parts {
+  std::vector<const data::EncodedBatch*> batches;
+  std::vector<std::int64_t> rows;
+  std::vector<std::int64_t> tokens;
+  std::vector<std::int64_t> targets;
+};
+
+const data::EncodedBatch kNothing;
 
 /// A client's own failure; anything else ends all.
 template <typename Work>
@@ -90,45 +101,51 @@ class Group {
     return all_stay;
   }
 
-  /// Of every member's micro-batch of that number, where it has one.
-  void add_gradients(std::size_t pass, adapters::AdapterGroup& attached) {
+  /// Every member's micro-batch of that number, where it has one.
+  Parts parts_of(std::size_t pass) const {
     const models::Task task = members_.front().task->examples.task;
-    std::vector<const data::EncodedBatch*> batches;
-    std::vector<std::int64_t> rows;
-    std::vector<std::int64_t> tokens;
-    std::vector<std::int64_t> targets;
+    Parts parts;
     for (const Member& member : members_) {
       const bool has = pass < member.batches->size();
-      if (has) batches.push_back(&(*member.batches)[pass]);
-      rows.push_back(has ? batches.back()->rows : 0);
-      targets.push_back(has ? num_targets(*batches.back(), task) : 0);
-      std::int64_t own = 0;
-      if (has)
-        for (const std::int64_t length : batches.back()->lengths) own += length;
-      tokens.push_back(own);
+      const data::EncodedBatch& own = has ? (*member.batches)[pass] : kNothing;
+      if (has) parts.batches.push_back(&own);
+      parts.rows.push_back(own.rows);
+      parts.targets.push_back(num_targets(own, task));
+      parts.tokens.push_back(
+          std::accumulate(own.lengths.begin(), own.lengths.end(), std::int64_t{0}));
     }
+    return parts;
+  }
+
+  void add_gradients(std::size_t pass, adapters::AdapterGroup& attached) {
+    const Examples& examples = members_.front().task->examples;
+    const Parts parts = parts_of(pass);
     adapters::RowSplit split;
-    split.add(tokens);
-    split.add(task == models::Task::CausalLm ? targets : rows);
+    split.add(parts.tokens);
+    split.add(examples.task == models::Task::CausalLm ? parts.targets : parts.rows);
     attached.set_rows(std::move(split));
     const models::Batch batch =
-        to_tensors(data::join_rows(batches, members_.front().task->examples.pad), task);
-    const at::Tensor losses = model_.group_losses(batch, rows);
+        to_tensors(data::join_rows(parts.batches, examples.pad), examples.task);
+    const at::Tensor losses = model_.group_losses(batch, parts.rows);
     at::Tensor sum;
     for (std::size_t i = 0; i < members_.size(); ++i) {
-      if (rows[i] == 0) continue;
-      Member& member = members_[i];
-      const double share =
-          static_cast<double>(targets[i]) / static_cast<double>(num_targets(*member.batches, task));
-      const at::Tensor loss = losses[static_cast<std::int64_t>(i)];
-      adapters::add_term(member.losses.task, loss.detach().to(at::kDouble) * share);
-      adapters::add_term(sum, loss * share);
-      const at::Tensor extra = member.training->extra_loss(batch);
-      if (!extra.defined()) continue;
-      adapters::add_term(member.losses.extra, extra.detach().to(at::kDouble) * share);
-      adapters::add_term(sum, extra * share);
+      if (parts.rows[i] == 0) continue;
+      const auto all = static_cast<double>(num_targets(*members_[i].batches, examples.task));
+      add_losses(members_[i], losses[static_cast<std::int64_t>(i)], batch,
+                 static_cast<double>(parts.targets[i]) / all, sum);
     }
     sum.backward();
+  }
+
+  /// @param share  of the member's step that this pass is  @param sum  of all members
+  static void add_losses(Member& member, const at::Tensor& loss, const models::Batch& batch,
+                         double share, at::Tensor& sum) {
+    adapters::add_term(member.losses.task, loss.detach().to(at::kDouble) * share);
+    adapters::add_term(sum, loss * share);
+    const at::Tensor extra = member.training->extra_loss(batch);
+    if (!extra.defined()) return;
+    adapters::add_term(member.losses.extra, extra.detach().to(at::kDouble) * share);
+    adapters::add_term(sum, extra * share);
   }
 
   models::Model& model_;

@@ -28,7 +28,7 @@ struct GroupOutcome {
 /// whose passes cannot be shared (LocalTraining::shares_passes) train one after the other, with the
 /// same bits as alone. One client's failure is its own.
 /// @param model  without adapters; plain afterwards
-/// @param tasks  of one state, precision and method.trains
+/// @param tasks  of one state and precision, of methods that train one adapter
 std::vector<GroupOutcome> train_group(models::Model& model, const std::vector<GroupTask>& tasks,
                                       std::int64_t base_bytes);
 

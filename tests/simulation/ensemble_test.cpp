@@ -139,6 +139,13 @@ TEST_CASE("ensemble federation: exact per member over two rounds, by seed, mixed
   CHECK(cli::verify_run(tiny.path() / "run").is_sound());
 }
 
+TEST_CASE("ensemble federation: simulation.group leaves ensembles as they are") {
+  const std::string entries = entry("members = 2", 2) + entry("members = 2", 2);
+  const TinyFederation alone(entries);
+  const TinyFederation grouped(entries);
+  CHECK(run(alone).report.head == run(grouped, {"simulation.group=2"}).report.head);
+}
+
 TEST_CASE("ensemble federation: clusters beside an ordinary client, whose base all members share") {
   const std::string cluster = "members = 2, assign = \"cluster\", member = ";
   const TinyFederation tiny(entry(cluster + "0") + entry(cluster + "1") + entry(cluster + "1", 3) +
