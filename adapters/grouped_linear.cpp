@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "adapters/saved_input.h"

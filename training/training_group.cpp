@@ -65,6 +65,7 @@ class Group {
       const Turn turn(model_, *task.state);
       model_.set_bfloat16(task.training.config.precision == "bfloat16");
       std::vector<adapters::GroupMember> parts;
+      parts.reserve(members_.size());
       for (Member& member : members_) parts.push_back(member.training->member());
       adapters::AdapterGroup attached(model_, parts);
       while (step(attached)) continue;
