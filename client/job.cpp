@@ -101,9 +101,10 @@ JobResult run_job(const training::Workbench& workbench, const JobSettings& setti
                     job);
 }
 
-bool may_group(const core::TrainingConfig& training) {
+bool may_group(const training::Workbench& workbench, const core::TrainingConfig& training) {
   const adapters::Method& method = adapters::find_method(training.method);
-  return method.trains && method.inner == nullptr;
+  const bool is_plain = !training.checkpointing && training.memory_limit == 0;
+  return method.trains && method.inner == nullptr && is_plain && !workbench.has_dropout();
 }
 
 bool can_group(const core::TrainingConfig& one, const core::TrainingConfig& other) {

@@ -42,8 +42,9 @@ struct GroupJob {
   ProgressHook on_progress;
 };
 
-/// Whether a client with these settings may train in a group at all: one that trains one adapter.
-bool may_group(const core::TrainingConfig& training);
+/// Whether it is of use to train a client with these settings in a group: elsewhere it would take
+/// its turn there, and keep a core from its neighbours.
+bool may_group(const training::Workbench& workbench, const core::TrainingConfig& training);
 /// Whether clients with these settings may train in one group: its passes are of one precision, and
 /// their numbers of threads fix the bits.
 bool can_group(const core::TrainingConfig& one, const core::TrainingConfig& other);

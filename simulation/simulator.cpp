@@ -379,7 +379,8 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
     core::ensure(
         training->state->version() == static_cast<std::int64_t>(training->plan.base_version),
         "simulation: a training of a version that is not the newest");
-    if (config_.simulation.group > 1 && client::may_group(member.settings.training)) {
+    if (config_.simulation.group > 1 &&
+        client::may_group(member.bench.workbench, member.settings.training)) {
       waiting_.push_back({&member, std::move(*training)});
       return;
     }

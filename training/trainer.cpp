@@ -16,6 +16,10 @@ std::optional<LocalResult> train_locally(const RoundTask& task, const TrainingSi
   const at::AutoGradMode with_gradients(true);
   if (!task.training.method->trains) return observe_locally(task, site, hooks);
   LocalTraining training(task, site);
+  return train_to_end(training, hooks);
+}
+
+std::optional<LocalResult> train_to_end(LocalTraining& training, const TrainHooks& hooks) {
   while (!training.is_over()) {
     if (hooks.stop.stop_requested()) return std::nullopt;
     const TrainProgress progress = training.step();

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "training/local_result.h"
+#include "training/local_training.h"
 #include "training/round_task.h"
 
 namespace drystone::training {
@@ -18,5 +19,8 @@ namespace drystone::training {
 /// @throws TrainingFailed         the loss or the result is not finite (with the remedy)
 std::optional<LocalResult> train_locally(const RoundTask& task, const TrainingSite& site,
                                          const TrainHooks& hooks = {});
+
+/// The steps that are left of an attached training, and its result. @return nullopt when stopped
+std::optional<LocalResult> train_to_end(LocalTraining& training, const TrainHooks& hooks);
 
 }  // namespace drystone::training

@@ -57,7 +57,6 @@ class Group {
       : model_(model), members_(std::move(members)) {}
 
   void run() {
-    const at::AutoGradMode with_gradients(true);
     while (true) {
       std::erase_if(members_, [](Member& member) { return leaves(member); });
       if (members_.empty()) return;
@@ -157,6 +156,7 @@ class Group {
 
 std::vector<GroupOutcome> train_group(models::Model& model, const std::vector<GroupTask>& tasks,
                                       std::int64_t base_bytes) {
+  const at::AutoGradMode with_gradients(true);
   std::vector<GroupOutcome> outcomes(tasks.size());
   std::vector<Member> members;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
@@ -164,18 +164,17 @@ std::vector<GroupOutcome> train_group(models::Model& model, const std::vector<Gr
         .model = model, .examples = tasks[i].examples, .base_bytes = base_bytes};
     attempt(&outcomes[i], [&] {
       auto training = std::make_unique<LocalTraining>(tasks[i].task, site);
-      training->detach();
       if (training->shares_passes()) {
+        training->detach();
         members.push_back({&tasks[i], &outcomes[i], std::move(training)});
         return;
       }
-      training.reset();
       if (tasks[i].task.round <= 1) {
         core::log_info("trains alone: its passes cannot be shared",
                        {{"client", std::string_view(tasks[i].task.client)},
                         {"method", std::string_view(tasks[i].task.training.config.method)}});
       }
-      outcomes[i].result = train_locally(tasks[i].task, site, tasks[i].hooks);
+      outcomes[i].result = train_to_end(*training, tasks[i].hooks);
     });
   }
   Group(model, std::move(members)).run();

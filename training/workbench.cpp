@@ -107,6 +107,7 @@ struct Workbench::Impl {
   std::optional<data::LabelledEncoder> labelled;   ///< other tasks
   std::string sha256;
   GlobalStatePtr pristine;
+  bool has_dropout;
   models::InputLimits inputs;
   std::map<std::string, Examples> examples;
 
@@ -117,6 +118,7 @@ struct Workbench::Impl {
         tokenizer(text::load_tokenizer(spec.folder)),
         sha256(sha256_of(spec, base)),
         pristine(GlobalState::pristine(*instance(), config.max_member_rank)),
+        has_dropout(instance()->has_dropout()),
         inputs(models::input_limits(base.config)) {
     check_length(inputs, config.model.max_length, "model.max_length");
     if (spec.task == models::Task::Classification) classes.emplace(config.labels);
@@ -227,6 +229,8 @@ std::int64_t Workbench::num_examples(const std::string& name) const {
 const std::string& Workbench::base_sha256() const { return impl_->sha256; }
 
 std::string Workbench::device() const { return impl_->spec.device.str(); }
+
+bool Workbench::has_dropout() const { return impl_->has_dropout; }
 
 std::uint64_t Workbench::peak_memory() const { return models::peak_memory(impl_->spec.device); }
 

@@ -70,6 +70,8 @@ class Workbench {
   const std::string& base_sha256() const;
   /// "cpu", "cuda:0".
   std::string device() const;
+  /// Whether the model draws masks of its own in training.
+  bool has_dropout() const;
   /// The most memory that training has taken so far: models::peak_memory of its device.
   std::uint64_t peak_memory() const;
   /// What updates of clients with these settings, and versions that come of them, may contain:
