@@ -83,39 +83,48 @@ bool talks(ZmqServer& server, ZmqClient& client, const std::string& name, std::u
   });
 }
 
-/// A process of its own that attacks, so that its descriptors and its memory are not ours.
-class Attacker {
+/// A process of its own, so that its descriptors and its memory are not the server's.
+class Peer {
  public:
-  /// `attack` gets the port once it is known.
-  explicit Attacker(const std::function<void(int)>& attack) {
+  /// `acts` gets the port once it is known.
+  explicit Peer(const std::function<void(int)>& acts) {
     int ends[2];
     REQUIRE(::pipe(ends) == 0);
     pid_ = ::fork();
     if (pid_ == 0) {
       ::close(ends[1]);
       int port = 0;
-      if (::read(ends[0], &port, sizeof port) == sizeof port) attack(port);
+      if (::read(ends[0], &port, sizeof port) == sizeof port) acts(port);
       ::_exit(0);
     }
     ::close(ends[0]);
     pipe_ = ends[1];
   }
-  ~Attacker() {
-    ::kill(pid_, SIGKILL);
-    ::waitpid(pid_, nullptr, 0);
+  ~Peer() {
+    if (!has_ended()) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
     ::close(pipe_);
   }
-  Attacker(const Attacker&) = delete;
-  Attacker& operator=(const Attacker&) = delete;
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
 
   void begin(const ZmqServer& server) const {
     const int port = std::stoi(wire::parse_address(server.address()).port);
     REQUIRE(::write(pipe_, &port, sizeof port) == sizeof port);
   }
 
+  /// Whether `acts` has returned.
+  bool has_ended() {
+    if (!ended_) ended_ = ::waitpid(pid_, nullptr, WNOHANG) == pid_;
+    return ended_;
+  }
+
  private:
   pid_t pid_ = -1;
   int pipe_ = -1;
+  bool ended_ = false;
 };
 
 int connect_to(int port) {
@@ -187,7 +196,7 @@ class FewDescriptors {
 TEST_CASE(
     "ZmqServer: a thousand connections that say nothing take neither files nor members away") {
   core::init_log(core::LogLevel::Off);
-  const Attacker attacker([](int port) {
+  Peer attacker([](int port) {
     core::raise_descriptor_limit();
     while (true) {
       std::vector<int> sockets;
@@ -196,6 +205,13 @@ TEST_CASE(
       for (const int socket : sockets) {
         if (socket >= 0) ::close(socket);
       }
+    }
+  });
+  Peer member([](int port) {
+    ZmqClient client = client_of("tcp://127.0.0.1:" + std::to_string(port), "a");
+    while (true) {
+      client.send(wire::Done{1});
+      if (client.receive(50ms)) return;
     }
   });
   const test::TemporaryFolder dir;
@@ -208,14 +224,16 @@ TEST_CASE(
       static_cast<void>(server.receive(10ms));
       return server.num_closed() > 500;
     }));
-    ZmqClient client = client_of(server.address(), "a");
-    CHECK(talks(server, client, "a", 1));
+    member.begin(server);
     for (std::uint8_t i = 0; i < 100; ++i) {  // as uploads do
       const core::Bytes content(100, i);
       const core::Digest blob = blobs.put(content);
       CHECK(blobs.read(blob, 0, 100).value() == content);
     }
-    CHECK(talks(server, client, "a", 2));
+    CHECK(wait_until([&] {
+      if (const auto incoming = server.receive(10ms)) server.send(incoming->client, wire::Done{1});
+      return member.has_ended();
+    }));
   }
 }
 
@@ -246,7 +264,7 @@ TEST_CASE("ZmqServer: a routing id of one's own is not listened to, and cut off"
 
 TEST_CASE("ZmqServer: a message of very many frames costs a bounded amount of memory") {
   core::init_log(core::LogLevel::Off);
-  const Attacker attacker([](int port) {
+  Peer attacker([](int port) {
     Dealer dealer("tcp://127.0.0.1:" + std::to_string(port), "a");
     const core::Bytes frame(1 << 20);
     while (true) {
@@ -327,7 +345,7 @@ TEST_CASE(
 
 TEST_CASE("ZmqServer: a key that connects over and over is put off, the others are not") {
   core::init_log(core::LogLevel::Off);
-  const Attacker attacker([](int port) {
+  Peer attacker([](int port) {
     const std::string address = "tcp://127.0.0.1:" + std::to_string(port);
     const core::Bytes done = wire::encode(wire::Done{7}).header;
     while (true) {
