@@ -76,7 +76,8 @@ ContractTerms terms_of(const core::Config& config, const core::ListedClient& lis
           .settings = core::settings_text(config, listed),
           .min_examples = is_shy ? kMinExamples : 1,
           .min_steps = is_shy ? kMinSteps : 1,
-          .layout = aggregation::version_layout(std::move(layout)),
+          .layout = std::make_shared<aggregation::AdapterLayout>(
+              aggregation::version_layout(std::move(layout))),
           .export_rank = adapters::export_rank(adapters::spec_of(listed.training)),
           .max_storage = config.client.max_storage};
 }
@@ -84,8 +85,11 @@ ContractTerms terms_of(const core::Config& config, const core::ListedClient& lis
 std::int64_t version_rank(const core::Config& config) {
   if (config.aggregation.compaction != "none") return 0;
   std::int64_t sum = 0;
-  for (const core::ListedClient& listed : core::list_clients(config)) {
-    sum += adapters::export_rank(adapters::spec_of(listed.training));
+  const core::ClientList list(config);
+  for (std::size_t kind = 0; kind < list.num_kinds(); ++kind) {
+    const core::ListedClient listed = list[list.first(kind)];
+    sum += static_cast<std::int64_t>(list.count(kind)) *
+           adapters::export_rank(adapters::spec_of(listed.training));
   }
   return sum;
 }
@@ -108,15 +112,15 @@ void pin(const Pinned& pinned, const std::filesystem::path& file) {
   write_contract(file, dump(to_json(pinned)));
 }
 
-Contract::Contract(ContractTerms terms, Pinned pinned)
-    : terms_(std::move(terms)), pinned_(std::move(pinned)) {
-  max_version_bytes_ = aggregation::max_version_bytes(terms_.layout, pinned_.max_rank);
+Contract::Contract(ContractTerms terms, Pinned pinned, std::vector<core::Digest> heads)
+    : terms_(std::move(terms)), pinned_(std::move(pinned)), heads_(std::move(heads)) {
+  max_version_bytes_ = aggregation::max_version_bytes(*terms_.layout, pinned_.max_rank);
 }
 
 Contract::Contract(ContractTerms terms, const std::filesystem::path& file)
     : terms_(std::move(terms)) {
   if (std::filesystem::exists(file)) load(file);
-  max_version_bytes_ = aggregation::max_version_bytes(terms_.layout, pinned_.max_rank);
+  max_version_bytes_ = aggregation::max_version_bytes(*terms_.layout, pinned_.max_rank);
 }
 
 core::Expected<void> Contract::meet(const std::string& federation) {
@@ -224,7 +228,7 @@ void Contract::keep(Answer answer) { answer_ = std::move(answer); }
 
 std::uint64_t Contract::max_storage() const {
   if (terms_.max_storage > 0) return static_cast<std::uint64_t>(terms_.max_storage);
-  const std::uint64_t update = aggregation::max_payload_bytes(terms_.layout, terms_.export_rank);
+  const std::uint64_t update = aggregation::max_payload_bytes(*terms_.layout, terms_.export_rank);
   std::uint64_t bytes = 0;
   const bool overflows = __builtin_mul_overflow(terms_.rounds + 1, max_version_bytes_, &bytes) ||
                          __builtin_add_overflow(bytes, update, &bytes);

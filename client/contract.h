@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,9 +33,11 @@ struct ContractTerms {
   std::int64_t num_steps = 0;  ///< of one training
   std::int64_t min_examples = 1;
   std::int64_t min_steps = 1;
-  aggregation::AdapterLayout layout;  ///< what a version may hold
-  std::int64_t export_rank = 1;       ///< largest of a module in the client's own update
-  std::int64_t max_storage = 0;       ///< bytes; 0: what an honest federation can need
+  /// What a version may hold; never null.
+  std::shared_ptr<const aggregation::AdapterLayout> layout =
+      std::make_shared<aggregation::AdapterLayout>();
+  std::int64_t export_rank = 1;  ///< largest of a module in the client's own update
+  std::int64_t max_storage = 0;  ///< bytes; 0: what an honest federation can need
 };
 
 /// With client.reveal = "minimal" a client does not train on fewer examples or in fewer steps: an
@@ -79,7 +82,8 @@ struct Answer {
 /// Its owner writes file_text() to the file before anybody hears of a change. One thread at a time.
 class Contract {
  public:
-  Contract(ContractTerms terms, Pinned pinned);
+  /// @param heads  of the versions from 0 on that it has followed
+  Contract(ContractTerms terms, Pinned pinned, std::vector<core::Digest> heads = {});
   /// @param file  where an earlier life wrote it; may be missing
   /// @throws core::Error  unreadable or damaged
   Contract(ContractTerms terms, const std::filesystem::path& file);
@@ -111,6 +115,7 @@ class Contract {
   const std::optional<Answer>& answer() const { return answer_; }
   /// Versions followed in this life or an earlier one.
   std::uint64_t num_followed() const { return heads_.size(); }
+  const std::vector<core::Digest>& heads() const { return heads_; }
 
   /// Of a module in a version; see Pinned.
   std::int64_t max_rank() const { return pinned_.max_rank; }

@@ -10,7 +10,7 @@ namespace drystone::client {
 
 Disk::Disk(DiskSettings settings, const Contract& contract)
     : settings_(std::move(settings)),
-      layout_(contract.terms().layout),
+      layout_(*contract.terms().layout),
       max_rank_(contract.max_rank()),
       blobs_(settings_.blobs),
       storage_(blobs_, contract.max_storage()) {

@@ -21,10 +21,6 @@
 
 namespace drystone::client {
 
-namespace {
-
-constexpr std::size_t kMostShownBytes = 200;
-
 bool is_skewed(const core::Config& config) {
   return config.data.partition == "dirichlet" || config.data.partition == "shards";
 }
@@ -32,6 +28,10 @@ bool is_skewed(const core::Config& config) {
 bool goes_by_keys(const core::Config& config) {
   return config.data.partition == "by-key" || config.data.partition == "by-file";
 }
+
+namespace {
+
+constexpr std::size_t kMostShownBytes = 200;
 
 /// What a skewed partition is made by: the classes of a classifier; of causal LM whatever
 /// data.label_field holds, e.g. a category.
@@ -127,7 +127,7 @@ std::int64_t max_member_rank(const core::Config& config) {
 /// Clients of one ensemble have to mean the same members.
 void check_ensembles(const core::Config& config) {
   const core::TrainingConfig* first = nullptr;
-  for (const core::ListedClient& listed : core::list_clients(config)) {
+  for (const core::ListedClient& listed : core::ClientList(config).first_of_each_kind()) {
     const auto own = adapters::ensemble_settings(adapters::spec_of(listed.training));
     if (!own) continue;
     const auto fail = [&](const std::string& option, const std::string& remedy) {
@@ -163,7 +163,7 @@ void check_methods(const core::Config& config) {
   aggregation::check_rule(config);
   check_ensembles(config);
   const bool averages = !aggregation::adds(aggregation::find_rule(config.aggregation));
-  const std::vector<core::ListedClient> clients = core::list_clients(config);
+  const std::vector<core::ListedClient> clients = core::ClientList(config).first_of_each_kind();
   for (const core::ListedClient& listed : clients) {
     const adapters::AdapterSpec spec = adapters::spec_of(listed.training);
     adapters::validate(spec);
@@ -214,18 +214,23 @@ void check_labels(const core::Config& config, const Records& records) {
   }
 }
 
-std::map<std::string, Records> split(const core::Config& config, const Records& train,
-                                     const std::vector<std::string>& clients,
-                                     const HearKeyOwner& hear) {
+data::Partition partition_records(const core::Config& config, const Records& train,
+                                  const core::NameList& clients, const HearKeyOwner& hear) {
   std::vector<std::string> keys;
   if (goes_by_keys(config)) {
     for (const data::Record& record : train) keys.push_back(record.key);
   }
   const std::vector<std::int64_t> labels = class_ids(config, train);
-  const data::Partition parts =
+  data::Partition parts =
       data::partition(config.data, {.num_examples = train.size(), .labels = labels, .keys = keys},
                       clients.size(), config.seed);
   if (goes_by_keys(config)) tell_key_owners(config, key_owners(keys, parts, clients), hear);
+  return parts;
+}
+
+std::map<std::string, Records> split(const core::Config& config, const Records& train,
+                                     const core::NameList& clients) {
+  const data::Partition parts = partition_records(config, train, clients);
   std::map<std::string, Records> shards;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     Records& shard = shards[clients[i]];
@@ -233,8 +238,6 @@ std::map<std::string, Records> split(const core::Config& config, const Records& 
   }
   return shards;
 }
-
-namespace {
 
 bool streams(const core::Config& config) {
   return config.data.streaming && config.model.task == "causal-lm";
@@ -248,56 +251,6 @@ data::LoadedSequences stream(const core::Config& config, const data::SequenceEnc
   const std::filesystem::path& cache = config.data.cache;
   return data::stream_sequences(source, encoder,
                                 cache.empty() ? config.output.dir / "cache" : cache);
-}
-
-std::vector<std::int64_t> ids_of(const std::vector<std::string>& names) {
-  std::map<std::string, std::int64_t> ids;
-  for (const std::string& name : names) ids.emplace(name, 0);
-  std::int64_t next = 0;
-  for (auto& [name, id] : ids) id = next++;
-  std::vector<std::int64_t> result;
-  for (const std::string& name : names) result.push_back(ids.at(name));
-  return result;
-}
-
-}  // namespace
-
-std::map<std::string, data::Dataset> stream_train(const core::Config& config,
-                                                  const data::SequenceEncoder& encoder,
-                                                  const std::vector<std::string>& clients,
-                                                  const HearKeyOwner& hear) {
-  std::map<std::string, data::Dataset> shards;
-  if (config.data.partition == "by-file") {
-    const auto files = data::data_files(config.data.train);
-    if (files.size() != clients.size()) {
-      throw core::ConfigError(
-          "data.train: " + std::to_string(files.size()) + " files for " +
-          std::to_string(clients.size()) +
-          " clients; data.streaming needs one a client: give as many files, or set it to "
-          "false");
-    }
-    std::vector<KeyOwner> owners;
-    for (std::size_t i = 0; i < clients.size(); ++i) {
-      data::Dataset& shard = shards[clients[i]];
-      shard = stream(config, encoder, files[i]).examples;
-      owners.push_back({.client = clients[i],
-                        .keys = files[i].filename().string(),
-                        .num_keys = 1,
-                        .num_examples = static_cast<std::int64_t>(shard.size())});
-    }
-    tell_key_owners(config, owners, hear);
-    return shards;
-  }
-  const data::LoadedSequences loaded = stream(config, encoder, config.data.train);
-  const auto labels = is_skewed(config) ? ids_of(loaded.keys) : std::vector<std::int64_t>();
-  const data::Partition parts = data::partition(
-      config.data, {.num_examples = loaded.examples.size(), .labels = labels, .keys = loaded.keys},
-      clients.size(), config.seed);
-  if (goes_by_keys(config)) tell_key_owners(config, key_owners(loaded.keys, parts, clients), hear);
-  for (std::size_t i = 0; i < clients.size(); ++i) {
-    shards[clients[i]] = loaded.examples.subset(parts[i]);
-  }
-  return shards;
 }
 
 data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder) {
@@ -315,23 +268,6 @@ void add_records(training::Workbench& workbench, const core::Config& config,
 }
 
 }  // namespace
-
-void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
-                const core::Config& config, const std::vector<std::string>& clients,
-                const HearKeyOwner& hear) {
-  if (streams(config)) {
-    const data::SequenceEncoder& encoder = workbenches.at(clients.front())->sequences();
-    for (auto& [name, shard] : stream_train(config, encoder, clients, hear)) {
-      workbenches.at(name)->add_dataset(name, std::move(shard));
-    }
-    return;
-  }
-  std::vector<data::Shortened> shortened;
-  for (const auto& [name, shard] : split(config, load_train(config), clients, hear)) {
-    shortened.push_back(workbenches.at(name)->add_examples(name, shard));
-  }
-  data::warn(shortened, config.model.max_length);
-}
 
 void add_test_examples(training::Workbench& workbench, const core::Config& config,
                        const std::string& name) {

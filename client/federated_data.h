@@ -9,6 +9,9 @@
 
 #include "client/key_owners.h"
 #include "core/config.h"
+#include "core/name_list.h"
+#include "data/load_sequences.h"
+#include "data/partition.h"
 #include "data/record.h"
 #include "training/workbench.h"
 
@@ -39,31 +42,30 @@ Records load_test(const core::Config& config);
 /// and line
 void check_labels(const core::Config& config, const Records& records);
 
-/// `train` split among `clients` by data.partition, keyed by the seed; a shard keeps the file's
-/// order.
-/// @param config  with data.labels filled in (data::resolve_labels) for classification; dirichlet
-///                and shards of causal LM go by the classes found in data.label_field
+/// Whether data.partition goes by classes: of causal LM by those found in data.label_field.
+bool is_skewed(const core::Config& config);
+/// Whether data.partition goes by data.partition_key or by file.
+bool goes_by_keys(const core::Config& config);
+
+/// Which of `train` becomes whose by data.partition, keyed by the seed.
+/// @param config  with data.labels filled in (training::resolve_classes) for classification
 /// @param hear    of by-key and by-file: which became which client
 /// @throws core::ConfigError  fewer examples than clients, a partition that does not fit
+data::Partition partition_records(const core::Config& config, const Records& train,
+                                  const core::NameList& clients, const HearKeyOwner& hear = {});
+/// The same as lists of records, in the file's order.
 std::map<std::string, Records> split(const core::Config& config, const Records& train,
-                                     const std::vector<std::string>& clients,
-                                     const HearKeyOwner& hear = {});
+                                     const core::NameList& clients);
 
-/// Causal LM with data.streaming: data.train as load_train and split would have it, encoded once
-/// into files of data.cache that are mapped, so that no data set is ever in memory as a whole.
-/// @param encoder  the workbench's
-std::map<std::string, data::Dataset> stream_train(const core::Config& config,
-                                                  const data::SequenceEncoder& encoder,
-                                                  const std::vector<std::string>& clients,
-                                                  const HearKeyOwner& hear = {});
+/// Whether the examples lie in mapped files (causal LM with data.streaming), so that no data set is
+/// ever in memory as a whole.
+bool streams(const core::Config& config);
+/// A file's examples, encoded once into a file of data.cache. @param encoder  the workbench's
+data::LoadedSequences stream(const core::Config& config, const data::SequenceEncoder& encoder,
+                             const std::filesystem::path& file);
 /// data.test in the same way.
 data::Dataset stream_test(const core::Config& config, const data::SequenceEncoder& encoder);
 
-/// Gives each client's workbench its shard of data.train, under the client's name.
-/// @param clients  in the order in which data.train is split
-void add_shards(const std::map<std::string, training::Workbench*>& workbenches,
-                const core::Config& config, const std::vector<std::string>& clients,
-                const HearKeyOwner& hear = {});
 /// Gives the workbench data.test under `name`, if there is one.
 void add_test_examples(training::Workbench& workbench, const core::Config& config,
                        const std::string& name);

@@ -36,7 +36,7 @@ void check_labels(const core::Config& config) {
 }
 
 void check_trains(const core::Config& config) {
-  for (const core::ListedClient& listed : core::list_clients(config)) {
+  for (const core::ListedClient& listed : core::ClientList(config).first_of_each_kind()) {
     if (adapters::find_method(listed.training.method).trains) continue;
     throw core::config_error(config, "model.adapter",
                              core::quote(listed.training.method) +
@@ -49,8 +49,9 @@ void check_trains(const core::Config& config) {
 void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
   std::optional<core::Options> first;
   std::int64_t num_pruning = 0;
-  const std::vector<core::ListedClient> clients = core::list_clients(config);
-  for (const core::ListedClient& client : clients) {
+  const core::ClientList clients(config);
+  for (std::size_t kind = 0; kind < clients.num_kinds(); ++kind) {
+    const core::ListedClient client = clients[clients.first(kind)];
     const auto plan =
         adapters::pruning_plan(adapters::spec_of(client.training), config.federation.rounds);
     if (!plan) continue;
@@ -61,11 +62,11 @@ void add_pruning_plan(const core::Config& config, tensors::FactorSet& version) {
                                    "one mask; give them in [training.options] alone");
     }
     first = client.training.options;
-    ++num_pruning;
+    num_pruning += static_cast<std::int64_t>(clients.count(kind));
     version.dense[std::string(tensors::kStatistics) + std::string(tensors::kPruningPlan)] =
         tensors::to_tensor(*plan);
   }
-  const std::int64_t all = std::ssize(clients);
+  const auto all = static_cast<std::int64_t>(clients.size());
   if (num_pruning == 0 || num_pruning == all) return;
   core::log_warning("some clients prune, and their mask holds for everybody's model",
                     {{"pruning", num_pruning}, {"clients", all}});
@@ -105,7 +106,7 @@ void refuse_untrained(const core::Config& config, const training::Workbench& wor
       aggregation::find_rule(config.aggregation).mode == core::PublishMode::Replace;
   if (!replaces) return;
   std::vector<core::TrainingConfig> trainings;
-  for (const core::ListedClient& listed : core::list_clients(config)) {
+  for (const core::ListedClient& listed : core::ClientList(config).first_of_each_kind()) {
     trainings.push_back(listed.training);
   }
   const aggregation::AdapterLayout trained = workbench.layout(trainings, {});

@@ -15,7 +15,7 @@ constexpr std::size_t kTold = 20;
 
 using Keys = std::set<std::string>;
 
-Keys keys_of(std::span<const std::string> keys, const std::vector<std::size_t>& part) {
+Keys keys_of(std::span<const std::string> keys, std::span<const std::size_t> part) {
   Keys found;
   for (const std::size_t index : part) found.insert(keys[index]);
   return found;
@@ -36,7 +36,7 @@ std::string shown(const Keys& keys) {
 }  // namespace
 
 std::vector<KeyOwner> key_owners(std::span<const std::string> keys, const data::Partition& parts,
-                                 const std::vector<std::string>& clients) {
+                                 const core::NameList& clients) {
   std::vector<KeyOwner> owners;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const Keys own = keys_of(keys, parts[i]);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/config.h"
+#include "core/name_list.h"
 #include "data/partition.h"
 
 namespace drystone::client {
@@ -25,7 +26,7 @@ using HearKeyOwner = std::function<void(const KeyOwner&)>;
 /// @param keys   by example
 /// @param parts  by client: indices of its examples
 std::vector<KeyOwner> key_owners(std::span<const std::string> keys, const data::Partition& parts,
-                                 const std::vector<std::string>& clients);
+                                 const core::NameList& clients);
 
 /// Logs a line for each of the first 20 clients, and how many more there are; warns where clients
 /// got several keys. `hear` hears of every client; may be empty.

@@ -148,7 +148,7 @@ Contract Runtime::contract() {
                                      : aggregation::read_layout(config_.federation.layout));
   terms.trains = !config_.data.train.empty();
   const core::ListedClient own[] = {{name_, config_.training, config_.model.quantization}};
-  if (terms.trains) check_ranks(config_, own, terms.layout);
+  if (terms.trains) check_ranks(config_, own, *terms.layout);
   terms.evaluates = !config_.data.test.empty();
   if (terms.trains) {
     terms.num_examples = workbench_->num_examples(name_);

@@ -39,6 +39,12 @@ Session::Session(SessionSettings settings, Contract contract, const crypto::Iden
       state_(std::move(pristine)),
       version_(state_->version()) {}
 
+void Session::skip_followed() {
+  core::require(contract_.num_followed() > 0, "Session: no version was followed");
+  version_ = static_cast<std::int64_t>(contract_.num_followed()) - 1;
+  head_ = contract_.heads().back();
+}
+
 void Session::on_connected() {
   core::require(!is_busy(), "Session: a reconnect before the disk is done");
   outbox_.clear();  // of a connection that is gone

@@ -51,6 +51,10 @@ class Session {
   Session(SessionSettings settings, Contract contract, const crypto::Identity& identity,
           training::GlobalStatePtr pristine);
 
+  /// Goes on at the last version that its contract has followed, whose state somebody else holds:
+  /// jobs get the pristine one. Before the first connection.
+  void skip_followed();
+
   /// The transport (re)connected: greets, and takes up unfinished transfers again.
   void on_connected();
   /// @throws core::Error  the coordinator contradicts itself (forked history, bad signature), turns

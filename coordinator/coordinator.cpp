@@ -8,6 +8,7 @@
 
 #include "coordinator/action_queue.h"
 #include "coordinator/aggregate_round.h"
+#include "coordinator/client_settings.h"
 #include "coordinator/evaluation_check.h"
 #include "coordinator/federation_id.h"
 #include "coordinator/gate.h"
@@ -52,9 +53,10 @@ AcceptedUpdate accepted_update(const Upload& upload) {
           .manifest = upload.offer.bytes};
 }
 
-MachineSettings settings_for(const CoordinatorSetup& setup) {
-  MachineSettings settings = machine_settings(setup.config, setup.roster);
-  settings.waits_for_all = setup.waits_for_all;
+MachineSettings settings_for(const CoordinatorSetup& setup,
+                             const std::shared_ptr<const ClientSettings>& client_settings) {
+  MachineSettings settings = machine_settings(setup.config, setup.roster, client_settings);
+  settings.all_are_there = !setup.roster.virtual_trainers.empty();
   return settings;
 }
 
@@ -100,6 +102,7 @@ struct Coordinator::Impl {
 
   void receive(const wire::Incoming& incoming);
   void on(const std::string& client, const wire::Hello& hello);
+  bool is_join_told(const std::string& client);
   void on(const std::string& client, const wire::CatalogRequest& request);
   void on(const std::string& client, const wire::Offer& offer);
   void on(const std::string& client, const wire::Report& report);
@@ -126,7 +129,7 @@ struct Coordinator::Impl {
   wire::ServerTransport& transport;
   const core::Clock& clock;
   std::vector<Observer*> observers;
-  const std::map<std::string, std::string> settings;  ///< by client: what its Task carries
+  const std::shared_ptr<const ClientSettings> settings;
   Store store;
   Publisher publisher;
   RoundMachine machine;
@@ -138,6 +141,7 @@ struct Coordinator::Impl {
   Uploads uploads;
   std::optional<wire::Signed> plan;  ///< of the open round
   std::optional<std::string> failure;
+  bool has_begun = false;
   bool recording_fails = false;
   std::vector<std::string> cut_off;  ///< whose upload a closing round ended
   std::map<std::string, wire::TokenBucket> message_rates;
@@ -155,14 +159,14 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       transport(transport_),
       clock(clock_),
       observers(std::move(observers_)),
-      settings(settings_of(setup.config, setup.roster)),
+      settings(std::make_shared<ClientSettings>(setup.config, setup.roster)),
       store(setup.state_dir,
             {.federation = federation_id(setup.config),
              .coordinator = identity_.public_part.signing,
              .layout = layout_hash(setup.layout)},
             setup.commits),
       publisher(store, identity_, setup.config),
-      machine(settings_for(setup), initial_state(), clock.now()),
+      machine(settings_for(setup, settings), initial_state(), clock.now()),
       actions(
           clock,
           [this](const Action& action) { std::visit([this](const auto& a) { on(a); }, action); }),
@@ -177,7 +181,6 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
   forget_who_left();
-  tell_machine(TimePassed{});  // a crash may have left a complete round: close it now
 }
 
 // What the store holds; a fresh one first gets version 0: the dense parts that everybody starts
@@ -204,13 +207,15 @@ void Coordinator::Impl::forget_who_left() {
   if (machine.collecting() == nullptr) return;
   const OpenRound round = *machine.collecting();
   for (const std::string& client : round.plan.cohort) {
-    if (setup.roster.clients.contains(client) || round.accepted.contains(client)) continue;
+    if (setup.roster.find(client) || round.accepted.contains(client)) continue;
     tell_machine(UpdateRefused{client, Refusal::UnknownClient});
   }
 }
 
 bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
   store.require_in_place();
+  // A crash may have left a complete round: close it now.
+  if (!std::exchange(has_begun, true)) tell_machine(TimePassed{});
   bool any = executor->run_finished(0ms);
   const core::Instant before = clock.now();
   const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
@@ -254,9 +259,9 @@ void Coordinator::Impl::on(const PersistPlan& action) {
 }
 
 void Coordinator::Impl::on(const SendTask& action) {
-  const auto found = settings.find(action.client);
-  const bool fits = found != settings.end() && found->second.size() <= wire::kMaxSettingsBytes;
-  transport.send(action.client, wire::Task{*plan, fits ? found->second : ""});
+  const std::string* text = settings->text(action.client);
+  const bool fits = text != nullptr && text->size() <= wire::kMaxSettingsBytes;
+  transport.send(action.client, wire::Task{*plan, fits ? *text : ""});
 }
 
 // Whoever was in the middle of its upload waits to be asked for the rest, and says nothing by
@@ -370,14 +375,20 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
   }
   transport.send(client, wire::Welcome{federation_id(setup.config), machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
-  ledger.join(client, hello, setup.roster.clients.at(client).role == crypto::Role::Train);
-  wire::TokenBucket& told = told_joins.try_emplace(client, wire::kToldJoinRate).first->second;
-  if (told.allows(clock.now())) notify(&Observer::on_joined, client, hello);
+  ledger.join(client, hello, setup.roster.find(client)->role == crypto::Role::Train);
+  if (is_join_told(client)) notify(&Observer::on_joined, client, hello);
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
   } else {
     tell_machine(Joined{client});
   }
+}
+
+// A virtual client joins whenever it is asked: that is told once.
+bool Coordinator::Impl::is_join_told(const std::string& client) {
+  const auto [told, is_first] = told_joins.try_emplace(client, wire::kToldJoinRate);
+  if (!is_first && !setup.roster.virtual_trainers.empty()) return false;
+  return told->second.allows(clock.now());
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::CatalogRequest& request) {
@@ -420,7 +431,7 @@ void Coordinator::Impl::accept(const Upload& upload) {
   store.save_update(manifest.round, manifest.attempt,
                     {.update = accepted_update(upload),
                      .signature = upload.offer.signature,
-                     .signer = setup.roster.clients.at(manifest.client).identity.signing,
+                     .signer = setup.roster.find(manifest.client)->identity.signing,
                      .seconds = upload.seconds});
 }
 
@@ -443,7 +454,7 @@ void Coordinator::Impl::tell_rejected(const Upload& upload, const core::Failure&
 
 void Coordinator::Impl::on(const std::string& client, const wire::Report& report) {
   const auto evaluation =
-      check_evaluation(client, setup.roster.clients.at(client), report.evaluation, machine, store);
+      check_evaluation(client, *setup.roster.find(client), report.evaluation, machine, store);
   if (!evaluation) return refuse(client, evaluation.error());
   try {
     store.save_evaluation(*evaluation);

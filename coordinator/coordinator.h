@@ -27,9 +27,6 @@ struct CoordinatorSetup {
   /// base; rules that average and "laplace-lora" publish them as what adapters continue from.
   std::filesystem::path initial;
   std::filesystem::path state_dir;
-  /// No deadline and no grace: in a simulation nobody is silent, and a slow machine must not change
-  /// what comes out.
-  bool waits_for_all = false;
   CommitUnit commits = CommitUnit::Step;
 };
 

@@ -35,7 +35,7 @@ void Gate::close() {
 core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client,
                                                        const wire::Signed& offer,
                                                        const OpenRound& round) const {
-  const crypto::RosterEntry& sender = entry(client);
+  const crypto::RosterEntry sender = entry(client);
   if (sender.role != crypto::Role::Train) {
     return refuse(Refusal::WrongRole, client + " may evaluate, not train");
   }
@@ -97,10 +97,10 @@ core::Expected<void> Gate::check_payload(const wire::UpdateManifest& manifest,
   return aggregation::check_norms(tensors::FactorSetFile(payload), layout_, max_norm_);
 }
 
-const crypto::RosterEntry& Gate::entry(const std::string& client) const {
-  const auto found = roster_.clients.find(client);
-  core::ensure(found != roster_.clients.end(), "Gate: the transport let an unknown client through");
-  return found->second;
+crypto::RosterEntry Gate::entry(const std::string& client) const {
+  auto found = roster_.find(client);
+  core::ensure(found.has_value(), "Gate: the transport let an unknown client through");
+  return *std::move(found);
 }
 
 }  // namespace drystone::coordinator

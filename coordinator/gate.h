@@ -38,7 +38,7 @@ class Gate {
                                      const std::filesystem::path& payload) const;
 
  private:
-  const crypto::RosterEntry& entry(const std::string& client) const;
+  crypto::RosterEntry entry(const std::string& client) const;
 
   const crypto::Roster& roster_;
   aggregation::AdapterLayout layout_;

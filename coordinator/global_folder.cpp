@@ -163,7 +163,7 @@ void write_posterior(const GlobalSettings& settings, const fs::path& folder,
   std::erase_if(posterior.dense,
                 [](const auto& part) { return !tensors::statistic_name(part.first); });
   tensors::write_factor_set(folder / "posterior.safetensors", posterior);
-  const core::TrainingConfig training = core::list_clients(settings.config).front().training;
+  const core::TrainingConfig training = core::ClientList(settings.config)[0].training;
   const nlohmann::ordered_json json = {{"format", "drystone-posterior-1"},
                                        {"method", training.method},
                                        {"examples", source.examples},

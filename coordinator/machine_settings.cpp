@@ -1,13 +1,11 @@
 #include "coordinator/machine_settings.h"
 
 #include <algorithm>
-#include <functional>
+#include <utility>
 
 #include "aggregation/rules.h"
 #include "coordinator/federation_id.h"
-#include "core/client_list.h"
 #include "core/error.h"
-#include "crypto/hash.h"
 #include "wire/limits.h"
 
 namespace drystone::coordinator {
@@ -36,17 +34,18 @@ void check_trainers(const core::Config& config, std::size_t num_trainers) {
 
 /// A plan names the whole cohort. @throws core::ConfigError  it would not fit
 void check_plan_size(const core::Config& config, const MachineSettings& settings) {
-  std::vector<std::string> trainers = settings.trainers;
-  const auto cohort = static_cast<std::size_t>(config.federation.cohort);
-  std::ranges::sort(trainers, std::greater(), &std::string::size);  // the longest may be chosen
-  if (cohort > 0 && cohort < trainers.size()) trainers.resize(cohort);
-  const std::string count = std::to_string(trainers.size());
-  bool fits = trainers.size() <= wire::kMaxCohort;
+  const std::size_t all = settings.trainers.size();
+  const auto asked = static_cast<std::size_t>(config.federation.cohort);
+  const std::size_t cohort = asked == 0 ? all : std::min(asked, all);
+  const std::string count = std::to_string(cohort);
+  bool fits = cohort <= wire::kMaxCohort;
   try {
-    if (fits)
+    if (fits) {
+      const std::vector<std::string> longest = settings.trainers.longest(cohort);
       wire::encode(wire::RoundPlan{.federation = federation_id(config),
-                                   .cohort = trainers,
-                                   .settings = plan_settings(settings.settings, trainers)});
+                                   .cohort = longest,
+                                   .settings = settings.settings(longest)});
+    }
   } catch (const core::InvalidArgument&) {
     fits = false;
   }
@@ -57,18 +56,8 @@ void check_plan_size(const core::Config& config, const MachineSettings& settings
 
 }  // namespace
 
-std::map<std::string, std::string> settings_of(const core::Config& config,
-                                               const crypto::Roster& roster) {
-  std::map<std::string, std::string> settings;
-  for (const core::ListedClient& listed : core::list_clients(config)) {
-    const auto entry = roster.clients.find(listed.name);
-    if (entry == roster.clients.end() || entry->second.has_own_settings) continue;
-    settings[listed.name] = core::settings_text(config, listed);
-  }
-  return settings;
-}
-
-MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster) {
+MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster,
+                                 std::shared_ptr<const ClientSettings> client_settings) {
   MachineSettings settings{.federation = federation_id(config),
                            .seed = config.seed,
                            .rounds = static_cast<std::uint64_t>(config.federation.rounds),
@@ -78,13 +67,16 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
                            .grace = config.federation.grace,
                            .max_attempts = static_cast<std::uint64_t>(config.federation.attempts),
                            .start = aggregation::start_of(config.aggregation)};
+  std::vector<std::string> trainers;
   for (const auto& [name, entry] : roster.clients) {
     if (entry.role == crypto::Role::Evaluate) settings.evaluators.push_back(name);
-    if (entry.role == crypto::Role::Train && entry.max_rank > 0) settings.trainers.push_back(name);
+    if (entry.role == crypto::Role::Train && entry.max_rank > 0) trainers.push_back(name);
   }
-  for (const auto& [name, text] : settings_of(config, roster)) {
-    settings.settings[name] = crypto::sha256(core::as_bytes(text));
-  }
+  settings.trainers = roster.virtual_trainers.empty() ? core::NameList(std::move(trainers))
+                                                      : roster.virtual_trainers;
+  settings.settings = [client_settings](const std::vector<std::string>& cohort) {
+    return client_settings->digests(cohort);
+  };
   check_trainers(config, settings.trainers.size());
   check_plan_size(config, settings);
   return settings;

@@ -71,7 +71,8 @@ struct Parts {
       : identity(crypto::load_identity(config.security.identity)),
         roster(crypto::load_roster(config.security.allow)),
         layout(aggregation::read_layout(config.federation.layout)) {
-    coordinator::machine_settings(config, roster);
+    coordinator::machine_settings(config, roster,
+                                  std::make_shared<coordinator::ClientSettings>(config, roster));
   }
   crypto::Identity identity;
   crypto::Roster roster;

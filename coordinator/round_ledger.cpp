@@ -14,10 +14,16 @@ constexpr const char* kEachItsOwnBase = ", each relative to its own base";
 }  // namespace
 
 RoundLedger::RoundLedger(const core::Config& config, core::Instant now, bool is_in_round)
-    : quantization_(config.model.quantization), since_(now), is_since_restart_(is_in_round) {
-  for (const core::ListedClient& listed : core::list_clients(config)) {
-    bases_[listed.name] = listed.quantization;
-  }
+    : quantization_(config.model.quantization),
+      listed_(config),
+      since_(now),
+      is_since_restart_(is_in_round) {}
+
+// As it said; before it joined in this life, as the configuration says.
+std::string RoundLedger::base_of(const std::string& client) const {
+  if (const auto found = bases_.find(client); found != bases_.end()) return found->second;
+  const auto number = listed_.find(client);
+  return number ? listed_[*number].quantization : quantization_;
 }
 
 void RoundLedger::open() {
@@ -69,8 +75,7 @@ RoundReport RoundLedger::row(const OpenRound& round, const AggregatedRound& resu
     report.client_steps += manifest->num_steps;
     report.tokens += manifest->num_tokens;
     report.passes += manifest->num_passes;
-    const auto base = bases_.find(client);
-    ++report.bases[base == bases_.end() ? quantization_ : base->second];
+    ++report.bases[base_of(client)];
     if (const auto device = devices_.find(client); device != devices_.end()) {
       ++report.devices[device->second];
     }

@@ -42,8 +42,12 @@ class RoundLedger {
   void close(const Traffic& traffic, core::Instant now);
 
  private:
-  const std::string quantization_;                  ///< model.quantization
-  std::map<std::string, std::string> bases_;        ///< by client: how it holds the base model
+  std::string base_of(const std::string& client) const;
+
+  const std::string quantization_;  ///< model.quantization
+  const core::ClientList listed_;
+  std::map<std::string, std::string>
+      bases_;  ///< by client: how it said that it holds the base model
   std::map<std::string, std::string> devices_;      ///< by trainer
   std::map<std::string, std::uint64_t> by_reason_;  ///< refusals in the open round
   std::map<std::string, std::uint64_t> by_client_;  ///< the same

@@ -1,6 +1,8 @@
 #include "coordinator/round_machine.h"
 
 #include <algorithm>
+#include <iterator>
+#include <numeric>
 
 #include "core/check.h"
 #include "core/config.h"
@@ -26,20 +28,8 @@ std::string times(std::uint64_t count) {
 
 }  // namespace
 
-std::vector<core::Digest> plan_settings(const std::map<std::string, core::Digest>& settings,
-                                        const std::vector<std::string>& cohort) {
-  std::vector<core::Digest> digests;
-  for (const std::string& client : cohort) {
-    const auto found = settings.find(client);
-    digests.push_back(found == settings.end() ? core::Digest{} : found->second);
-  }
-  if (settings.empty()) digests.clear();
-  return digests;
-}
-
 RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::Instant now)
     : settings_(std::move(settings)), state_(std::move(state)), deadline_(now + kNoticeInterval) {
-  core::require(std::ranges::is_sorted(settings_.trainers), "RoundMachine: trainers not sorted");
   core::require(!settings_.trainers.empty(), "RoundMachine: no trainers");
   if (state_.open) {
     attempt_ = state_.open->plan.attempt;
@@ -58,11 +48,11 @@ std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) 
 }
 
 core::Instant RoundMachine::patience() const {
-  return settings_.waits_for_all ? kForEver : settings_.deadline;
+  return settings_.all_are_there ? kForEver : settings_.deadline;
 }
 
 core::Instant RoundMachine::grace() const {
-  return settings_.waits_for_all ? kForEver : settings_.grace;
+  return settings_.all_are_there ? kForEver : settings_.grace;
 }
 
 std::optional<core::Instant> RoundMachine::next_deadline() const {
@@ -183,9 +173,11 @@ void RoundMachine::gather(core::Instant now, Actions& actions) {
 }
 
 void RoundMachine::count_present() {
-  num_available_ = 0;
+  num_available_ = settings_.all_are_there ? num_trainable() : 0;
   num_awaited_ = 0;
-  for (const std::string& trainer : settings_.trainers) {
+  if (settings_.all_are_there) return;
+  for (std::size_t i = 0; i < settings_.trainers.size(); ++i) {
+    const std::string trainer = settings_.trainers[i];
     if (joined_.contains(trainer) && !excluded_.contains(trainer)) ++num_available_;
     if (is_awaited(trainer)) ++num_awaited_;
   }
@@ -193,10 +185,11 @@ void RoundMachine::count_present() {
 
 // Every client of a large federation joins: none of them may cost a look at all the others.
 void RoundMachine::note_joined(const std::string& client) {
-  if (!contains(settings_.trainers, client)) {
+  if (!settings_.trainers.contains(client)) {
     joined_.insert(client);
     return;
   }
+  if (settings_.all_are_there) return;
   if (is_awaited(client)) --num_awaited_;
   not_awaited_.erase(client);
   if (joined_.insert(client).second && !excluded_.contains(client)) ++num_available_;
@@ -230,7 +223,7 @@ void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Acti
       .start = settings_.start,
       .deadline_ms = static_cast<std::uint64_t>(
           std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count())};
-  plan.settings = plan_settings(settings_.settings, cohort);
+  if (settings_.settings) plan.settings = settings_.settings(cohort);
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   phase_ = Phase::Collecting;
   deadline_ = now + patience();
@@ -246,25 +239,31 @@ void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Acti
 
 std::vector<std::string> RoundMachine::missing() const {
   std::vector<std::string> names;
-  for (const std::string& trainer : settings_.trainers) {
-    if (!joined_.contains(trainer)) names.push_back(trainer);
+  if (settings_.all_are_there) return names;
+  for (std::size_t i = 0; i < settings_.trainers.size(); ++i) {
+    if (std::string name = settings_.trainers[i]; !is_there(name)) names.push_back(std::move(name));
   }
   return names;
 }
 
 // Who is not there, or rests and is not needed for the quorum.
 std::vector<std::string> RoundMachine::left_out(const std::vector<std::string>& cohort) const {
-  std::vector<std::string> names;
-  for (const std::string& trainer : settings_.trainers) {
-    if (contains(cohort, trainer)) continue;
-    if (!joined_.contains(trainer) || is_resting(trainer)) names.push_back(trainer);
+  std::set<std::string> names;
+  for (std::string& name : missing()) names.insert(std::move(name));
+  for (const auto& [name, silence] : silent_) {
+    if (is_resting(name)) names.insert(name);
   }
-  return names;
+  std::vector<std::string> left;
+  std::ranges::set_difference(names, cohort, std::back_inserter(left));
+  return left;
+}
+
+bool RoundMachine::is_there(const std::string& client) const {
+  return settings_.all_are_there || joined_.contains(client);
 }
 
 bool RoundMachine::is_awaited(const std::string& trainer) const {
-  return !joined_.contains(trainer) && !excluded_.contains(trainer) &&
-         !not_awaited_.contains(trainer);
+  return !is_there(trainer) && !excluded_.contains(trainer) && !not_awaited_.contains(trainer);
 }
 
 bool RoundMachine::is_resting(const std::string& trainer) const {
@@ -280,7 +279,7 @@ void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
 void RoundMachine::close(core::Instant now, Actions& actions) {
   note_silent(actions);
   const bool is_enough = state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size());
-  if (is_enough && !(settings_.waits_for_all && is_any_lost_by_us())) {
+  if (is_enough && !(settings_.all_are_there && is_any_lost_by_us())) {
     phase_ = Phase::Aggregating;
     actions.emplace_back(Aggregate{*state_.open});
   } else {
@@ -364,9 +363,10 @@ void RoundMachine::pause(core::Instant now) {
 }
 
 std::uint64_t RoundMachine::num_trainable() const {
-  return static_cast<std::uint64_t>(std::ranges::count_if(
-      settings_.trainers,
-      [&](const std::string& trainer) { return !excluded_.contains(trainer); }));
+  return settings_.trainers.size() -
+         static_cast<std::uint64_t>(std::ranges::count_if(excluded_, [&](const std::string& name) {
+           return settings_.trainers.contains(name);
+         }));
 }
 
 void RoundMachine::finish_if_evaluated(Actions& actions) {
@@ -393,15 +393,17 @@ void RoundMachine::request_next_evaluation(const std::string& evaluator, Actions
 // The first of the round's own order who are there. Who rests is asked only if there is no quorum
 // without it.
 std::vector<std::string> RoundMachine::choose_cohort() const {
-  std::vector<std::string> order = settings_.trainers;
+  std::vector<std::uint32_t> order(settings_.trainers.size());
+  std::iota(order.begin(), order.end(), 0U);
   core::SplitMix64 random({settings_.seed, state_.version + 1, "", "cohort"});
   core::shuffle(order, random);
   std::vector<std::string> cohort;
   const auto take = [&](std::uint64_t most, bool resting) {
-    for (const std::string& client : order) {
+    for (const std::uint32_t place : order) {
       if (cohort.size() >= most) return;
-      if (!joined_.contains(client) || excluded_.contains(client)) continue;
-      if (is_resting(client) == resting) cohort.push_back(client);
+      std::string client = settings_.trainers[place];
+      if (!is_there(client) || excluded_.contains(client)) continue;
+      if (is_resting(client) == resting) cohort.push_back(std::move(client));
     }
   };
   take(cohort_size(), /*resting=*/false);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 
 #include "core/clock.h"
 #include "core/expected.h"
+#include "core/name_list.h"
 #include "wire/messages.h"
 
 namespace drystone::coordinator {
@@ -27,18 +29,16 @@ struct MachineSettings {
   std::int64_t quorum = 0;   ///< fewest accepted updates; 0: the whole cohort; core::kHalf
   core::Instant deadline{};  ///< for a round, for the last evaluation
   core::Instant grace{};     ///< how long a round with its quorum waits for the others
-  /// Neither deadline nor grace ends anything, and what our own disk did not take is asked again.
-  bool waits_for_all = false;
+  /// All trainers are there from the start, and whoever is asked answers: neither deadline nor
+  /// grace ends anything, and what our own disk did not take is asked again.
+  bool all_are_there = false;
   std::uint64_t max_attempts = 3;  ///< plans of one round before the federation fails
   std::string start = "fresh";
-  std::map<std::string, core::Digest> settings = {};  ///< by trainer; absent: its own
-  std::vector<std::string> trainers;                  ///< sorted
-  std::vector<std::string> evaluators;                ///< sorted
+  /// RoundPlan::settings of a cohort; empty: plans say nothing of them.
+  std::function<std::vector<core::Digest>(const std::vector<std::string>&)> settings = {};
+  core::NameList trainers;
+  std::vector<std::string> evaluators;  ///< sorted
 };
-
-/// RoundPlan::settings for this cohort. @param settings  MachineSettings::settings
-std::vector<core::Digest> plan_settings(const std::map<std::string, core::Digest>& settings,
-                                        const std::vector<std::string>& cohort);
 
 /// What aggregation and the Merkle leaf need of an update that passed the gate and is durable.
 struct AcceptedUpdate {
@@ -185,6 +185,7 @@ class RoundMachine {
   core::Instant grace() const;
   void count_present();
   void note_joined(const std::string& client);
+  bool is_there(const std::string& client) const;
   bool is_awaited(const std::string& trainer) const;
   bool is_resting(const std::string& trainer) const;
   void finish_if_evaluated(Actions& actions);

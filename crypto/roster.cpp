@@ -65,6 +65,13 @@ void require_own_keys(const Roster& roster, const RosterEntry& entry, const Toml
 
 }  // namespace
 
+std::optional<RosterEntry> Roster::find(const std::string& client) const {
+  if (const auto found = clients.find(client); found != clients.end()) return found->second;
+  const auto place = virtual_trainers.find(client);
+  if (!place) return std::nullopt;
+  return virtual_trainer(*place);
+}
+
 Roster load_roster(const std::filesystem::path& file) {
   const TomlTable document = read_toml(file);
   document.allow_only({"clients"});

@@ -3,9 +3,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
+#include "core/name_list.h"
 #include "crypto/identity.h"
 
 namespace drystone::crypto {
@@ -20,9 +23,14 @@ struct RosterEntry {
   bool has_own_settings = false;  ///< trains as its own configuration says, whatever ours lists
 };
 
-/// Client name → entry; ordered by name, which is also the order of summation.
 struct Roster {
-  std::map<std::string, RosterEntry> clients;
+  std::map<std::string, RosterEntry> clients;  ///< by name, which is also the order of summation
+  /// Instead of trainers in `clients`: virtual clients, too many to list.
+  core::NameList virtual_trainers = {};
+  std::function<RosterEntry(std::size_t place)> virtual_trainer = {};
+
+  /// std::nullopt: unknown.
+  std::optional<RosterEntry> find(const std::string& client) const;
 };
 
 /// @throws core::ConfigError  `FILE:LINE: …` for unknown keys, double names or keys

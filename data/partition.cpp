@@ -30,8 +30,15 @@ std::vector<std::size_t> shuffled_indices(std::size_t count, core::SplitMix64& r
   return indices;
 }
 
-void sort_all(Partition& clients) {
-  for (auto& indices : clients) std::sort(indices.begin(), indices.end());
+using Lists = std::vector<std::vector<std::size_t>>;
+
+Partition joined(const Lists& clients) {
+  Partition::Builder parts;
+  for (const auto& indices : clients) {
+    for (const std::size_t index : indices) parts.add(index);
+    parts.end_part();
+  }
+  return std::move(parts).take();
 }
 
 /// First index of part `part` when `total` things are cut into `parts` nearly equal parts.
@@ -41,7 +48,7 @@ std::size_t cut(std::size_t total, std::size_t parts, std::size_t part) {
 
 /// Deals one class out by `shares`, rounding where the running sum of shares falls.
 void deal(const std::vector<std::size_t>& indices, const std::vector<double>& shares,
-          Partition& clients) {
+          Lists& clients) {
   double sum = 0.0;
   std::size_t begin = 0;
   for (std::size_t client = 0; client < clients.size(); ++client) {
@@ -54,7 +61,7 @@ void deal(const std::vector<std::size_t>& indices, const std::vector<double>& sh
   }
 }
 
-void fill_empty_clients(Partition& clients) {
+void fill_empty_clients(Lists& clients) {
   const auto smaller = [](const auto& a, const auto& b) { return a.size() < b.size(); };
   for (auto& client : clients) {
     if (!client.empty()) continue;
@@ -72,19 +79,25 @@ void require_given(std::size_t size, std::size_t num_examples, const std::string
 
 }  // namespace
 
+Partition::Partition(std::vector<std::size_t> indices, std::vector<std::size_t> ends)
+    : indices_(std::move(indices)), ends_(std::move(ends)) {
+  auto begin = indices_.begin();
+  for (const std::size_t end_of_part : ends_) {
+    const auto end = indices_.begin() + static_cast<std::ptrdiff_t>(end_of_part);
+    std::sort(begin, end);
+    begin = end;
+  }
+}
+
 Partition partition_iid(std::size_t num_examples, std::size_t num_clients,
                         core::SplitMix64& random) {
   check_counts(num_examples, num_clients);
-  const auto order = shuffled_indices(num_examples, random);
-  Partition clients(num_clients);
-  for (std::size_t client = 0; client < num_clients; ++client) {
-    const auto at = [&](std::size_t part) {
-      return order.begin() + static_cast<std::ptrdiff_t>(cut(num_examples, num_clients, part));
-    };
-    clients[client].assign(at(client), at(client + 1));
+  std::vector<std::size_t> ends;
+  ends.reserve(num_clients);
+  for (std::size_t client = 1; client <= num_clients; ++client) {
+    ends.push_back(cut(num_examples, num_clients, client));
   }
-  sort_all(clients);
-  return clients;
+  return {shuffled_indices(num_examples, random), std::move(ends)};
 }
 
 Partition partition_dirichlet(std::span<const std::int64_t> labels, std::size_t num_clients,
@@ -96,14 +109,13 @@ Partition partition_dirichlet(std::span<const std::int64_t> labels, std::size_t 
   }
   std::map<std::int64_t, std::vector<std::size_t>> classes;
   for (std::size_t i = 0; i < labels.size(); ++i) classes[labels[i]].push_back(i);
-  Partition clients(num_clients);
+  Lists clients(num_clients);
   for (auto& [label, indices] : classes) {
     core::shuffle(indices, random);
     deal(indices, dirichlet_draw(num_clients, concentration, random), clients);
   }
   fill_empty_clients(clients);
-  sort_all(clients);
-  return clients;
+  return joined(clients);
 }
 
 Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num_clients,
@@ -120,7 +132,7 @@ Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num
   std::stable_sort(sorted.begin(), sorted.end(),
                    [&](std::size_t a, std::size_t b) { return labels[a] < labels[b]; });
   const auto shards = shuffled_indices(num_shards, random);
-  Partition clients(num_clients);
+  Lists clients(num_clients);
   for (std::size_t i = 0; i < num_shards; ++i) {
     auto& client = clients[i / shards_per_client];
     const std::size_t end = cut(labels.size(), num_shards, shards[i] + 1);
@@ -128,8 +140,7 @@ Partition partition_shards(std::span<const std::int64_t> labels, std::size_t num
       client.push_back(sorted[j]);
     }
   }
-  sort_all(clients);
-  return clients;
+  return joined(clients);
 }
 
 Partition partition_by_key(std::span<const std::string> keys, std::size_t num_clients,
@@ -143,20 +154,19 @@ Partition partition_by_key(std::span<const std::string> keys, std::size_t num_cl
                             " clients; lower the clients' count to " +
                             std::to_string(groups.size()));
   }
-  std::vector<std::vector<std::size_t>> dealt;
+  Lists dealt;
   for (auto& [key, indices] : groups) dealt.push_back(std::move(indices));
-  if (dealt.size() == num_clients) return dealt;
+  if (dealt.size() == num_clients) return joined(dealt);
   std::stable_sort(dealt.begin(), dealt.end(),
                    [](const auto& a, const auto& b) { return a.size() > b.size(); });
-  Partition clients(num_clients);
+  Lists clients(num_clients);
   for (const auto& indices : dealt) {
     auto& smallest =
         *std::min_element(clients.begin(), clients.end(),
                           [](const auto& a, const auto& b) { return a.size() < b.size(); });
     smallest.insert(smallest.end(), indices.begin(), indices.end());
   }
-  sort_all(clients);
-  return clients;
+  return joined(clients);
 }
 
 Partition partition(const core::DataConfig& config, const PartitionInput& input,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/config.h"
@@ -13,8 +14,37 @@
 
 namespace drystone::data {
 
-/// By client: the indices of its examples, ascending. Disjoint, complete, no client empty.
-using Partition = std::vector<std::vector<std::size_t>>;
+/// By client: the indices of its examples, ascending. Disjoint, complete, no client empty. One list
+/// for all: a client costs the place where its own ends.
+class Partition {
+ public:
+  /// Puts the indices of one part after the other.
+  class Builder {
+   public:
+    void add(std::size_t index) { indices_.push_back(index); }
+    void end_part() { ends_.push_back(indices_.size()); }
+    Partition take() && { return {std::move(indices_), std::move(ends_)}; }
+
+   private:
+    std::vector<std::size_t> indices_;
+    std::vector<std::size_t> ends_;
+  };
+
+  Partition() = default;
+  /// Part i lies in `indices` before ends[i]; each is sorted here.
+  Partition(std::vector<std::size_t> indices, std::vector<std::size_t> ends);
+
+  std::size_t size() const { return ends_.size(); }
+  std::span<const std::size_t> operator[](std::size_t client) const {
+    const std::size_t begin = client == 0 ? 0 : ends_[client - 1];
+    return std::span(indices_).subspan(begin, ends_[client] - begin);
+  }
+  bool operator==(const Partition&) const = default;
+
+ private:
+  std::vector<std::size_t> indices_;
+  std::vector<std::size_t> ends_;
+};
 
 /// Equal sizes (they differ by one at most), examples drawn at random.
 /// @throws core::ConfigError  fewer examples than clients (so for all below)

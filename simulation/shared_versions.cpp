@@ -15,7 +15,7 @@ training::GlobalStatePtr SharedVersions::fold(const training::GlobalState& befor
                                               const client::Contract& contract) {
   const auto version = static_cast<std::int64_t>(manifest.version);
   if (newest_->version() == version) return newest_;
-  return client::fold(before, manifest, find_payload_(manifest.payload), contract.terms().layout,
+  return client::fold(before, manifest, find_payload_(manifest.payload), *contract.terms().layout,
                       contract.max_rank());
 }
 

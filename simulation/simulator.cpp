@@ -2,31 +2,18 @@
 
 #include <algorithm>
 #include <iterator>
-#include <map>
 #include <memory>
 #include <optional>
 
-#include "adapters/registry.h"
-#include "client/federated_data.h"
-#include "client/initial_version.h"
-#include "client/input_check.h"
-#include "client/job.h"
-#include "client/rank_check.h"
 #include "client/reveal.h"
-#include "client/session.h"
 #include "coordinator/earlier_life.h"
-#include "coordinator/federation_id.h"
 #include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"
-#include "core/client_list.h"
 #include "core/log.h"
 #include "core/worker_pool.h"
-#include "simulation/shared_versions.h"
-#include "simulation/virtual_disk.h"
+#include "simulation/members.h"
 #include "tensors/factor_set_io.h"
-#include "training/model_classes.h"
-#include "training/step_count.h"
 #include "wire/inproc_transport.h"
 
 namespace drystone::simulation {
@@ -35,46 +22,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kTestExamples = "test";
-
-crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
+crypto::Identity coordinator_identity(std::uint64_t seed) {
   const std::string root = "drystone-simulation/" + std::to_string(seed);
-  return crypto::derive_identity(name, core::as_bytes(root));
+  return crypto::derive_identity("coordinator", core::as_bytes(root));
 }
-
-std::int64_t wanted_workers(const core::Config& config) {
-  if (config.simulation.workers > 0) return config.simulation.workers;
-  return std::max(1U, std::thread::hardware_concurrency());
-}
-
-/// A base model as some of the clients hold it, and the versions on top of it.
-struct Bench {
-  Bench(training::WorkbenchConfig config, SharedVersions::FindPayload find_payload)
-      : workbench(std::move(config)), versions(workbench.pristine(), std::move(find_payload)) {}
-
-  training::Workbench workbench;
-  SharedVersions versions;
-};
-
-struct VirtualClient {
-  VirtualClient(Bench& own_bench, client::JobSettings job_settings, crypto::Identity own_identity,
-                client::SessionSettings session_settings, client::Contract contract,
-                wire::InprocHub& hub)
-      : bench(own_bench),
-        settings(std::move(job_settings)),
-        identity(std::move(own_identity)),
-        session(std::move(session_settings), std::move(contract), identity,
-                bench.versions.pristine()),
-        disk(bench.versions, session.contract(), hub, session.contract().terms().evaluates),
-        transport(hub.connect(settings.client)) {}
-
-  Bench& bench;
-  client::JobSettings settings;
-  crypto::Identity identity;
-  client::Session session;
-  VirtualDisk disk;
-  std::unique_ptr<wire::ClientTransport> transport;
-};
 
 /// A training that others of its round may join.
 struct Waiting {
@@ -87,51 +38,46 @@ bool may_join(const VirtualClient& one, const VirtualClient& other) {
          client::can_group(one.settings.training, other.settings.training);
 }
 
-class Simulation {
+class Simulation final : coordinator::Observer {
  public:
   Simulation(core::Config config, const SimulationOptions& options,
              std::vector<coordinator::Observer*> observers);
-  ~Simulation() { stop_jobs(); }  // so that the workers end soon, however this one ended
+  ~Simulation() override { members_.cancel_jobs(); }  // so that the workers end soon
   Simulation(const Simulation&) = delete;
   Simulation& operator=(const Simulation&) = delete;
   SimulationOutcome run();
 
  private:
-  void load_model_and_data();
-  void make_first_version();
-  client::Contract contract_of(const core::ListedClient& listed, crypto::Role role);
-  std::size_t num_workers();
-  Bench& bench(const std::string& quantization);
+  void on_planned(const wire::RoundPlan& plan) override;
+  void take_up_open_round();
   std::filesystem::path find_published(const core::Digest& payload);
-  void add_client(const std::string& name, crypto::Role role, const core::TrainingConfig& training,
-                  const std::string& quantization);
   coordinator::CoordinatorSetup coordinator_setup();
+  void ask();
   void pump(VirtualClient& member);
   static bool work_on_disk(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
   client::ProgressHook progress_of(VirtualClient& member);
+  void finish(VirtualClient& member, client::JobResult result);
   void start_groups();
   void start_group(std::vector<Waiting> group);
-  void stop_jobs();
+
+  /// Clients of a round who have not been made yet.
+  struct Asked {
+    std::vector<std::string> clients;
+    std::uint64_t base_version = 0;
+  };
 
   core::Config config_;
   const SimulationOptions& options_;
   std::vector<coordinator::Observer*> observers_;
-  std::vector<core::ListedClient> listed_;
-  std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
   crypto::Identity coordinator_identity_;
-  client::Pinned pinned_;  ///< every client's
-  std::shared_ptr<client::CheckedVersions> checked_versions_ =
-      std::make_shared<client::CheckedVersions>();
-  tensors::FactorSet first_version_;
-  aggregation::AdapterLayout layout_;
-  crypto::Roster roster_;
   wire::InprocHub hub_;
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
+  Members members_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
-  std::map<std::string, std::unique_ptr<VirtualClient>> members_;  ///< by name
+  std::optional<Asked> asked_;
   std::vector<Waiting> waiting_;                  ///< for the rest of their round's cohort
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
   std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
@@ -142,24 +88,27 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
     : config_(std::move(config)),
       options_(options),
       observers_(std::move(observers)),
-      listed_(core::list_clients(config_)),
-      coordinator_identity_(virtual_identity("coordinator", config_.seed)),
-      server_(hub_.server()) {
-  load_model_and_data();
-  make_first_version();
-  pinned_ = {.federation = coordinator::federation_id(config_),
-             .max_rank = client::version_rank(config_)};
-  for (const core::ListedClient& listed : listed_) {
-    add_client(listed.name, crypto::Role::Train, listed.training, listed.quantization);
-  }
-  if (!config_.data.test.empty()) {
-    add_client(core::kEvaluatorName, crypto::Role::Evaluate, config_.training,
-               config_.model.quantization);
-  }
-  const std::size_t num_trainings = num_workers();  // refused before there is a state
+      coordinator_identity_(coordinator_identity(config_.seed)),
+      server_(hub_.server()),
+      members_({.config = config_,
+                .state_dir = options_.run_dir / "state",
+                .device = options_.device,
+                .find_payload = [this](const core::Digest& blob) { return find_published(blob); },
+                .coordinator_signing = coordinator_identity_.public_part.signing,
+                .hear_key_owner =
+                    [this](const client::KeyOwner& owner) {
+                      for (auto* observer : observers_) {
+                        observer->on_dealt(owner.client, owner.keys, owner.num_keys,
+                                           owner.num_examples);
+                      }
+                    }},
+               hub_) {
+  const std::size_t num_trainings = members_.num_workers();  // refused before there is a state
+  std::vector<coordinator::Observer*> heard = observers_;
+  heard.push_back(this);
   coordinator_ = std::make_unique<coordinator::Coordinator>(
       coordinator_setup(), coordinator_identity_, *server_, clock_,
-      coordinator::background_thread(*server_), observers_);
+      coordinator::background_thread(*server_), std::move(heard));
   global_.emplace(
       coordinator::GlobalKeeperSetup{
           .run_dir = options_.run_dir,
@@ -173,69 +122,17 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
   }
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
+  take_up_open_round();
 }
 
-/// As many trainings at a time as the clients' memory limits leave room for, at least one. Their
-/// results do not depend on it.
-std::size_t Simulation::num_workers() {
-  const std::int64_t wanted = wanted_workers(config_);
-  std::int64_t limit = 0;
-  std::int64_t own = 1;                        // of one training
-  std::map<std::string, std::int64_t> shared;  // by base
-  std::int64_t program = 0;
-  for (const core::ListedClient& listed : listed_) {
-    if (listed.training.memory_limit == 0) return static_cast<std::size_t>(wanted);
-    const training::TrainingMemory memory =
-        bench(listed.quantization).workbench.training_memory(listed.name, listed.training);
-    const training::MemoryFixed& fixed = memory.fixed;
-    limit = std::max(limit, listed.training.memory_limit);
-    own = std::max(own, fixed.rounded + fixed.adapter + fixed.data + memory.plan.pass_bytes);
-    shared[listed.quantization] = fixed.base + fixed.versions;
-    program =
-        fixed.total() - fixed.base - fixed.rounded - fixed.versions - fixed.adapter - fixed.data;
+/// Of an earlier life.
+void Simulation::take_up_open_round() {
+  const auto open = coordinator_->store().load().open;
+  if (!open) return;
+  asked_ = Asked{.clients = {}, .base_version = open->plan.base_version};
+  for (const std::string& client : open->plan.cohort) {
+    if (!open->accepted.contains(client)) asked_->clients.push_back(client);
   }
-  std::int64_t room = limit - program;
-  for (const auto& [quantization, bytes] : shared) room -= bytes;
-  const std::int64_t workers = std::clamp<std::int64_t>(room / own, 1, wanted);
-  if (workers < wanted) {
-    core::log_info("fewer trainings at a time: the memory limit leaves no room for more",
-                   {{"at_a_time", workers}, {"cores", wanted}});
-  }
-  return static_cast<std::size_t>(workers);
-}
-
-void Simulation::load_model_and_data() {
-  client::check_methods(config_);
-  client::check_simulation_inputs(config_);
-  if (config_.model.task == "classification") {
-    config_.data.labels = training::resolve_classes(config_);
-  }
-  training::Workbench& evaluator = bench(config_.model.quantization).workbench;
-  config_.model.sha256 = evaluator.base_sha256();
-  std::vector<std::string> names;
-  std::map<std::string, training::Workbench*> workbenches;
-  for (const core::ListedClient& listed : listed_) {
-    names.push_back(listed.name);
-    workbenches[listed.name] = &bench(listed.quantization).workbench;
-  }
-  client::add_shards(workbenches, config_, names, [this](const client::KeyOwner& owner) {
-    for (auto* observer : observers_) {
-      observer->on_dealt(owner.client, owner.keys, owner.num_keys, owner.num_examples);
-    }
-  });
-  client::add_test_examples(evaluator, config_, kTestExamples);
-}
-
-Bench& Simulation::bench(const std::string& quantization) {
-  std::unique_ptr<Bench>& found = benches_[quantization];
-  if (!found) {
-    core::Config config = config_;
-    config.model.quantization = quantization;
-    found = std::make_unique<Bench>(
-        client::workbench_config(config, options_.device),
-        [this](const core::Digest& payload) { return find_published(payload); });
-  }
-  return *found;
 }
 
 /// What lies on the disk is hashed before its first use, and again when it has changed.
@@ -247,89 +144,58 @@ std::filesystem::path Simulation::find_published(const core::Digest& payload) {
                       "go on with --resume");
 }
 
-void Simulation::add_client(const std::string& name, crypto::Role role,
-                            const core::TrainingConfig& training, const std::string& quantization) {
-  Bench& held = bench(quantization);
-  crypto::Identity identity = virtual_identity(name, config_.seed);
-  roster_.clients[name] = {.identity = identity.public_part,
-                           .role = role,
-                           .max_rank = adapters::export_rank(adapters::spec_of(training)),
-                           .max_examples = 0};
-  const std::uint64_t num_examples =
-      role == crypto::Role::Train ? static_cast<std::uint64_t>(held.workbench.num_examples(name))
-                                  : 0;
-  client::SessionSettings settings{.coordinator_signing = coordinator_identity_.public_part.signing,
-                                   .hello = {.software = "drystone simulation",
-                                             .base_sha256 = config_.model.sha256,
-                                             .device = held.workbench.device(),
-                                             .num_examples = num_examples,
-                                             .base = quantization},
-                                   .checked_versions = checked_versions_};
-  members_[name] = std::make_unique<VirtualClient>(
-      held,
-      client::JobSettings{.client = name,
-                          .training = training,
-                          .test = kTestExamples,
-                          .memory = options_.run_dir / "state" / "memory" / name,
-                          .reveals_everything = config_.client.reveal == "full"},
-      std::move(identity), std::move(settings), contract_of({name, training, quantization}, role),
-      hub_);
-}
-
-/// In memory only: a simulation that is resumed begins as its clients did.
-client::Contract Simulation::contract_of(const core::ListedClient& listed, crypto::Role role) {
-  client::ContractTerms terms = client::terms_of(config_, listed, layout_);
-  terms.trains = role == crypto::Role::Train;
-  terms.evaluates = role == crypto::Role::Evaluate;
-  if (terms.trains) {
-    terms.num_examples = bench(listed.quantization).workbench.num_examples(listed.name);
-    terms.num_steps = training::num_steps(listed.training, terms.num_examples);
-  }
-  return {std::move(terms), pinned_};
-}
-
-void Simulation::make_first_version() {
-  const training::Workbench& workbench = bench(config_.model.quantization).workbench;
-  first_version_ = client::initial_version(config_, workbench);
-  std::vector<core::TrainingConfig> trainings;
-  for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
-  layout_ = workbench.layout(trainings, first_version_);
-  client::check_ranks(config_, listed_, layout_);
-}
-
 coordinator::CoordinatorSetup Simulation::coordinator_setup() {
   const std::filesystem::path state = options_.run_dir / "state";
   const std::filesystem::path initial = state / "initial.safetensors";
   std::filesystem::create_directories(state);
-  tensors::write_factor_set(initial, first_version_);
+  tensors::write_factor_set(initial, members_.first_version());
   return {.config = config_,
-          .roster = roster_,
-          .layout = layout_,
+          .roster = members_.roster(),
+          .layout = members_.layout(),
           .initial = initial,
           .state_dir = state,
-          .waits_for_all = true,
           .commits = coordinator::CommitUnit::Round};
 }
 
-SimulationOutcome Simulation::run() {
-  for (auto& [name, member] : members_) {
+/// Before the plan's tasks are sent: those of the last round are gone, the new ones hear their task
+/// when they say Hello.
+void Simulation::on_planned(const wire::RoundPlan& plan) {
+  members_.dismiss();
+  asked_ = Asked{.clients = plan.cohort, .base_version = plan.base_version};
+}
+
+void Simulation::ask() {
+  const Asked asked = *std::exchange(asked_, std::nullopt);
+  for (VirtualClient* member :
+       members_.ask(asked.clients, asked.base_version, coordinator_->store())) {
     member->session.on_connected();
     pump(*member);
+  }
+}
+
+SimulationOutcome Simulation::run() {
+  if (VirtualClient* evaluator = members_.evaluator()) {
+    evaluator->session.on_connected();
+    pump(*evaluator);
   }
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
     bool any = coordinator_->step(0ms);
     global_->follow();
+    if (asked_) {
+      ask();
+      any = true;
+    }
     for (const std::string& name : hub_.take_called()) {
-      pump(*members_.at(name));
+      if (VirtualClient* member = members_.find(name)) pump(*member);
       any = true;
     }
     while (const auto notice = notices_.try_receive()) (*notice)();
     if (!any) start_groups();
     workers_->run_finished(any ? 0ms : 2ms);
   }
-  stop_jobs();
-  coordinator::write_run_folder({.dir = options_.run_dir, .config = config_, .layout = layout_},
-                                *coordinator_);
+  members_.cancel_jobs();
+  coordinator::write_run_folder(
+      {.dir = options_.run_dir, .config = config_, .layout = members_.layout()}, *coordinator_);
   global_->finish();
   return {.report = coordinator_->report(),
           .stopped = !coordinator_->is_over(),
@@ -364,16 +230,17 @@ void Simulation::pump(VirtualClient& member) {
 }
 
 client::ProgressHook Simulation::progress_of(VirtualClient& member) {
-  return [this, &member](wire::Progress progress) {
-    notices_.send([this, &member, progress] {
+  return [this, name = member.settings.client](wire::Progress progress) {
+    notices_.send([this, name, progress] {  // the member may be gone when this is heard
       const bool tells_all = config_.client.reveal == "full";
       const wire::Progress told = tells_all ? progress : client::coarse(progress);
-      for (auto* observer : observers_) observer->on_progress(member.settings.client, told);
+      for (auto* observer : observers_) observer->on_progress(name, told);
     });
   };
 }
 
 void Simulation::compute(VirtualClient& member, client::Job job) {
+  ++member.num_jobs;
   if (auto* training = std::get_if<client::TrainJob>(&job)) {
     training->state = member.bench.versions.newest();
     core::ensure(
@@ -389,11 +256,14 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
                   job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
     auto result = std::make_shared<client::JobResult>(
         client::run_job(member.bench.workbench, member.settings, std::move(job), show));
-    return [this, &member, result] {
-      client::deliver(member.session, std::move(*result));
-      pump(member);
-    };
+    return [this, &member, result] { finish(member, std::move(*result)); };
   });
+}
+
+void Simulation::finish(VirtualClient& member, client::JobResult result) {
+  --member.num_jobs;
+  client::deliver(member.session, std::move(result));
+  pump(member);
 }
 
 /// Once all that the round asks wait: as few groups as hold them, equally large, in the order of
@@ -430,16 +300,10 @@ void Simulation::start_group(std::vector<Waiting> group) {
         client::run_jobs(shared->front().member->bench.workbench, std::move(jobs)));
     return [this, shared, results] {
       for (std::size_t i = 0; i < shared->size(); ++i) {
-        VirtualClient& member = *(*shared)[i].member;
-        client::deliver(member.session, std::move((*results)[i]));
-        pump(member);
+        finish(*(*shared)[i].member, std::move((*results)[i]));
       }
     };
   });
-}
-
-void Simulation::stop_jobs() {
-  for (auto& [name, member] : members_) member->session.cancel_job();
 }
 
 }  // namespace

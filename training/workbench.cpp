@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "adapters/methods/lora_ensemble.h"
@@ -109,7 +111,8 @@ struct Workbench::Impl {
   GlobalStatePtr pristine;
   bool has_dropout;
   models::InputLimits inputs;
-  std::map<std::string, Examples> examples;
+  mutable std::mutex mutex;
+  std::map<std::string, Examples> examples;  ///< which ones there are: guarded by mutex
 
   explicit Impl(WorkbenchConfig given)
       : config(std::move(given)),
@@ -144,25 +147,23 @@ struct Workbench::Impl {
   std::unique_ptr<models::Model> instance() const { return models::build(spec, base); }
 
   const Examples& named(const std::string& name) const {
+    const std::scoped_lock lock(mutex);
     const auto found = examples.find(name);
     core::require(found != examples.end(), "workbench: no examples named " + core::quote(name));
     return found->second;
   }
 
-  /// @return false: left out
-  bool add(const data::Record& record, const std::string& where, data::Dataset& dataset,
-           data::CutTexts& cut) const {
-    if (labelled) {
-      cut.add(labelled->add(record, where, dataset));
-    } else {
-      if (!sequences->add(record, where, dataset)) return false;
-      const std::size_t length = dataset.length(dataset.size() - 1);
-      cut.add(data::num_lost(*unbound, record, length, config.sequences.max_length));
-    }
-    return true;
+  /// @return tokens that max_length cut; std::nullopt: the record is left out
+  std::optional<std::size_t> add(const data::Record& record, const std::string& where,
+                                 data::Dataset& dataset) const {
+    if (labelled) return labelled->add(record, where, dataset);
+    if (!sequences->add(record, where, dataset)) return std::nullopt;
+    const std::size_t length = dataset.length(dataset.size() - 1);
+    return data::num_lost(*unbound, record, length, config.sequences.max_length);
   }
 
   void keep(const std::string& name, data::Dataset dataset) {
+    const std::scoped_lock lock(mutex);
     examples.insert_or_assign(name,
                               Examples{.dataset = std::move(dataset),
                                        .task = spec.task,
@@ -192,29 +193,44 @@ struct Workbench::Impl {
 Workbench::Workbench(WorkbenchConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
 Workbench::~Workbench() = default;
 
-data::Shortened Workbench::add_examples(const std::string& name,
-                                        const std::vector<data::Record>& records) {
+core::ConfigError nothing_to_learn(const std::string& name, const core::ModelConfig& model) {
+  return core::ConfigError(name + ": model.max_length = " + std::to_string(model.max_length) +
+                           " leaves nothing to learn in any example; raise it");
+}
+
+EncodedRecords Workbench::encode(const std::string& name,
+                                 const std::vector<data::Record>& records) const {
   if (records.empty()) throw core::ConfigError(name + ": no examples");
-  data::Dataset dataset;
-  data::Shortened shortened{.of = name};
+  EncodedRecords encoded;
   for (std::size_t i = 0; i < records.size(); ++i) {
     const std::string known = records[i].where.str();
     const std::string where = known.empty() ? name + ": example " + std::to_string(i + 1) : known;
-    if (!impl_->add(records[i], where, dataset, shortened.cut)) ++shortened.left_out;
+    const auto lost = impl_->add(records[i], where, encoded.dataset);
+    encoded.num_lost.push_back(lost.value_or(0));
+    encoded.examples.push_back(lost ? std::optional(encoded.dataset.size() - 1) : std::nullopt);
   }
-  if (dataset.empty()) {
-    throw core::ConfigError(
-        name + ": model.max_length = " + std::to_string(impl_->config.model.max_length) +
-        " leaves nothing to learn in any example; raise it");
-  }
-  shortened.num_examples = dataset.size();
-  impl_->keep(name, std::move(dataset));
+  return encoded;
+}
+
+data::Shortened Workbench::add_examples(const std::string& name,
+                                        const std::vector<data::Record>& records) {
+  EncodedRecords encoded = encode(name, records);
+  if (encoded.dataset.empty()) throw nothing_to_learn(name, impl_->config.model);
+  data::Shortened shortened{.of = name, .num_examples = encoded.dataset.size()};
+  for (const std::size_t lost : encoded.num_lost) shortened.cut.add(lost);
+  shortened.left_out = static_cast<std::int64_t>(records.size() - encoded.dataset.size());
+  impl_->keep(name, std::move(encoded.dataset));
   return shortened;
 }
 
 void Workbench::add_dataset(const std::string& name, data::Dataset examples) {
   if (examples.empty()) throw core::ConfigError(name + ": no examples");
   impl_->keep(name, std::move(examples));
+}
+
+void Workbench::remove_examples(const std::string& name) {
+  const std::scoped_lock lock(impl_->mutex);
+  impl_->examples.erase(name);
 }
 
 const data::SequenceEncoder& Workbench::sequences() const {

@@ -10,6 +10,7 @@
 
 #include "aggregation/layout.h"
 #include "core/config.h"
+#include "core/error.h"
 #include "data/cut_texts.h"
 #include "data/record.h"
 #include "data/sequence_encoder.h"
@@ -39,6 +40,17 @@ struct TrainingMemory {
   MemoryPlan plan;
 };
 
+/// Records as a model sees them.
+struct EncodedRecords {
+  data::Dataset dataset;
+  /// By record: its example in `dataset`; std::nullopt: max_length leaves nothing to learn in it.
+  std::vector<std::optional<std::size_t>> examples;
+  std::vector<std::size_t> num_lost;  ///< by record: tokens that max_length cut
+};
+
+/// Of whoever has no example to learn from.
+core::ConfigError nothing_to_learn(const std::string& name, const core::ModelConfig& model);
+
 /// Loads the base once; every training or evaluation gets its own model instance, made on demand,
 /// whose frozen weights are the shared ones. `train` and `evaluate` are const and may run in
 /// several threads at the same time with the same bits as one after the other; everything else
@@ -58,8 +70,13 @@ class Workbench {
   /// @throws core::ConfigError  no records, or one whose label is not a configured class (for
   ///                            regression: a number), with its position
   data::Shortened add_examples(const std::string& name, const std::vector<data::Record>& records);
-  /// The same with examples that are encoded already, by `sequences()`.
+  /// The same with examples that are encoded already, by `encode` or `sequences()`. Any thread.
   void add_dataset(const std::string& name, data::Dataset examples);
+  /// Nobody uses them any more. Any thread.
+  void remove_examples(const std::string& name);
+  /// As add_examples would encode them, without keeping them.
+  /// @param name  whose they are, for messages about records of no file
+  EncodedRecords encode(const std::string& name, const std::vector<data::Record>& records) const;
   /// Causal LM: what turns records into examples. @throws core::InvalidArgument  another task
   const data::SequenceEncoder& sequences() const;
   /// @throws core::InvalidArgument  no such name

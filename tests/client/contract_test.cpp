@@ -63,7 +63,7 @@ TEST_CASE("contract: a federation that is pinned is the only one") {
   Contract pinned(test::toy_terms(), file);
   CHECK_FALSE(pinned.meet(std::string(64, 'f')));
   CHECK(pinned.meet(std::string(64, 'a')));
-  const aggregation::AdapterLayout layout = test::toy_terms().layout;
+  const aggregation::AdapterLayout layout = *test::toy_terms().layout;
   CHECK(pinned.max_storage() == 4 * aggregation::max_version_bytes(layout, /*max_rank=*/40) +
                                     aggregation::max_payload_bytes(layout, /*max_rank=*/1));
   CHECK_FALSE(Contract(test::toy_terms(), Pinned{}).meet("no id"));
@@ -87,8 +87,8 @@ TEST_CASE("contract: a damaged file is an error that names it, whatever it holds
 
 TEST_CASE("contract: storage is bounded by default, without overflow") {
   ContractTerms terms = test::toy_terms();
-  const std::uint64_t each = aggregation::max_version_bytes(terms.layout, 0);
-  const std::uint64_t update = aggregation::max_payload_bytes(terms.layout, 1);
+  const std::uint64_t each = aggregation::max_version_bytes(*terms.layout, 0);
+  const std::uint64_t update = aggregation::max_payload_bytes(*terms.layout, 1);
   CHECK(Contract(terms, Pinned{}).max_storage() == 4 * each + update);
   terms.rounds = 1'000'000'000'000'000'000;
   CHECK(Contract(terms, Pinned{}).max_storage() == ~std::uint64_t{0});
@@ -100,8 +100,8 @@ TEST_CASE("contract: storage holds an update of a rank far above its layers' sid
   ContractTerms terms = test::toy_terms();
   terms.rounds = 1;
   terms.export_rank = 1000;
-  const std::uint64_t update = aggregation::max_payload_bytes(terms.layout, terms.export_rank);
-  const std::uint64_t version = aggregation::max_version_bytes(terms.layout, 0);
+  const std::uint64_t update = aggregation::max_payload_bytes(*terms.layout, terms.export_rank);
+  const std::uint64_t version = aggregation::max_version_bytes(*terms.layout, 0);
   CHECK(update > 10 * version);
   CHECK(Contract(terms, Pinned{}).max_storage() >= update + version);
 }

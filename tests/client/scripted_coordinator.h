@@ -185,10 +185,12 @@ inline client::ContractTerms toy_terms() {
                               .num_examples = 20,
                               .num_steps = 2};
   ToyModel model;
+  aggregation::AdapterLayout layout;
   for (const models::Linear* linear : model.linears()) {
-    terms.layout.modules[linear->name] = {linear->out_features(), linear->in_features()};
+    layout.modules[linear->name] = {linear->out_features(), linear->in_features()};
   }
-  for (const auto& [name, tensor] : model.dense()) terms.layout.dense[name] = tensor->sizes().vec();
+  for (const auto& [name, tensor] : model.dense()) layout.dense[name] = tensor->sizes().vec();
+  terms.layout = std::make_shared<aggregation::AdapterLayout>(std::move(layout));
   return terms;
 }
 
@@ -199,7 +201,7 @@ inline client::SessionSettings toy_settings() {
 inline client::Update toy_update(const client::TrainJob& job, const client::ContractTerms& terms,
                                  double value = 0.5) {
   training::LocalResult result{.num_examples = 153, .num_steps = 2, .num_tokens = 10};
-  for (const auto& [name, shape] : terms.layout.modules) {
+  for (const auto& [name, shape] : terms.layout->modules) {
     result.update.modules[name] = {at::full({shape.out, 1}, value), at::full({1, shape.in}, 0.1)};
   }
   return client::make_update(result, job.plan, {.client = terms.client, .method = "lora"});

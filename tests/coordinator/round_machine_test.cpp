@@ -16,9 +16,15 @@ namespace {
 
 MachineSettings settings(std::uint64_t clients, std::uint64_t rounds) {
   MachineSettings s{.federation = "f", .seed = 7, .rounds = rounds, .deadline = 60s, .grace = 10s};
-  for (std::uint64_t i = 1; i <= clients; ++i) s.trainers.push_back("client-" + std::to_string(i));
-  std::ranges::sort(s.trainers);
+  std::vector<std::string> trainers;
+  for (std::uint64_t i = 1; i <= clients; ++i) trainers.push_back("client-" + std::to_string(i));
+  std::ranges::sort(trainers);
+  s.trainers = std::move(trainers);
   return s;
+}
+
+std::vector<std::string> trainers_of(const MachineSettings& s) {
+  return s.trainers.longest(s.trainers.size());
 }
 
 template <typename T>
@@ -36,7 +42,7 @@ UpdateAccepted update_of(const std::string& client) {
 
 std::vector<Action> join_all(RoundMachine& machine, const MachineSettings& s) {
   std::vector<Action> all;
-  for (const auto& client : s.trainers) {
+  for (const auto& client : trainers_of(s)) {
     const auto actions = machine.handle(Joined{client}, 0s);
     all.insert(all.end(), actions.begin(), actions.end());
   }
@@ -54,7 +60,7 @@ TEST_CASE("round machine: opens when everybody is there and persists the plan be
   REQUIRE(actions.size() == 4);
   CHECK(std::holds_alternative<PersistPlan>(actions.front()));
   CHECK(only<SendTask>(actions).size() == 3);
-  CHECK(only<PersistPlan>(actions).front().plan.cohort == s.trainers);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort == trainers_of(s));
 }
 
 TEST_CASE("round machine: a whole federation, evaluated at the end") {
@@ -342,17 +348,17 @@ TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no 
 
 TEST_CASE(
     "round machine: a simulation publishes no round that lacks what our own disk did not take") {
-  for (const bool waits_for_all : {false, true}) {
-    CAPTURE(waits_for_all);
+  for (const bool all_are_there : {false, true}) {
+    CAPTURE(all_are_there);
     auto s = settings(2, 1);
     s.quorum = core::kHalf;
-    s.waits_for_all = waits_for_all;
+    s.all_are_there = all_are_there;
     RoundMachine machine(s, {}, 0s);
     join_all(machine, s);
     machine.handle(update_of("client-1"), 1s);
     const auto actions = machine.handle(UpdateRefused{"client-2", core::Refusal::LocalFailure}, 1s);
-    CHECK(only<Aggregate>(actions).size() == (waits_for_all ? 0 : 1));
-    CHECK(only<Abandon>(actions).size() == (waits_for_all ? 1 : 0));
+    CHECK(only<Aggregate>(actions).size() == (all_are_there ? 0 : 1));
+    CHECK(only<Abandon>(actions).size() == (all_are_there ? 1 : 0));
     CHECK(only<Fail>(actions).empty());
   }
 }
@@ -364,18 +370,19 @@ TEST_CASE("round machine: whoever left the roster in an open round ends nothing"
     s.quorum = 0;
     RoundMachine before(s, {}, 0s);
     const auto plan = only<PersistPlan>(join_all(before, s)).front().plan;
-    s.trainers.resize(static_cast<std::size_t>(3 - left));
+    s.trainers = s.trainers.longest(static_cast<std::size_t>(3 - left));
     RoundMachine machine(s, {.version = 0, .head = {}, .open = OpenRound{plan, {}}}, 0s);
-    for (const std::string& client : s.trainers) machine.handle(Joined{client}, 0s);
+    for (const std::string& client : trainers_of(s)) machine.handle(Joined{client}, 0s);
     for (int i = 3; i > 3 - left; --i) {
       machine.handle(UpdateRefused{"client-" + std::to_string(i), core::Refusal::UnknownClient},
                      0s);
     }
     std::vector<Action> actions;
-    for (const std::string& client : s.trainers) actions = machine.handle(update_of(client), 0s);
+    for (const std::string& client : trainers_of(s))
+      actions = machine.handle(update_of(client), 0s);
     CHECK(only<Fail>(actions).empty());
     REQUIRE(only<PersistPlan>(actions).size() == 1);
-    CHECK(only<PersistPlan>(actions).front().plan.cohort == s.trainers);
+    CHECK(only<PersistPlan>(actions).front().plan.cohort == trainers_of(s));
   }
 }
 
@@ -556,7 +563,7 @@ TEST_CASE(
     auto s = settings(9, 1);
     s.cohort = 4;
     core::SplitMix64 random({seed, 0, "", "joins"});
-    std::vector<std::string> order = s.trainers;
+    std::vector<std::string> order = trainers_of(s);
     core::shuffle(order, random);
     RoundMachine machine(s, {}, 0s);
     for (std::size_t i = 0; i + 1 < order.size(); ++i) {

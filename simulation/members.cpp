@@ -1,0 +1,259 @@
+#include "simulation/members.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "adapters/registry.h"
+#include "client/federated_data.h"
+#include "client/initial_version.h"
+#include "client/input_check.h"
+#include "client/rank_check.h"
+#include "coordinator/federation_id.h"
+#include "core/check.h"
+#include "core/log.h"
+#include "training/model_classes.h"
+#include "training/step_count.h"
+#include "wire/limits.h"
+
+namespace drystone::simulation {
+
+namespace {
+
+constexpr const char* kTestExamples = "test";
+constexpr const char* kTrainers = "clients";
+
+crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
+  const std::string root = "drystone-simulation/" + std::to_string(seed);
+  return crypto::derive_identity(name, core::as_bytes(root));
+}
+
+std::int64_t wanted_workers(const core::Config& config) {
+  if (config.simulation.workers > 0) return config.simulation.workers;
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+Members::Members(MembersSetup setup, wire::InprocHub& hub)
+    : setup_(std::move(setup)),
+      config_(setup_.config),
+      hub_(hub),
+      list_(config_),
+      identity_(virtual_identity(kTrainers, config_.seed)),
+      evaluator_identity_(virtual_identity(core::kEvaluatorName, config_.seed)) {
+  client::check_methods(config_);
+  client::check_simulation_inputs(config_);
+  if (config_.model.task == "classification") {
+    config_.data.labels = training::resolve_classes(config_);
+  }
+  config_.model.sha256 = bench(config_.model.quantization).workbench.base_sha256();
+  load_data(setup_.hear_key_owner);
+  make_first_version();
+  make_terms();
+  if (!config_.data.test.empty()) make_evaluator();
+}
+
+void Members::load_data(const client::HearKeyOwner& hear) {
+  for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) {
+    bench(list_[list_.first(kind)].quantization);
+  }
+  training::Workbench& workbench = bench(config_.model.quantization).workbench;
+  shards_ = std::make_unique<client::TrainingShards>(workbench, config_, list_.names(), hear);
+  client::add_test_examples(workbench, config_, kTestExamples);
+}
+
+void Members::make_first_version() {
+  const training::Workbench& workbench = bench(config_.model.quantization).workbench;
+  first_version_ = client::initial_version(config_, workbench);
+  const std::vector<core::ListedClient> firsts = list_.first_of_each_kind();
+  std::vector<core::TrainingConfig> trainings;
+  for (const core::ListedClient& listed : firsts) trainings.push_back(listed.training);
+  layout_ = workbench.layout(trainings, first_version_);
+  client::check_ranks(config_, firsts, layout_);
+}
+
+/// In memory only: a simulation that is resumed begins as its clients did.
+void Members::make_terms() {
+  pinned_ = {.federation = coordinator::federation_id(config_),
+             .max_rank = client::version_rank(config_)};
+  for (const core::ListedClient& listed : list_.first_of_each_kind()) {
+    terms_.push_back(client::terms_of(config_, listed, layout_));
+    terms_.back().layout = terms_.front().layout;
+    terms_.back().trains = true;
+  }
+  history_ = std::make_unique<client::Contract>(terms_.front(), pinned_);
+}
+
+void Members::make_evaluator() {
+  const core::ListedClient listed{.name = core::kEvaluatorName,
+                                  .training = config_.training,
+                                  .quantization = config_.model.quantization};
+  client::ContractTerms terms = client::terms_of(config_, listed, layout_);
+  terms.evaluates = true;
+  Bench& held = bench(listed.quantization);
+  evaluator_ = std::make_unique<VirtualClient>(held, job_settings(listed), evaluator_identity_,
+                                               session_settings(held, 0),
+                                               client::Contract(std::move(terms), pinned_), hub_);
+}
+
+Bench& Members::bench(const std::string& quantization) {
+  std::unique_ptr<Bench>& found = benches_[quantization];
+  if (!found) {
+    core::Config config = config_;
+    config.model.quantization = quantization;
+    found = std::make_unique<Bench>(client::workbench_config(config, setup_.device),
+                                    setup_.find_payload);
+  }
+  return *found;
+}
+
+client::SessionSettings Members::session_settings(const Bench& held,
+                                                  std::uint64_t num_examples) const {
+  return {.coordinator_signing = setup_.coordinator_signing,
+          .hello = {.software = "drystone simulation",
+                    .base_sha256 = config_.model.sha256,
+                    .device = held.workbench.device(),
+                    .num_examples = num_examples,
+                    .base = held.quantization},
+          .checked_versions = checked_versions_};
+}
+
+client::JobSettings Members::job_settings(const core::ListedClient& listed) const {
+  return {.client = listed.name,
+          .training = listed.training,
+          .test = kTestExamples,
+          .memory = setup_.state_dir / "memory" / listed.name,
+          .reveals_everything = config_.client.reveal == "full"};
+}
+
+crypto::Roster Members::roster() const {
+  crypto::Roster roster;
+  roster.virtual_trainers = list_.names();
+  std::vector<std::int64_t> ranks;
+  for (const core::ListedClient& listed : list_.first_of_each_kind()) {
+    ranks.push_back(adapters::export_rank(adapters::spec_of(listed.training)));
+  }
+  roster.virtual_trainer = [list = list_, ranks, identity = identity_.public_part](
+                               std::size_t place) -> crypto::RosterEntry {
+    return {
+        .identity = identity, .role = crypto::Role::Train, .max_rank = ranks[list.kind_of(place)]};
+  };
+  if (evaluator_) {
+    roster.clients[core::kEvaluatorName] = {.identity = evaluator_identity_.public_part,
+                                            .role = crypto::Role::Evaluate};
+  }
+  return roster;
+}
+
+/// As many as the clients' memory limits leave room for, at least one.
+std::size_t Members::num_workers() const {
+  const std::int64_t wanted = wanted_workers(config_);
+  std::int64_t limit = 0;
+  std::int64_t own = 1;                        // of one training
+  std::map<std::string, std::int64_t> shared;  // by base
+  std::int64_t program = 0;
+  for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) {
+    const std::size_t first = list_.first(kind);
+    const core::ListedClient listed = list_[first];
+    if (listed.training.memory_limit == 0) return static_cast<std::size_t>(wanted);
+    limit = std::max(limit, listed.training.memory_limit);
+    training::Workbench& workbench = benches_.at(listed.quantization)->workbench;
+    for (const std::size_t client : shards_->largest(first, first + list_.count(kind))) {
+      const std::string name = list_[client].name;
+      workbench.add_dataset(name, shards_->shard(client));
+      const training::TrainingMemory memory = workbench.training_memory(name, listed.training);
+      workbench.remove_examples(name);
+      const training::MemoryFixed& fixed = memory.fixed;
+      own = std::max(own, fixed.rounded + fixed.adapter + fixed.data + memory.plan.pass_bytes);
+      shared[listed.quantization] = fixed.base + fixed.versions;
+      program =
+          fixed.total() - fixed.base - fixed.rounded - fixed.versions - fixed.adapter - fixed.data;
+    }
+  }
+  std::int64_t room = limit - program;
+  for (const auto& [quantization, bytes] : shared) room -= bytes;
+  const std::int64_t workers = std::clamp<std::int64_t>(room / own, 1, wanted);
+  if (workers < wanted) {
+    core::log_info("fewer trainings at a time: the memory limit leaves no room for more",
+                   {{"at_a_time", workers}, {"cores", wanted}});
+  }
+  return static_cast<std::size_t>(workers);
+}
+
+/// Once for all: checks what was published since, and folds it.
+void Members::follow(std::uint64_t version, coordinator::Store& store) {
+  while (history_->num_followed() <= version) {
+    const std::uint64_t next = history_->num_followed();
+    const std::vector<wire::Signed> entries = store.versions(next, wire::kMaxCatalog);
+    core::ensure(!entries.empty(), "simulation: a version that is not in the store");
+    for (const wire::Signed& entry : entries) {
+      const wire::VersionManifest& manifest =
+          checked_versions_->check(entry, setup_.coordinator_signing);
+      const core::Digest before =
+          history_->heads().empty() ? core::Digest{} : history_->heads().back();
+      if (manifest.version != history_->num_followed() || manifest.previous_head != before) {
+        client::distrust("its history has forked");
+      }
+      if (const auto allowed = history_->check(manifest); !allowed) {
+        client::distrust(allowed.error().detail);
+      }
+      for (auto& [quantization, held] : benches_) held->versions.follow(manifest, *history_);
+      history_->follow(manifest);
+      version_bytes_.push_back(version_bytes_.back() + manifest.payload_bytes + entry.bytes.size() +
+                               entry.signature.size());
+    }
+  }
+}
+
+std::vector<VirtualClient*> Members::ask(const std::vector<std::string>& names,
+                                         std::uint64_t base_version, coordinator::Store& store) {
+  follow(base_version, store);
+  std::vector<VirtualClient*> asked;
+  for (const std::string& name : names) {
+    const auto place = list_.find(name);
+    core::ensure(place.has_value(), "simulation: asked a client that is not listed");
+    std::size_t& followed = num_followed_[*place];
+    hub_.count_sent(version_bytes_.back() - version_bytes_[followed]);
+    followed = history_->num_followed();
+    asked.push_back((asked_[name] = make(*place)).get());
+  }
+  return asked;
+}
+
+std::unique_ptr<VirtualClient> Members::make(std::size_t place) {
+  const core::ListedClient listed = list_[place];
+  Bench& held = *benches_.at(listed.quantization);
+  client::ContractTerms terms = terms_[list_.kind_of(place)];
+  terms.client = listed.name;
+  terms.num_examples = shards_->num_examples(place);
+  terms.num_steps = training::num_steps(listed.training, terms.num_examples);
+  held.workbench.add_dataset(listed.name, shards_->shard(place));
+  const auto num_examples = static_cast<std::uint64_t>(terms.num_examples);
+  auto client = std::make_unique<VirtualClient>(
+      held, job_settings(listed), identity_, session_settings(held, num_examples),
+      client::Contract(std::move(terms), pinned_, history_->heads()), hub_);
+  client->session.skip_followed();
+  return client;
+}
+
+void Members::dismiss() {
+  for (const auto& [name, client] : asked_) {
+    core::ensure(client->num_jobs == 0, "simulation: a round ended before its trainings");
+    client->bench.workbench.remove_examples(name);
+  }
+  asked_.clear();
+}
+
+VirtualClient* Members::find(const std::string& name) {
+  if (evaluator_ && name == evaluator_->settings.client) return evaluator_.get();
+  const auto found = asked_.find(name);
+  return found == asked_.end() ? nullptr : found->second.get();
+}
+
+void Members::cancel_jobs() {
+  for (const auto& [name, client] : asked_) client->session.cancel_job();
+  if (evaluator_) evaluator_->session.cancel_job();
+}
+
+}  // namespace drystone::simulation

@@ -1,0 +1,97 @@
+#pragma once
+// The clients of a simulation, who are there as long as they are asked: a million that rest cost
+// their examples and nothing else.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "aggregation/layout.h"
+#include "client/contract.h"
+#include "client/training_shards.h"
+#include "client/version_check.h"
+#include "coordinator/store.h"
+#include "core/client_list.h"
+#include "core/config.h"
+#include "crypto/identity.h"
+#include "crypto/roster.h"
+#include "simulation/virtual_client.h"
+#include "tensors/factors.h"
+#include "wire/inproc_transport.h"
+
+namespace drystone::simulation {
+
+struct MembersSetup {
+  core::Config& config;  ///< model.sha256 and data.labels are filled in
+  std::filesystem::path state_dir;
+  std::string device;
+  SharedVersions::FindPayload find_payload;
+  crypto::PublicKey coordinator_signing{};
+  client::HearKeyOwner hear_key_owner = {};
+};
+
+/// One thread. Clients that train are made when a round asks them and gone when the next one is
+/// planned; the evaluator stays.
+class Members {
+ public:
+  /// Loads model and data. @throws core::ConfigError, core::IoError
+  Members(MembersSetup setup, wire::InprocHub& hub);
+
+  const core::ClientList& list() const { return list_; }
+  const aggregation::AdapterLayout& layout() const { return layout_; }
+  const tensors::FactorSet& first_version() const { return first_version_; }
+  /// Every trainer has one key pair: a simulation's signatures keep nobody apart.
+  crypto::Roster roster() const;
+  /// As many trainings at a time as there may be: their results do not depend on it.
+  std::size_t num_workers() const;
+
+  /// The evaluator, if there are test examples.
+  VirtualClient* evaluator() { return evaluator_.get(); }
+  /// Makes the clients of a round from version `base_version`, whose payloads the store holds;
+  /// what a deployed client would have fetched is counted. @throws core::Error
+  std::vector<VirtualClient*> ask(const std::vector<std::string>& names, std::uint64_t base_version,
+                                  coordinator::Store& store);
+  /// Whoever was asked is gone.
+  void dismiss();
+  /// nullptr: not there.
+  VirtualClient* find(const std::string& name);
+  void cancel_jobs();
+
+ private:
+  void load_data(const client::HearKeyOwner& hear);
+  void make_first_version();
+  void make_terms();
+  void make_evaluator();
+  Bench& bench(const std::string& quantization);
+  const Bench& bench_of(std::size_t kind) const;
+  void follow(std::uint64_t version, coordinator::Store& store);
+  std::unique_ptr<VirtualClient> make(std::size_t place);
+  client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
+  client::JobSettings job_settings(const core::ListedClient& listed) const;
+
+  MembersSetup setup_;
+  core::Config& config_;
+  wire::InprocHub& hub_;
+  core::ClientList list_;
+  crypto::Identity identity_;  ///< every trainer's
+  crypto::Identity evaluator_identity_;
+  std::map<std::string, std::unique_ptr<Bench>> benches_;  ///< by quantization
+  std::unique_ptr<client::TrainingShards> shards_;
+  tensors::FactorSet first_version_;
+  aggregation::AdapterLayout layout_;
+  client::Pinned pinned_;                                      ///< every client's
+  std::vector<client::ContractTerms> terms_;                   ///< by kind; of no client yet
+  std::unique_ptr<client::Contract> history_;                  ///< what has been followed, for all
+  std::vector<std::uint64_t> version_bytes_ = {0};             ///< of all versions before the place
+  std::unordered_map<std::size_t, std::size_t> num_followed_;  ///< by client; absent: none
+  std::shared_ptr<client::CheckedVersions> checked_versions_ =
+      std::make_shared<client::CheckedVersions>();
+  std::map<std::string, std::unique_ptr<VirtualClient>> asked_;  ///< by name
+  std::unique_ptr<VirtualClient> evaluator_;
+};
+
+}  // namespace drystone::simulation
