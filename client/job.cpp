@@ -19,12 +19,12 @@ struct Training {
            const ProgressHook& on_progress)
       : settings(job_settings),
         job(std::move(train)),
-        memory(settings.memory, job.plan.federation),
-        remembered(memory.before(job.plan.round)),
+        memory(settings.memory, job.plan->federation),
+        remembered(memory.before(job.plan->round)),
         hooks{.on_progress = {}, .stop = job.stop} {
     if (!on_progress) return;
     hooks.on_progress = [&workbench, &on_progress,
-                         round = job.plan.round](const training::TrainProgress& progress) {
+                         round = job.plan->round](const training::TrainProgress& progress) {
       on_progress({.round = round,
                    .step = static_cast<std::uint64_t>(progress.step),
                    .num_steps = static_cast<std::uint64_t>(progress.num_steps),
@@ -37,20 +37,20 @@ struct Training {
   Training& operator=(const Training&) = delete;
 
   training::RoundTask task() const {
-    return {.seed = job.plan.seed,
-            .round = job.plan.round,
+    return {.seed = job.plan->seed,
+            .round = job.plan->round,
             .rounds = job.rounds,
             .client = settings.client,
             .training = adapters::resolve(settings.training),
             .state = job.state,
             .memory = &remembered,
-            .common_start = job.plan.start == aggregation::kCommonStart};
+            .common_start = job.plan->start == aggregation::kCommonStart};
   }
 
   JobResult end(const std::optional<training::LocalResult>& trained) {
     if (!trained) return {.job = std::move(job), .trained = {}, .evaluated = {}};
-    if (!trained->memory.empty()) memory.keep(job.plan.round, trained->memory);
-    Update update = make_update(*trained, job.plan,
+    if (!trained->memory.empty()) memory.keep(job.plan->round, trained->memory);
+    Update update = make_update(*trained, *job.plan,
                                 {.client = settings.client,
                                  .method = settings.training.method,
                                  .reveals_everything = settings.reveals_everything});

@@ -14,7 +14,6 @@ namespace {
 
 using core::Refusal;
 
-constexpr core::Digest kNoContext{};
 constexpr int kMaxFailedDownloads = 3;  // of one version
 /// Pieces of the update that may be asked for at a time: some transfers' windows, around
 /// reconnects.
@@ -80,19 +79,17 @@ void Session::on(const wire::Welcome& message) {
 }
 
 void Session::on(const wire::Task& message) {
-  if (!crypto::verify(settings_.coordinator_signing, "plan", kNoContext, message.plan.bytes,
-                      message.plan.signature)) {
-    distrust("a plan is not signed by the coordinator's key");
-  }
-  auto plan = wire::decode_plan(message.plan.bytes);
-  if (!plan) distrust("unreadable plan: " + plan.error().detail);
+  PlanPtr plan = settings_.checked_plans
+                     ? settings_.checked_plans->check(message.plan, settings_.coordinator_signing)
+                     : check_plan(message.plan, settings_.coordinator_signing);
   if (!std::ranges::binary_search(plan->cohort, contract_.terms().client)) {
     distrust("a plan that does not ask this client");
   }
   if (const auto allowed = contract_.check(*plan, message.settings); !allowed) {
     return decline(*plan, allowed.error());
   }
-  pursue({.version = plan->base_version, .plan = std::move(*plan), .finish = false});
+  const std::uint64_t version = plan->base_version;
+  pursue({.version = version, .plan = std::move(plan), .finish = false});
 }
 
 void Session::decline(const wire::RoundPlan& plan, const core::Failure& why) {
@@ -111,7 +108,7 @@ void Session::on(const wire::EvaluateTask& message) {
     return send(wire::Refused{allowed.error().code, allowed.error().detail});
   }
   if (evaluated_ && evaluated_->version == message.version) return send(evaluated_->report);
-  pursue({.version = message.version, .plan = std::nullopt, .finish = false});
+  pursue({.version = message.version, .plan = nullptr, .finish = false});
 }
 
 void Session::on(const wire::Done& message) {
@@ -124,7 +121,7 @@ void Session::on(const wire::Done& message) {
   }
   const auto own = static_cast<std::uint64_t>(std::max<std::int64_t>(version_, 0));
   pursue({.version = std::max(own, std::min(message.version, rounds)),
-          .plan = std::nullopt,
+          .plan = nullptr,
           .finish = true});
 }
 
@@ -178,7 +175,7 @@ void Session::start_job() {
   }
   job_stop_ = std::stop_source();
   if (goal_->plan) {
-    job_ = TrainJob{*goal_->plan, contract_.terms().rounds, state_, job_stop_.get_token()};
+    job_ = TrainJob{goal_->plan, contract_.terms().rounds, state_, job_stop_.get_token()};
   } else {
     job_ = EvaluateJob{goal_->version, state_, job_stop_.get_token()};
   }
@@ -276,8 +273,8 @@ void Session::done(const UpdateChecked& result) {
 
 void Session::on_trained(const TrainJob& job, std::optional<Update> update) {
   job_running_ = false;
-  const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan.round &&
-                           goal_->plan->base_head == job.plan.base_head;
+  const bool still_asked = goal_ && goal_->plan && goal_->plan->round == job.plan->round &&
+                           goal_->plan->base_head == job.plan->base_head;
   if (update && still_asked) {
     ask_disk(StoreUpdateJob{std::move(update->payload)});
     contract_.keep(std::move(update->answer));
@@ -289,19 +286,18 @@ void Session::on_trained(const TrainJob& job, std::optional<Update> update) {
 void Session::on_failed(const Job& job, const std::string& reason) {
   job_running_ = false;
   if (const auto* train = std::get_if<TrainJob>(&job)) {
-    decline(train->plan, {Refusal::TrainingFailed, reason});
-    if (goal_ && goal_->plan && goal_->plan->round == train->plan.round) goal_.reset();
+    decline(*train->plan, {Refusal::TrainingFailed, reason});
+    if (goal_ && goal_->plan && goal_->plan->round == train->plan->round) goal_.reset();
   }
   advance();
 }
 
-void Session::offer(const wire::RoundPlan& plan) {
+void Session::offer(const CheckedPlan& plan) {
   const Answer& answer = *contract_.answer();
   wire::UpdateManifest manifest = answer.manifest;
   manifest.attempt = plan.attempt;
   core::Bytes bytes = wire::encode(manifest);
-  const core::Digest transcript = wire::transcript(wire::encode(plan));
-  const crypto::Signature signature = crypto::sign(identity_, "update", transcript, bytes);
+  const crypto::Signature signature = crypto::sign(identity_, "update", plan.transcript, bytes);
   send(wire::Offer{{std::move(bytes), signature}, answer.seconds});
 }
 

@@ -14,6 +14,7 @@
 
 #include "client/contract.h"
 #include "client/disk_job.h"
+#include "client/plan_check.h"
 #include "client/update.h"
 #include "client/version_check.h"
 #include "crypto/identity.h"
@@ -24,7 +25,7 @@
 namespace drystone::client {
 
 struct TrainJob {
-  wire::RoundPlan plan;
+  PlanPtr plan;
   std::uint64_t rounds = 0;  ///< of the federation
   training::GlobalStatePtr state;
   std::stop_token stop;  ///< set when the round is over for this client
@@ -39,7 +40,8 @@ using Job = std::variant<TrainJob, EvaluateJob>;
 struct SessionSettings {
   crypto::PublicKey coordinator_signing{};  ///< Ed25519: plans and versions must be signed by it
   wire::Hello hello;
-  std::shared_ptr<CheckedVersions> checked_versions = {};  ///< of a process's sessions; or none
+  std::shared_ptr<CheckedPlans> checked_plans = {};        ///< of a process's sessions; or none
+  std::shared_ptr<CheckedVersions> checked_versions = {};  ///< likewise
 };
 
 /// One client's session; survives reconnects. A message is dealt with when the disk jobs that it
@@ -84,6 +86,8 @@ class Session {
   bool is_busy() const { return num_disk_jobs_ > 0; }
 
   bool is_done() const { return done_; }
+  /// Whether something that it was asked for is neither given nor declined.
+  bool has_goal() const { return goal_.has_value(); }
   /// Whether the last version was followed, in this life or an earlier one: nothing is left to
   /// train for, and its coordinator's Welcome ends the session.
   bool has_seen_the_end() const {
@@ -98,7 +102,7 @@ class Session {
  private:
   struct Goal {  ///< a version to reach, and what to do there
     std::uint64_t version = 0;
-    std::optional<wire::RoundPlan> plan;  ///< train; otherwise evaluate or finish
+    PlanPtr plan;  ///< train; otherwise evaluate or finish
     bool finish = false;
   };
   struct Evaluated {  ///< the newest evaluation, for when it is asked for again
@@ -129,7 +133,7 @@ class Session {
   bool needs_version() const;
   void request_catalog();
   void sweep();
-  void offer(const wire::RoundPlan& plan);
+  void offer(const CheckedPlan& plan);
   void decline(const wire::RoundPlan& plan, const core::Failure& why);
   void release_answer();
   void send(wire::Message message) { outbox_.push_back(std::move(message)); }

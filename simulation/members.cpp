@@ -81,6 +81,7 @@ void Members::make_terms() {
     terms_.push_back(client::terms_of(config_, listed, layout_));
     terms_.back().layout = terms_.front().layout;
     terms_.back().trains = true;
+    trainings_.push_back(listed.training);
   }
   history_ = std::make_unique<client::Contract>(terms_.front(), pinned_);
 }
@@ -116,6 +117,7 @@ client::SessionSettings Members::session_settings(const Bench& held,
                     .device = held.workbench.device(),
                     .num_examples = num_examples,
                     .base = held.quantization},
+          .checked_plans = checked_plans_,
           .checked_versions = checked_versions_};
 }
 
@@ -181,7 +183,6 @@ std::size_t Members::num_workers() const {
   return static_cast<std::size_t>(workers);
 }
 
-/// Once for all: checks what was published since, and folds it.
 void Members::follow(std::uint64_t version, coordinator::Store& store) {
   while (history_->num_followed() <= version) {
     const std::uint64_t next = history_->num_followed();
@@ -206,19 +207,47 @@ void Members::follow(std::uint64_t version, coordinator::Store& store) {
   }
 }
 
-std::vector<VirtualClient*> Members::ask(const std::vector<std::string>& names,
-                                         std::uint64_t base_version, coordinator::Store& store) {
-  follow(base_version, store);
-  std::vector<VirtualClient*> asked;
+/// Kinds whose clients may train in one group have one class.
+int Members::group_class(std::size_t kind) const {
+  const core::ListedClient listed = list_[list_.first(kind)];
+  if (!client::may_group(benches_.at(listed.quantization)->workbench, listed.training)) return -1;
+  for (std::size_t other = 0; other < kind; ++other) {
+    const core::ListedClient before = list_[list_.first(other)];
+    const bool is_like = before.quantization == listed.quantization &&
+                         client::can_group(before.training, listed.training) &&
+                         group_class(other) >= 0;
+    if (is_like) return group_class(other);
+  }
+  return static_cast<int>(kind);
+}
+
+std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const {
+  std::vector<int> classes;
+  for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) classes.push_back(group_class(kind));
+  std::vector<Candidate> candidates;
   for (const std::string& name : names) {
     const auto place = list_.find(name);
     core::ensure(place.has_value(), "simulation: asked a client that is not listed");
-    std::size_t& followed = num_followed_[*place];
-    hub_.count_sent(version_bytes_.back() - version_bytes_[followed]);
-    followed = history_->num_followed();
-    asked.push_back((asked_[name] = make(*place)).get());
+    const std::size_t kind = list_.kind_of(*place);
+    const core::TrainingConfig& training = trainings_[kind];
+    const std::int64_t num_examples = shards_->num_examples(*place);
+    const std::int64_t rows =
+        training::num_steps(training, num_examples) * std::min(training.batch_size, num_examples);
+    candidates.push_back(
+        {.client = name, .cost = static_cast<double>(rows), .group_class = classes[kind]});
   }
-  return asked;
+  return simulation::schedule(candidates, static_cast<std::size_t>(config_.simulation.group));
+}
+
+VirtualClient& Members::ask(const std::string& name) {
+  const std::size_t place = list_.find(name).value();
+  std::size_t& followed = num_followed_[place];
+  hub_.count_sent(version_bytes_.back() - version_bytes_[followed]);
+  followed = history_->num_followed();
+  std::unique_ptr<VirtualClient>& asked = asked_[name];
+  core::ensure(asked == nullptr, "simulation: asked twice");
+  asked = make(place);
+  return *asked;
 }
 
 std::unique_ptr<VirtualClient> Members::make(std::size_t place) {
@@ -237,12 +266,16 @@ std::unique_ptr<VirtualClient> Members::make(std::size_t place) {
   return client;
 }
 
-void Members::dismiss() {
-  for (const auto& [name, client] : asked_) {
-    core::ensure(client->num_jobs == 0, "simulation: a round ended before its trainings");
-    client->bench.workbench.remove_examples(name);
-  }
-  asked_.clear();
+void Members::dismiss(const std::string& name) {
+  const auto found = asked_.find(name);
+  core::ensure(found != asked_.end() && found->second->num_jobs == 0,
+               "simulation: a client goes in the middle of its training");
+  found->second->bench.workbench.remove_examples(name);
+  asked_.erase(found);
+}
+
+void Members::dismiss_all() {
+  while (!asked_.empty()) dismiss(std::string(asked_.begin()->first));
 }
 
 VirtualClient* Members::find(const std::string& name) {

@@ -19,6 +19,7 @@
 #include "core/config.h"
 #include "crypto/identity.h"
 #include "crypto/roster.h"
+#include "simulation/schedule.h"
 #include "simulation/virtual_client.h"
 #include "tensors/factors.h"
 #include "wire/inproc_transport.h"
@@ -51,12 +52,17 @@ class Members {
 
   /// The evaluator, if there are test examples.
   VirtualClient* evaluator() { return evaluator_.get(); }
-  /// Makes the clients of a round from version `base_version`, whose payloads the store holds;
-  /// what a deployed client would have fetched is counted. @throws core::Error
-  std::vector<VirtualClient*> ask(const std::vector<std::string>& names, std::uint64_t base_version,
-                                  coordinator::Store& store);
-  /// Whoever was asked is gone.
-  void dismiss();
+  /// Checks what was published up to this version and folds it, once for all. @throws core::Error
+  void follow(std::uint64_t version, coordinator::Store& store);
+  /// How a round's clients train. @param names  sorted
+  std::vector<Slot> schedule(const std::vector<std::string>& names) const;
+  /// Makes a client that trains from the version that was followed last; what a deployed client
+  /// would have fetched is counted.
+  VirtualClient& ask(const std::string& name);
+  std::size_t num_asked() const { return asked_.size(); }
+  /// Lets one that was asked go, and whoever is left. Nobody of them may compute.
+  void dismiss(const std::string& name);
+  void dismiss_all();
   /// nullptr: not there.
   VirtualClient* find(const std::string& name);
   void cancel_jobs();
@@ -67,8 +73,7 @@ class Members {
   void make_terms();
   void make_evaluator();
   Bench& bench(const std::string& quantization);
-  const Bench& bench_of(std::size_t kind) const;
-  void follow(std::uint64_t version, coordinator::Store& store);
+  int group_class(std::size_t kind) const;
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
   client::JobSettings job_settings(const core::ListedClient& listed) const;
@@ -85,9 +90,11 @@ class Members {
   aggregation::AdapterLayout layout_;
   client::Pinned pinned_;                                      ///< every client's
   std::vector<client::ContractTerms> terms_;                   ///< by kind; of no client yet
+  std::vector<core::TrainingConfig> trainings_;                ///< likewise
   std::unique_ptr<client::Contract> history_;                  ///< what has been followed, for all
   std::vector<std::uint64_t> version_bytes_ = {0};             ///< of all versions before the place
   std::unordered_map<std::size_t, std::size_t> num_followed_;  ///< by client; absent: none
+  std::shared_ptr<client::CheckedPlans> checked_plans_ = std::make_shared<client::CheckedPlans>();
   std::shared_ptr<client::CheckedVersions> checked_versions_ =
       std::make_shared<client::CheckedVersions>();
   std::map<std::string, std::unique_ptr<VirtualClient>> asked_;  ///< by name

@@ -1,9 +1,11 @@
 #include "simulation/simulator.h"
 
 #include <algorithm>
-#include <iterator>
+#include <deque>
+#include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "client/reveal.h"
 #include "coordinator/earlier_life.h"
@@ -27,16 +29,11 @@ crypto::Identity coordinator_identity(std::uint64_t seed) {
   return crypto::derive_identity("coordinator", core::as_bytes(root));
 }
 
-/// A training that others of its round may join.
+/// A training that waits for the rest of its group.
 struct Waiting {
   VirtualClient* member;
   client::TrainJob job;
 };
-
-bool may_join(const VirtualClient& one, const VirtualClient& other) {
-  return &one.bench == &other.bench &&
-         client::can_group(one.settings.training, other.settings.training);
-}
 
 class Simulation final : coordinator::Observer {
  public:
@@ -52,7 +49,8 @@ class Simulation final : coordinator::Observer {
   void take_up_open_round();
   std::filesystem::path find_published(const core::Digest& payload);
   coordinator::CoordinatorSetup coordinator_setup();
-  void ask();
+  void ask_next();
+  void dismiss_who_is_done();
   void pump(VirtualClient& member);
   static bool work_on_disk(VirtualClient& member);
   void compute(VirtualClient& member, client::Job job);
@@ -60,12 +58,6 @@ class Simulation final : coordinator::Observer {
   void finish(VirtualClient& member, client::JobResult result);
   void start_groups();
   void start_group(std::vector<Waiting> group);
-
-  /// Clients of a round who have not been made yet.
-  struct Asked {
-    std::vector<std::string> clients;
-    std::uint64_t base_version = 0;
-  };
 
   core::Config config_;
   const SimulationOptions& options_;
@@ -75,10 +67,15 @@ class Simulation final : coordinator::Observer {
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
   Members members_;
+  const std::size_t num_workers_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
-  std::optional<Asked> asked_;
-  std::vector<Waiting> waiting_;                  ///< for the rest of their round's cohort
+  std::optional<wire::RoundPlan> planned_;      ///< its clients are not scheduled yet
+  std::deque<Slot> slots_;                      ///< of the round, who have not been asked yet
+  std::map<std::string, std::size_t> slot_of_;  ///< of clients who were asked
+  std::size_t num_slots_ = 0;                   ///< that were asked
+  std::map<std::size_t, std::vector<Waiting>> waiting_;  ///< for the rest of their slot
+  std::vector<std::string> done_;                        ///< clients with nothing more to do
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
   std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
 };
@@ -102,8 +99,8 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
                                            owner.num_examples);
                       }
                     }},
-               hub_) {
-  const std::size_t num_trainings = members_.num_workers();  // refused before there is a state
+               hub_),
+      num_workers_(members_.num_workers()) {
   std::vector<coordinator::Observer*> heard = observers_;
   heard.push_back(this);
   coordinator_ = std::make_unique<coordinator::Coordinator>(
@@ -115,7 +112,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
-  workers_.emplace(num_trainings);
+  workers_.emplace(num_workers_);
   if (config_.simulation.group > 1) {
     core::log_info("clients share passes through the base",
                    {{"at_most", config_.simulation.group}});
@@ -127,12 +124,11 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
 
 /// Of an earlier life.
 void Simulation::take_up_open_round() {
-  const auto open = coordinator_->store().load().open;
+  auto open = coordinator_->store().load().open;
   if (!open) return;
-  asked_ = Asked{.clients = {}, .base_version = open->plan.base_version};
-  for (const std::string& client : open->plan.cohort) {
-    if (!open->accepted.contains(client)) asked_->clients.push_back(client);
-  }
+  std::erase_if(open->plan.cohort,
+                [&](const std::string& client) { return open->accepted.contains(client); });
+  planned_ = std::move(open->plan);
 }
 
 /// What lies on the disk is hashed before its first use, and again when it has changed.
@@ -157,20 +153,39 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
           .commits = coordinator::CommitUnit::Round};
 }
 
-/// Before the plan's tasks are sent: those of the last round are gone, the new ones hear their task
-/// when they say Hello.
+/// Before the plan's tasks are sent: whoever is left of the last round goes, and the clients hear
+/// their task when they say Hello.
 void Simulation::on_planned(const wire::RoundPlan& plan) {
-  members_.dismiss();
-  asked_ = Asked{.clients = plan.cohort, .base_version = plan.base_version};
+  members_.dismiss_all();
+  done_.clear();
+  waiting_.clear();
+  planned_ = plan;
 }
 
-void Simulation::ask() {
-  const Asked asked = *std::exchange(asked_, std::nullopt);
-  for (VirtualClient* member :
-       members_.ask(asked.clients, asked.base_version, coordinator_->store())) {
-    member->session.on_connected();
-    pump(*member);
+/// As many as keep the workers busy: the others of a large cohort take no memory yet.
+void Simulation::ask_next() {
+  if (planned_) {
+    members_.follow(planned_->base_version, coordinator_->store());
+    const std::vector<Slot> slots = members_.schedule(planned_->cohort);
+    slots_.assign(slots.begin(), slots.end());
+    slot_of_.clear();
+    planned_.reset();
   }
+  const std::size_t room = 2 * num_workers_ * static_cast<std::size_t>(config_.simulation.group);
+  while (!slots_.empty() && members_.num_asked() < room) {
+    ++num_slots_;
+    for (const std::string& name : slots_.front()) {
+      slot_of_[name] = num_slots_;
+      VirtualClient& member = members_.ask(name);
+      member.session.on_connected();
+      pump(member);
+    }
+    slots_.pop_front();
+  }
+}
+
+void Simulation::dismiss_who_is_done() {
+  for (const std::string& name : std::exchange(done_, {})) members_.dismiss(name);
 }
 
 SimulationOutcome Simulation::run() {
@@ -181,14 +196,12 @@ SimulationOutcome Simulation::run() {
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
     bool any = coordinator_->step(0ms);
     global_->follow();
-    if (asked_) {
-      ask();
-      any = true;
-    }
+    ask_next();
     for (const std::string& name : hub_.take_called()) {
       if (VirtualClient* member = members_.find(name)) pump(*member);
       any = true;
     }
+    dismiss_who_is_done();
     while (const auto notice = notices_.try_receive()) (*notice)();
     if (!any) start_groups();
     workers_->run_finished(any ? 0ms : 2ms);
@@ -217,6 +230,7 @@ void Simulation::pump(VirtualClient& member) {
   work_on_disk(member);
   while (auto message = member.transport->receive(0ms)) {
     core::ensure(message->has_value(), "simulation: the coordinator sent an unreadable message");
+    if (std::holds_alternative<wire::Task>(**message)) member.has_task = true;
     member.session.on_message(std::move(**message));
     work_on_disk(member);
   }
@@ -227,6 +241,10 @@ void Simulation::pump(VirtualClient& member) {
   } while (work_on_disk(member));
   if (auto job = member.session.take_job()) compute(member, std::move(*job));
   if (!member.session.take_verdicts().empty()) member.disk.forget_update();
+  const bool is_done = member.has_task && !member.session.has_goal() && member.num_jobs == 0;
+  if (is_done && std::ranges::find(done_, member.settings.client) == done_.end()) {
+    done_.push_back(member.settings.client);
+  }
 }
 
 client::ProgressHook Simulation::progress_of(VirtualClient& member) {
@@ -244,11 +262,11 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
   if (auto* training = std::get_if<client::TrainJob>(&job)) {
     training->state = member.bench.versions.newest();
     core::ensure(
-        training->state->version() == static_cast<std::int64_t>(training->plan.base_version),
+        training->state->version() == static_cast<std::int64_t>(training->plan->base_version),
         "simulation: a training of a version that is not the newest");
     if (config_.simulation.group > 1 &&
         client::may_group(member.bench.workbench, member.settings.training)) {
-      waiting_.push_back({&member, std::move(*training)});
+      waiting_[slot_of_.at(member.settings.client)].push_back({&member, std::move(*training)});
       return;
     }
   }
@@ -266,27 +284,9 @@ void Simulation::finish(VirtualClient& member, client::JobResult result) {
   pump(member);
 }
 
-/// Once all that the round asks wait: as few groups as hold them, equally large, in the order of
-/// names, so that the bits do not depend on who came first.
+/// Once all of a slot wait whom nothing keeps from training: nothing else is to be done then.
 void Simulation::start_groups() {
-  std::ranges::sort(waiting_, {}, [](const Waiting& one) { return one.member->settings.client; });
-  while (!waiting_.empty()) {
-    const VirtualClient& first = *waiting_.front().member;
-    const auto rest = std::ranges::stable_partition(
-        waiting_, [&](const Waiting& one) { return !may_join(*one.member, first); });
-    std::vector<Waiting> together(std::make_move_iterator(rest.begin()),
-                                  std::make_move_iterator(rest.end()));
-    waiting_.erase(rest.begin(), rest.end());
-    const auto most = static_cast<std::size_t>(config_.simulation.group);
-    const std::size_t num_groups = (together.size() + most - 1) / most;
-    auto next = std::make_move_iterator(together.begin());
-    for (std::size_t left = num_groups, members = together.size(); left > 0; --left) {
-      const std::size_t size = (members + left - 1) / left;
-      start_group({next, next + static_cast<std::ptrdiff_t>(size)});
-      next += static_cast<std::ptrdiff_t>(size);
-      members -= size;
-    }
-  }
+  for (auto& [slot, group] : std::exchange(waiting_, {})) start_group(std::move(group));
 }
 
 void Simulation::start_group(std::vector<Waiting> group) {

@@ -43,7 +43,8 @@ struct VirtualClient {
   client::Session session;
   VirtualDisk disk;
   std::unique_ptr<wire::ClientTransport> transport;
-  int num_jobs = 0;  ///< under way; the client must not go before
+  int num_jobs = 0;       ///< under way; the client must not go before
+  bool has_task = false;  ///< of this round
 };
 
 }  // namespace drystone::simulation

@@ -204,7 +204,7 @@ inline client::Update toy_update(const client::TrainJob& job, const client::Cont
   for (const auto& [name, shape] : terms.layout->modules) {
     result.update.modules[name] = {at::full({shape.out, 1}, value), at::full({1, shape.in}, 0.1)};
   }
-  return client::make_update(result, job.plan, {.client = terms.client, .method = "lora"});
+  return client::make_update(result, *job.plan, {.client = terms.client, .method = "lora"});
 }
 
 /// The client's side: its folder outlives its sessions.

@@ -191,7 +191,7 @@ TEST_CASE("session: a training that ends while the disk is busy is taken up afte
   client.fold();
   client.disk_job<SaveContractJob>();
   client.session.on_disk(Written{});
-  CHECK(client.training().plan.round == 2);
+  CHECK(client.training().plan->round == 2);
 }
 
 TEST_CASE("session: a stored update that is damaged is made again") {
@@ -208,7 +208,7 @@ TEST_CASE("session: a stored update that is damaged is made again") {
   CHECK(client.disk_job<SaveContractJob>().text.find("answer") == std::string::npos);
   CHECK_FALSE(client.session.take_job());
   client.session.on_disk(Written{});
-  CHECK(client.training().plan.round == 1);
+  CHECK(client.training().plan->round == 1);
 }
 
 }  // namespace
