@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "client/plan_check.h"
 #include "core/error.h"
 #include "crypto/hash.h"
 #include "crypto/identity.h"
@@ -39,6 +40,29 @@ TEST_CASE("CheckedVersions: remembers what was signed, and nothing else by it") 
   CHECK_THROWS_WITH_AS(checked.check(version(5, /*fits_head=*/false), kSigner),
                        doctest::Contains("version 5 does not hash to its head"), core::Error);
   CHECK(checked.check(version(4), kSigner).version == 4);
+}
+
+TEST_CASE("CheckedPlans: remembers what was signed, and nothing else by it") {
+  const auto signed_plan = [](std::uint64_t round) {
+    core::Bytes bytes = wire::encode(wire::RoundPlan{.round = round, .cohort = {"a"}});
+    const crypto::Signature signature = crypto::sign(kCoordinator, "plan", core::Digest{}, bytes);
+    return wire::Signed{std::move(bytes), signature};
+  };
+  CheckedPlans checked;
+  const wire::Signed first = signed_plan(1);
+  const PlanPtr plan = checked.check(first, kSigner);
+  CHECK(plan->round == 1);
+  CHECK(plan->transcript == wire::transcript(first.bytes));
+  CHECK(checked.check(first, kSigner) == plan);
+
+  wire::Signed other_bytes = first;
+  other_bytes.bytes.back() ^= 1;
+  CHECK_THROWS_AS(checked.check(other_bytes, kSigner), core::Error);
+  wire::Signed other_signature = first;
+  other_signature.signature = signed_plan(2).signature;
+  CHECK_THROWS_AS(checked.check(other_signature, kSigner), core::Error);
+  CHECK(checked.check(signed_plan(2), kSigner)->round == 2);
+  CHECK(checked.check(first, kSigner)->round == 1);
 }
 
 }  // namespace

@@ -576,3 +576,42 @@ TEST_CASE(
     CHECK(only<SendTask>(actions).size() == 4);
   }
 }
+
+TEST_CASE(
+    "round machine: where all are there, a round asks whom it would ask after all have joined") {
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    auto joined = settings(9, 1);
+    joined.seed = seed;
+    joined.cohort = 4;
+    auto there = joined;
+    there.all_are_there = true;
+    there.trainers = core::NameList::numbered("client-", 9);
+    RoundMachine one(joined, {}, 0s);
+    RoundMachine other(there, {}, 0s);
+    const auto expected = only<PersistPlan>(join_all(one, joined)).front().plan.cohort;
+    const auto actions = other.handle(TimePassed{}, 0s);
+    CHECK(only<PersistPlan>(actions).front().plan.cohort == expected);
+    CHECK(only<NameMissing>(actions).empty());
+    // Who says Hello only now hears its task again, and nothing else changes.
+    const auto greeted = other.handle(Joined{expected.front()}, 1s);
+    REQUIRE(greeted.size() == 1);
+    CHECK(only<SendTask>(greeted).front().client == expected.front());
+    CHECK_FALSE(other.next_deadline().value() < 24h);
+  }
+}
+
+TEST_CASE("round machine: where all are there, who failed is not asked again for the same round") {
+  auto s = settings(4, 1);
+  s.all_are_there = true;
+  s.quorum = 3;
+  s.cohort = 3;
+  RoundMachine machine(s, {}, 0s);
+  const auto first = only<PersistPlan>(machine.handle(TimePassed{}, 0s)).front().plan.cohort;
+  machine.handle(UpdateRefused{first[0], core::Refusal::TrainingFailed}, 0s);
+  machine.handle(update_of(first[1]), 0s);
+  const auto again = only<PersistPlan>(machine.handle(update_of(first[2]), 0s));
+  REQUIRE(again.size() == 1);
+  CHECK(again.front().plan.attempt == 1);
+  CHECK_FALSE(std::ranges::binary_search(again.front().plan.cohort, first[0]));
+  CHECK(again.front().plan.cohort.size() == 3);
+}

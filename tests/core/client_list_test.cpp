@@ -31,3 +31,25 @@ TEST_CASE("list_clients: no group means one client with the defaults") {
   REQUIRE(clients.size() == 1);
   CHECK(clients[0].training == config.training);
 }
+
+TEST_CASE("ClientList: is what list_clients spells out") {
+  core::Config config;
+  for (const std::int64_t count : {3, 1, 8}) {
+    config.clients.push_back({.count = count, .training = {.rank = count}});
+  }
+  const core::ClientList list(config);
+  const auto clients = core::list_clients(config);
+  REQUIRE(list.size() == clients.size());
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    CAPTURE(i);
+    CHECK(list[i].name == clients[i].name);
+    CHECK(list[i].training == clients[i].training);
+    CHECK(list.find(clients[i].name) == i);
+    const std::size_t kind = list.kind_of(i);
+    CHECK(list.first(kind) <= i);
+    CHECK(i < list.first(kind) + list.count(kind));
+    CHECK(list[i].training.rank == static_cast<std::int64_t>(list.count(kind)));
+  }
+  CHECK(list.first_of_each_kind().size() == 3);
+  CHECK_FALSE(list.find(core::kEvaluatorName).has_value());
+}
