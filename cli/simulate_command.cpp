@@ -92,7 +92,7 @@ void check_folder(const Options& options, const core::Config& config, const fs::
 int simulate(const core::Config& config, const fs::path& dir, const core::CommonOptions& common,
              const std::stop_token& stop) {
   core::ProgressBoard board;
-  coordinator::Console console(board);
+  coordinator::Console console(board, config.federation.rounds);
   coordinator::MetricsRecorder recorder(dir);
   const auto outcome = simulation::simulate(
       config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});

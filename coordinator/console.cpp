@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/log.h"
+#include "core/metrics.h"
 #include "core/text.h"
 
 namespace drystone::coordinator {
@@ -35,7 +36,8 @@ std::string few(const std::vector<std::string>& names) {
 
 }  // namespace
 
-Console::Console(core::ProgressBoard& board) : board_(board) {}
+Console::Console(core::ProgressBoard& board, std::int64_t rounds)
+    : board_(board), rounds_(rounds) {}
 
 Console::~Console() = default;
 
@@ -51,7 +53,13 @@ void Console::on_joined(const std::string& client, const wire::Hello& hello) {
 
 void Console::on_planned(const wire::RoundPlan& plan) {
   bars_.clear();
+  large_.reset();
   tell_further_joined();
+  if (plan.cohort.size() > kShown) {
+    large_.emplace(LargeRound{.bar = board_.add("round " + std::to_string(plan.round) + ", clients",
+                                                std::ssize(plan.cohort)),
+                              .began = clock_.now()});
+  }
   core::log_info("round begins", {{"round", static_cast<std::int64_t>(plan.round)},
                                   {"asked", static_cast<std::int64_t>(plan.cohort.size())},
                                   {"from_version", static_cast<std::int64_t>(plan.base_version)}});
@@ -67,6 +75,8 @@ void Console::tell_further_joined() {
 }
 
 void Console::on_progress(const std::string& client, const wire::Progress& progress) {
+  const bool trains = progress.loss != 0.0;
+  if (large_ && trains) return;
   auto found = bars_.find(client);
   const auto step = static_cast<std::int64_t>(progress.step);
   if (found == bars_.end()) {
@@ -74,7 +84,6 @@ void Console::on_progress(const std::string& client, const wire::Progress& progr
     found =
         bars_.emplace(client, Progress{.bar = board_.add(client, total, step), .note = {}}).first;
   }
-  const bool trains = progress.loss != 0.0;
   found->second.bar.update(
       step, trains ? found->second.note.text(clock_.now(), {.loss = progress.loss,
                                                             .num_tokens = progress.num_tokens,
@@ -85,11 +94,33 @@ void Console::on_progress(const std::string& client, const wire::Progress& progr
 
 void Console::on_accepted(const wire::UpdateManifest& manifest, double seconds) {
   finish_bar(manifest.client);
+  if (large_) {
+    ++large_->accepted;
+    large_->tokens += manifest.num_tokens;
+    return show_round();
+  }
   const std::string bytes = core::format_bytes(manifest.payload_bytes);
   core::log_info("update accepted", {{"client", std::string_view(manifest.client)},
                                      {"loss", manifest.train_loss},
                                      {"bytes", std::string_view(bytes)},
                                      {"seconds", seconds}});
+}
+
+void Console::show_round() {
+  const double seconds = std::chrono::duration<double>(clock_.now() - large_->began).count();
+  const auto speed = [&](double count, const char* unit) {
+    return core::format_fixed(count / std::max(seconds, 1e-3), 1) + unit;
+  };
+  large_->bar.update(large_->accepted,
+                     speed(static_cast<double>(large_->accepted), " clients/s  ") +
+                         speed(static_cast<double>(large_->tokens), " tokens/s  ") +
+                         core::format_bytes(core::peak_rss_bytes()));
+}
+
+/// Of all rounds to come, if they take as long as this one.
+std::string Console::time_left(const RoundReport& round) const {
+  const auto left = static_cast<double>(rounds_) - static_cast<double>(round.round);
+  return core::format_duration(std::max(0.0, left) * round.seconds);
 }
 
 void Console::on_refused(const std::string& client, const core::Failure& failure) {
@@ -122,11 +153,17 @@ void Console::on_missing(const NameMissing& facts) {
 }
 
 void Console::on_published(const RoundReport& round) {
+  if (large_) large_->bar.finish();
+  large_.reset();
+  const std::string left = time_left(round);
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},
                                        {"compact_rank", round.compact_rank},
                                        {"exactness", std::string_view(round.exactness)},
-                                       {"seconds", round.seconds}});
+                                       {"seconds", round.seconds},
+                                       {"clients_per_second", static_cast<double>(round.accepted) /
+                                                                  std::max(round.seconds, 1e-3)},
+                                       {"time_left", std::string_view(left)}});
   for (const auto& [client, factor] : round.lowered) {
     core::log_warning("its update is far larger than the round's median: weight lowered",
                       {{"client", std::string_view(client)}, {"to_share", factor}});

@@ -14,7 +14,8 @@ namespace drystone::coordinator {
 
 class Console final : public Observer {
  public:
-  explicit Console(core::ProgressBoard& board);
+  /// @param rounds  of the federation, to tell how long they will take
+  Console(core::ProgressBoard& board, std::int64_t rounds);
   ~Console() override;
 
   void on_joined(const std::string& client, const wire::Hello& hello) override;
@@ -30,6 +31,8 @@ class Console final : public Observer {
   void on_evaluated(std::uint64_t version, const Metrics& metrics) override;
 
  private:
+  void show_round();
+  std::string time_left(const RoundReport& round) const;
   void tell_further_joined();
   void finish_bar(const std::string& client);
 
@@ -38,9 +41,19 @@ class Console final : public Observer {
     core::TrainingNote note;
   };
 
+  /// A round that asks many has one bar for all of them.
+  struct LargeRound {
+    core::ProgressBoard::Bar bar;
+    core::Instant began{};
+    std::int64_t accepted = 0;
+    std::uint64_t tokens = 0;
+  };
+
   core::ProgressBoard& board_;
+  const std::int64_t rounds_;
   core::SystemClock clock_;
   std::map<std::string, Progress> bars_;  ///< by client
+  std::optional<LargeRound> large_;       ///< the open one
   std::size_t num_joined_ = 0;            ///< since the last round began
   std::int64_t further_examples_ = 0;     ///< of those that had no line
   std::optional<core::Instant> sum_began_;

@@ -84,7 +84,7 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   const auto& [identity, roster, layout] = parts;
   wire::ZmqServer transport(config.security.coordinator, identity, roster);
   core::ProgressBoard board;
-  coordinator::Console console(board);
+  coordinator::Console console(board, config.federation.rounds);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
   coordinator::Coordinator coordinator(
