@@ -155,6 +155,7 @@ void Console::on_missing(const NameMissing& facts) {
 void Console::on_published(const RoundReport& round) {
   if (large_) large_->bar.finish();
   large_.reset();
+  tell_further_joined();
   const std::string left = time_left(round);
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},

@@ -54,7 +54,7 @@ class Console final : public Observer {
   core::SystemClock clock_;
   std::map<std::string, Progress> bars_;  ///< by client
   std::optional<LargeRound> large_;       ///< the open one
-  std::size_t num_joined_ = 0;            ///< since the last round began
+  std::size_t num_joined_ = 0;            ///< since the last round began or ended
   std::int64_t further_examples_ = 0;     ///< of those that had no line
   std::optional<core::Instant> sum_began_;
   std::optional<core::ProgressBoard::Bar> sum_bar_;  ///< of a sum that takes its time
