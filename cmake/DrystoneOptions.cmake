@@ -7,6 +7,7 @@ option(DRYSTONE_TORCH_FREE "Only the folders without LibTorch: for ThreadSanitiz
 option(DRYSTONE_INSTALL "Install libraries, headers and programs" ${PROJECT_IS_TOP_LEVEL})
 option(DRYSTONE_WERROR "Treat warnings as errors" OFF)
 option(DRYSTONE_PCH "Use a precompiled header for LibTorch" ON)
+option(DRYSTONE_UNITY "Compile a library's sources several at a time: quicker from nothing" OFF)
 set(DRYSTONE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 if(DRYSTONE_ENGINE_ONLY AND DRYSTONE_TORCH_FREE)
   message(FATAL_ERROR "DRYSTONE_ENGINE_ONLY and DRYSTONE_TORCH_FREE exclude each other")
@@ -44,8 +45,14 @@ set(drystone_warnings
     -Wno-missing-field-initializers  # designated initialisers leave out what has a default
     $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # False at -O3 on std::string (GCC bug 105651); the asan preset looks for the real ones.
-  list(APPEND drystone_warnings -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+  # False at -O3 on std::string (GCC bug 105651) and std::variant; the asan preset looks for the real
+  # ones.
+  list(APPEND drystone_warnings -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds
+       -Wno-maybe-uninitialized)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_UNITY)
+  # It takes every source but the first for a header, and the neighbours' constants for globals.
+  list(APPEND drystone_warnings -Wno-subobject-linkage -Wno-shadow)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_CCACHE)
   list(APPEND drystone_warnings -fpch-preprocess)

@@ -34,14 +34,20 @@ function(drystone_use_torch target scope)
   endif()
 endfunction()
 
-# drystone_library(<folder> [TORCH] SOURCES … [DEPS …] [PRIVATE_DEPS …])
-# Static library drystone_<folder> with alias drystone::<folder>.
+# drystone_library(<folder> [TORCH] [APART] SOURCES … [DEPS …] [PRIVATE_DEPS …])
+# Static library drystone_<folder> with alias drystone::<folder>. APART: its sources are compiled one
+# by one, and may have names of their own in common.
 function(drystone_library name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS;PRIVATE_DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH;APART" "" "SOURCES;DEPS;PRIVATE_DEPS")
   add_library(drystone_${name} STATIC ${arg_SOURCES})
   add_library(drystone::${name} ALIAS drystone_${name})
   target_link_libraries(drystone_${name} PUBLIC drystone_options ${arg_DEPS}
                         PRIVATE ${arg_PRIVATE_DEPS})
+  # The compiler instantiates what a precompiled header uses anew for each source: several at a time
+  # cost little more than one.
+  if(DRYSTONE_UNITY AND NOT arg_APART)
+    set_target_properties(drystone_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
+  endif()
   if(arg_TORCH)
     drystone_use_torch(drystone_${name} PUBLIC)
   endif()

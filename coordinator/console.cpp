@@ -211,7 +211,7 @@ using Row = std::vector<std::string>;
 constexpr const char* kNothingEvaluated =
     "nothing was evaluated: there is no data.test, or no evaluator came\n";
 
-std::string score(const std::optional<Metrics>& metrics, const std::string& name) {
+std::string shown_score(const std::optional<Metrics>& metrics, const std::string& name) {
   if (!metrics || !metrics->contains(name)) return "–";
   const double value = metrics->at(name);
   return name == "accuracy" ? core::format_fixed(100.0 * value, 1) + " %"
@@ -276,14 +276,14 @@ std::string results_table(const RunReport& report) {
   const std::string name = score_name(report);
   std::vector<Row> rows = {{"round", "clients", "train loss", "test loss", name, "up", "down",
                             "rank (stacked → kept)", "exactness", "time"}};
-  rows.push_back(
-      Row{"before", "", "", loss(report.before), score(report.before, name), "", "", "", "", ""});
+  rows.push_back(Row{"before", "", "", loss(report.before), shown_score(report.before, name), "",
+                     "", "", "", ""});
   for (const RoundReport& round : report.rounds) {
     const std::string least = round.since_restart ? "≥ " : "";
     rows.push_back({std::to_string(round.round),
                     std::to_string(round.accepted) + "/" + std::to_string(round.asked),
                     core::format_fixed(round.train_loss, 3), loss(round.eval),
-                    score(round.eval, name), least + core::format_bytes(round.bytes_up),
+                    shown_score(round.eval, name), least + core::format_bytes(round.bytes_up),
                     least + core::format_bytes(round.bytes_down), ranks(round), round.exactness,
                     least + core::format_duration(round.seconds)});
   }

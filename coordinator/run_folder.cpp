@@ -109,7 +109,8 @@ fs::path version_dir(const fs::path& dir, std::uint64_t version) {
 }
 
 // A second name for the blob where the file system allows it, else a copy; under its own name only
-// when it is whole. What lies there from an earlier life is looked into.
+// when it is whole. What lies there from an earlier life is looked into. The caller syncs the
+// folder.
 void place(const fs::path& blob, const core::Digest& content, const fs::path& target) {
   if (fs::exists(target) && (fs::equivalent(blob, target) || wire::hash_file(target) == content)) {
     return;
@@ -121,7 +122,7 @@ void place(const fs::path& blob, const core::Digest& content, const fs::path& ta
     fs::copy_file(blob, temporary);
     wire::File::open_for_writing(temporary).sync();
   }
-  wire::rename_durably(temporary, target);
+  wire::move_file(temporary, target);
 }
 
 void write_version(const RunFolder& folder, Store& store, std::uint64_t version) {
@@ -146,6 +147,8 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
     place(store.blobs().path(claim->payload), claim->payload,
           dir / "updates" / (update.client + ".safetensors"));
   }
+  core::sync_folder(dir / "updates");
+  core::sync_folder(dir);
 }
 
 }  // namespace

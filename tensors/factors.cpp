@@ -11,7 +11,7 @@ std::string_view scope_of(std::string_view name) {
 }
 namespace {
 
-int64_t bytes_of(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
+int64_t stored_bytes(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
 
 }  // namespace
 
@@ -19,8 +19,9 @@ at::Tensor Factors::product() const { return at::mm(b, a); }
 
 int64_t FactorSet::num_bytes() const {
   int64_t total = 0;
-  for (const auto& [name, factors] : modules) total += bytes_of(factors.b) + bytes_of(factors.a);
-  for (const auto& [name, tensor] : dense) total += bytes_of(tensor);
+  for (const auto& [name, factors] : modules)
+    total += stored_bytes(factors.b) + stored_bytes(factors.a);
+  for (const auto& [name, tensor] : dense) total += stored_bytes(tensor);
   return total;
 }
 

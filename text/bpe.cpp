@@ -3,15 +3,13 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "text/metaspace.h"
 #include "text/token_bytes.h"
 #include "text/utf8.h"
 
 namespace drystone::text {
 
 namespace {
-
-constexpr char32_t kMetaspace = 0x2581;
-constexpr std::string_view kMetaspaceUtf8 = "\xE2\x96\x81";
 
 /// The code point that `token` consists of, if it is one.
 std::optional<char32_t> only_character(std::string_view token) {

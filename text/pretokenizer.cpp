@@ -4,6 +4,7 @@
 #include <array>
 
 #include "text/bert_unicode.h"
+#include "text/metaspace.h"
 #include "text/pretokenizer_split.h"
 #include "text/token_bytes.h"
 #include "text/token_regex.h"
@@ -14,7 +15,6 @@ namespace drystone::text {
 
 namespace {
 
-constexpr std::string_view kMetaspaceUtf8 = "\xE2\x96\x81";
 constexpr std::string_view kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 

@@ -2,6 +2,7 @@
 
 #include <unordered_map>
 
+#include "text/metaspace.h"
 #include "text/normalizer_charsmap.h"
 #include "text/sentencepiece.h"
 #include "text/utf8.h"
@@ -9,8 +10,6 @@
 namespace drystone::text {
 
 namespace {
-
-constexpr std::string_view kMetaspaceUtf8 = "\xE2\x96\x81";
 
 class SentencePieceDecoder final : public TokenDecoder {
  public:

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "text/bpe_merges.h"
+#include "text/metaspace.h"
 #include "text/sentencepiece.h"
 #include "text/trie.h"
 #include "text/unigram_lattice.h"
@@ -19,7 +20,6 @@ namespace drystone::text {
 
 namespace {
 
-constexpr std::string_view kMetaspaceUtf8 = "\xE2\x96\x81";
 constexpr TokenId kUnknownCharacter = -1;
 
 std::vector<std::pair<std::string, TokenId>> numbered(const SentencePieceModel& model) {

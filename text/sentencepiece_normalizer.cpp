@@ -1,5 +1,6 @@
 // SentencePiece's normalizer.
 
+#include "text/metaspace.h"
 #include "text/normalizer_charsmap.h"
 #include "text/sentencepiece.h"
 #include "text/trie.h"
@@ -8,8 +9,6 @@
 namespace drystone::text {
 
 namespace {
-
-constexpr std::string_view kMetaspaceUtf8 = "\xE2\x96\x81";
 
 Trie user_defined(const SentencePieceModel& model) {
   std::vector<std::pair<std::string, std::int32_t>> entries;

@@ -11,6 +11,7 @@ import concurrent.futures
 import json
 import pathlib
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -34,9 +35,20 @@ def for_clang(command: str) -> str:
     return shlex.join([*kept, "-Wno-unknown-warning-option"])
 
 
+def by_source(entry: dict) -> list[dict]:
+    """Of several sources that are compiled at a time, an entry each."""
+    file = pathlib.Path(entry["file"])
+    if file.parent.name != "Unity":
+        return [entry]
+    sources = re.findall(r'^#include "(.+)"$', file.read_text(), re.MULTILINE)
+    return [entry | {"file": source, "command": entry["command"].replace(entry["file"], source)}
+            for source in sources]
+
+
 def compile_commands() -> dict[pathlib.Path, dict]:
     """By source file; written for clang-tidy into build/lint as well."""
-    entries = json.loads((BUILD / "compile_commands.json").read_text())
+    entries = [each for entry in json.loads((BUILD / "compile_commands.json").read_text())
+               for each in by_source(entry)]
     for entry in entries:
         entry["command"] = for_clang(entry["command"])
     folder = BUILD / "lint"

@@ -102,6 +102,7 @@ void BlobStore::finish_partial(const core::Digest& blob) {
 
 void BlobStore::sync() {
   if (unsynced_.empty()) return;
+  for (const core::Digest& blob : unsynced_) File::open_for_reading(path(blob)).begin_sync();
   for (const core::Digest& blob : unsynced_) File::open_for_reading(path(blob)).sync();
   core::sync_folder(dir_);
   unsynced_.clear();
@@ -146,7 +147,9 @@ void BlobStore::remove(const core::Digest& blob) {
   checked_.erase(blob);
   unsynced_.erase(blob);
   fs::remove(partial_path(blob), error);
-  if (!error && fs::remove(path(blob), error)) core::sync_folder(dir_);
+  // Later: one that a power failure brings back is swept as what nobody needs.
+  const bool is_gone = !error && fs::remove(path(blob), error);
+  if (is_gone && received_ == Durability::Now) core::sync_folder(dir_);
   if (error) throw core::file_error(path(blob), "cannot be removed", error);
 }
 

@@ -80,12 +80,18 @@ void File::sync() {
   if (::fsync(fd_) != 0) fail("cannot be brought to the disk");
 }
 
+void File::begin_sync() noexcept { ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE); }
+
 void File::fail(const char* what) const { core::throw_errno(path_, what); }
 
-void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+void move_file(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
     core::throw_errno(from, "cannot be moved to " + to.string());
   }
+}
+
+void rename_durably(const std::filesystem::path& from, const std::filesystem::path& to) {
+  move_file(from, to);
   core::sync_folder(to.parent_path());
 }
 

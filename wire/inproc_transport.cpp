@@ -10,7 +10,9 @@ namespace drystone::wire {
 
 namespace {
 
-std::uint64_t num_bytes(const Frames& frames) { return frames.header.size() + frames.data.size(); }
+std::uint64_t frame_bytes(const Frames& frames) {
+  return frames.header.size() + frames.data.size();
+}
 
 /// What goes through a channel: a message's frames, or a wake-up call.
 struct Item {
@@ -64,14 +66,14 @@ class InprocHub::Wires::Server final : public ServerTransport {
   void send(const std::string& client, Message message) override {
     if (wires_->find(client) == nullptr) return;
     Frames frames = encode(std::move(message));
-    bytes_sent_ += num_bytes(frames);
+    bytes_sent_ += frame_bytes(frames);
     wires_->deliver(client, {.client = {}, .frames = std::move(frames)});
   }
 
   std::optional<Incoming> receive(std::chrono::milliseconds timeout) override {
     auto item = wires_->to_server.receive_for(timeout);
     if (!item || item->is_wake_up) return std::nullopt;
-    bytes_received_ += num_bytes(item->frames);
+    bytes_received_ += frame_bytes(item->frames);
     return Incoming{.client = std::move(item->client), .message = decode(std::move(item->frames))};
   }
 
@@ -105,7 +107,7 @@ class InprocHub::Wires::Client final : public ClientTransport {
   void send(Message message) override {
     if (wires_->find(name_) != link_) return;  // replaced by a later end
     Frames frames = encode(std::move(message));
-    bytes_sent_ += num_bytes(frames);
+    bytes_sent_ += frame_bytes(frames);
     wires_->to_server.send({.client = name_, .frames = std::move(frames)});
   }
 
@@ -114,7 +116,7 @@ class InprocHub::Wires::Client final : public ClientTransport {
   std::optional<core::Expected<Message>> receive(std::chrono::milliseconds timeout) override {
     auto item = link_->inbox.receive_for(timeout);
     if (!item || item->is_wake_up) return std::nullopt;
-    bytes_received_ += num_bytes(item->frames);
+    bytes_received_ += frame_bytes(item->frames);
     return decode(std::move(item->frames));
   }
 

@@ -33,7 +33,7 @@ struct SocketEvent {
 };
 
 /// What a monitor message says (zmq_socket_monitor: 16 and 32 bits in native order).
-SocketEvent event_of(const Parts& parts) {
+SocketEvent socket_event_of(const Parts& parts) {
   SocketEvent event;
   constexpr std::size_t kSize = sizeof(event.number) + sizeof(event.value);
   if (!parts.kept.empty() && parts.kept[0].size() >= kSize) {
@@ -115,7 +115,7 @@ void ZmqClient::State::open(bool connects) {
 
 /// Takes note of what happened to the connection.
 void ZmqClient::State::watch() {
-  while (const auto parts = receive_parts(monitor, 2)) note(event_of(*parts));
+  while (const auto parts = receive_parts(monitor, 2)) note(socket_event_of(*parts));
 }
 
 void ZmqClient::State::note(const SocketEvent& event) {

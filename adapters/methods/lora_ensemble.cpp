@@ -35,7 +35,7 @@ namespace drystone::adapters {
 
 namespace {
 
-constexpr std::string_view kName = "lora-ensemble";
+constexpr std::string_view kLoraEnsemble = "lora-ensemble";
 
 /// What a member may be.
 std::span<const Method> member_methods() {
@@ -233,7 +233,7 @@ std::vector<std::int64_t> EnsembleSettings::members_of(std::uint64_t seed,
 }
 
 std::optional<EnsembleSettings> ensemble_settings(const AdapterSpec& spec) {
-  if (spec.method != kName) return std::nullopt;
+  if (spec.method != kLoraEnsemble) return std::nullopt;
   const AdapterSpec complete = completed(lora_ensemble_method(), spec);
   return EnsembleSettings{.members = integer(complete, "members"),
                           .assign = text(complete, "assign") == "cluster"
@@ -267,7 +267,7 @@ std::unique_ptr<Optimizer> decay_b(std::unique_ptr<Optimizer> inner,
 }
 
 Method lora_ensemble_method() {
-  return {.name = kName,
+  return {.name = kLoraEnsemble,
           .summary =
               "members trained apart on one base, their probabilities averaged (Wang, Aitchison & "
               "Rudolph, 2023, arXiv:2310.00035)",

@@ -316,8 +316,8 @@ std::vector<MethodOption> lora_pro_options() {
 Directions lora_pro_directions(const StackedPairs& pairs, double scale, FreeMatrix free_matrix,
                                double damping, double cutoff) {
   const auto rank = static_cast<double>(pairs.a.size(1));
-  const Spectrum aa = spectrum(at::matmul(pairs.a, pairs.a.mT()));
-  const Spectrum bb = spectrum(at::matmul(pairs.b.mT(), pairs.b));
+  const Eigenpairs aa = eigenpairs(at::matmul(pairs.a, pairs.a.mT()));
+  const Eigenpairs bb = eigenpairs(at::matmul(pairs.b.mT(), pairs.b));
   const at::Tensor no_shift = at::zeros({}, pairs.a.options());
   const at::Tensor inverse_a = pseudo_inverse(aa, no_shift, cutoff);
   const at::Tensor inverse_b = pseudo_inverse(bb, aa.values.sum(-1) * (damping / rank), cutoff);

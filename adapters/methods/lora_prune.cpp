@@ -24,7 +24,7 @@ namespace {
 
 using models::PrunableBlock;
 
-constexpr const char* kName = "loraprune";
+constexpr const char* kLoraPrune = "loraprune";
 constexpr double kNormEpsilon = 1e-8;
 
 class PruneLayer final : public LoraLayer {
@@ -264,7 +264,7 @@ Importance importance(const models::FrozenWeight& weight, const Pair& pair, cons
 }
 
 std::optional<tensors::PruningPlan> pruning_plan(const AdapterSpec& spec, std::int64_t rounds) {
-  if (spec.method != kName) return std::nullopt;
+  if (spec.method != kLoraPrune) return std::nullopt;
   const auto share_of = [&](const char* name, double fallback) {
     const auto given = spec.options.find(name);
     if (given == spec.options.end()) return fallback;
@@ -289,7 +289,7 @@ std::optional<tensors::PruningPlan> pruning_plan(const AdapterSpec& spec, std::i
 Method lora_prune_method() {
   const tensors::PruningPlan plan;
   return {
-      .name = kName,
+      .name = kLoraPrune,
       .summary =
           "LoRA that prunes heads and channels by its own gradients (Zhang et al., 2024, "
           "arXiv:2305.18403)",

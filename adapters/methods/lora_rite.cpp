@@ -204,7 +204,7 @@ at::Tensor LoraRiteOptimizer::update(Side& side, const at::Tensor& u,
     const double beta2 = unbiased(options_.beta2, steps_);
     side.second = moved * beta2 + square * ((1.0 - beta2) / static_cast<double>(u.size(1)));
   }
-  const Spectrum second = spectrum(side.second);
+  const Eigenpairs second = eigenpairs(side.second);
   const at::Tensor roots = at::sqrt(second.values + side.escaped.unsqueeze(-1));
   const at::Tensor scaled =
       at::matmul(u, recompose(second, (roots + options_.epsilon).reciprocal()));
@@ -217,7 +217,7 @@ at::Tensor LoraRiteOptimizer::update(Side& side, const at::Tensor& u,
 /// Adds the most that an eigenvalue of V lost by the change of basis (the authors' program: at most
 /// what the trace lost, and as an average).
 void LoraRiteOptimizer::update_escaped(Side& side, const at::Tensor& moved) const {
-  const at::Tensor lost = spectrum(side.second).values - spectrum(moved).values;
+  const at::Tensor lost = eigenpairs(side.second).values - eigenpairs(moved).values;
   if (options_.sums) {
     side.escaped = side.escaped + lost.abs().amax(-1);
     return;
@@ -232,7 +232,7 @@ at::Tensor LoraRiteOptimizer::magnifier_of_a(const PairGroup& group, const Prepa
   if (damping == 0.0) return now.inverse_b;
   const at::Tensor mean_square =
       now.pairs.a.square().sum({1, 2}) / static_cast<double>(group.front().rank());
-  const Spectrum gram = spectrum(at::matmul(now.b.r.mT(), now.b.r));
+  const Eigenpairs gram = eigenpairs(at::matmul(now.b.r.mT(), now.b.r));
   const double cutoff = std::max(cutoff_of(group) * cutoff_of(group), 1e-14);
   return at::matmul(pseudo_inverse(gram, mean_square * damping, cutoff), now.b.r.mT());
 }

@@ -21,22 +21,22 @@ at::Tensor inverse_or_zero(const at::Tensor& values, const at::Tensor& is_zero) 
 
 }  // namespace
 
-Spectrum spectrum(const at::Tensor& symmetric) {
+Eigenpairs eigenpairs(const at::Tensor& symmetric) {
   auto [values, vectors] = at::linalg_eigh(symmetric, "L");
   return {.values = values.clamp_min(0.0), .vectors = std::move(vectors)};
 }
 
-at::Tensor recompose(const Spectrum& spectrum, const at::Tensor& values) {
+at::Tensor recompose(const Eigenpairs& spectrum, const at::Tensor& values) {
   return at::matmul(spectrum.vectors * values.unsqueeze(-2), spectrum.vectors.mT());
 }
 
-at::Tensor pseudo_inverse(const Spectrum& spectrum, const at::Tensor& shift, double cutoff) {
+at::Tensor pseudo_inverse(const Eigenpairs& spectrum, const at::Tensor& shift, double cutoff) {
   const at::Tensor& values = spectrum.values;
   const at::Tensor is_zero = values <= values.amax(-1, /*keepdim=*/true) * cutoff;
   return recompose(spectrum, inverse_or_zero(values + shift.unsqueeze(-1), is_zero));
 }
 
-at::Tensor solve_sylvester(const Spectrum& p, const Spectrum& q, const at::Tensor& c,
+at::Tensor solve_sylvester(const Eigenpairs& p, const Eigenpairs& q, const at::Tensor& c,
                            double cutoff) {
   const at::Tensor sums = p.values.unsqueeze(-1) + q.values.unsqueeze(-2);
   const at::Tensor is_zero = sums <= sums.amax({-2, -1}, /*keepdim=*/true) * cutoff;

@@ -9,27 +9,27 @@
 namespace drystone::adapters {
 
 /// M = V·diag(λ)·Vᵀ of symmetric positive semi-definite matrices.
-struct Spectrum {
+struct Eigenpairs {
   at::Tensor values;   ///< [..., r] ascending; what rounding made negative is 0
   at::Tensor vectors;  ///< [..., r, r], in columns
 };
 
 /// @param symmetric  [..., r, r] fp64, finite; the lower triangle is read
-Spectrum spectrum(const at::Tensor& symmetric);
+Eigenpairs eigenpairs(const at::Tensor& symmetric);
 
 /// V·diag(f)·Vᵀ.
 /// @param values  f [..., r]
-at::Tensor recompose(const Spectrum& spectrum, const at::Tensor& values);
+at::Tensor recompose(const Eigenpairs& spectrum, const at::Tensor& values);
 
 /// (M + shift·I)⁻¹ where M is not zero, 0 on its null space: eigenvalues of at most `cutoff` times
 /// the largest count as zero, so that the inverse of 0 is 0.
 /// @param shift  [...] or [] >= 0
-at::Tensor pseudo_inverse(const Spectrum& spectrum, const at::Tensor& shift, double cutoff);
+at::Tensor pseudo_inverse(const Eigenpairs& spectrum, const at::Tensor& shift, double cutoff);
 
 /// X of P·X + X·Q = C, entry by entry in the two eigenbases: X = U·[(UᵀCV)ᵢⱼ / (λᵢ + μⱼ)]·Vᵀ.
 /// Where λᵢ + μⱼ is at most `cutoff` times the largest sum X has no part.
 /// @param c  [..., r, r] fp64
-at::Tensor solve_sylvester(const Spectrum& p, const Spectrum& q, const at::Tensor& c,
+at::Tensor solve_sylvester(const Eigenpairs& p, const Eigenpairs& q, const at::Tensor& c,
                            double cutoff);
 
 /// The thin orthogonal decomposition of tall matrices.

@@ -118,17 +118,17 @@ at::Tensor transposed(const at::Tensor& x, std::int64_t begin, std::int64_t coun
 
 /// Adds −∞ where a query of the block must not look.
 void hide_(at::Tensor& scores, const Block& block, const CausalSpec& spec) {
-  constexpr float kNever = -std::numeric_limits<float>::infinity();
+  constexpr float kHidden = -std::numeric_limits<float>::infinity();
   const std::int64_t n = block.queries();
   if (n > 1) {  // the last n keys are the queries' own places
-    at::Tensor future = at::full({n, n}, kNever, scores.options()).triu_(1);
+    at::Tensor future = at::full({n, n}, kHidden, scores.options()).triu_(1);
     scores.narrow(2, block.keys() - n, n).add_(future);
   }
   // Key c lies outside query i's window when c <= i + past.
   const std::int64_t past = block.place - spec.window - block.first_key;
   if (spec.window > 0 && n - 1 + past >= 0) {
     const std::int64_t width = std::min(n + past, block.keys());
-    at::Tensor outside = at::full({n, width}, kNever, scores.options()).tril_(past);
+    at::Tensor outside = at::full({n, width}, kHidden, scores.options()).tril_(past);
     scores.narrow(2, 0, width).add_(outside);
   }
 }

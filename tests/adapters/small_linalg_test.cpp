@@ -27,7 +27,7 @@ at::Tensor no_shift() { return at::zeros({}, at::kDouble); }
 
 TEST_CASE("small_linalg: a spectrum recomposes its matrices and has no negative value") {
   const at::Tensor deficient = grams(1, 40, 6, 3);
-  const Spectrum parts = spectrum(deficient);
+  const Eigenpairs parts = eigenpairs(deficient);
   CHECK(largest(recompose(parts, parts.values) - deficient) < 1e-12);
   CHECK(parts.values.min().item<double>() >= 0.0);
 }
@@ -35,17 +35,17 @@ TEST_CASE("small_linalg: a spectrum recomposes its matrices and has no negative 
 TEST_CASE("small_linalg: pseudo-inverses, with a shift, of zero and of deficient matrices") {
   const at::Tensor full = grams(2, 3, 4, 9);
   const at::Tensor eye = at::eye(4, at::kDouble);
-  const at::Tensor inverse = pseudo_inverse(spectrum(full), no_shift(), kCutoff);
+  const at::Tensor inverse = pseudo_inverse(eigenpairs(full), no_shift(), kCutoff);
   CHECK(largest(at::matmul(full, inverse) - eye) < 1e-10);
   const at::Tensor shift = at::tensor({0.5, 1.0, 2.0}, at::kDouble);
-  const at::Tensor shifted = pseudo_inverse(spectrum(full), shift, kCutoff);
+  const at::Tensor shifted = pseudo_inverse(eigenpairs(full), shift, kCutoff);
   CHECK(largest(at::matmul(full + eye * shift.view({3, 1, 1}), shifted) - eye) < 1e-10);
   const at::Tensor deficient = grams(3, 3, 4, 2);
-  const at::Tensor partial = pseudo_inverse(spectrum(deficient), no_shift(), kCutoff);
+  const at::Tensor partial = pseudo_inverse(eigenpairs(deficient), no_shift(), kCutoff);
   CHECK(largest(at::matmul(at::matmul(deficient, partial), deficient) - deficient) < 1e-10);
   CHECK(largest(at::matmul(at::matmul(partial, deficient), partial) - partial) < 1e-8);
   const at::Tensor zero = at::zeros({2, 4, 4}, at::kDouble);
-  CHECK(largest(pseudo_inverse(spectrum(zero), no_shift(), kCutoff)) == 0.0);
+  CHECK(largest(pseudo_inverse(eigenpairs(zero), no_shift(), kCutoff)) == 0.0);
   CHECK(largest(pseudo_inverse(zero, kCutoff)) == 0.0);
 }
 
@@ -55,11 +55,11 @@ TEST_CASE("small_linalg: the Sylvester equation of a batch, also with a singular
     const at::Tensor p = grams(4, 7, 5, rank);
     const at::Tensor q = grams(5, 7, 5, 8);
     const at::Tensor c = random_double(6, {7, 5, 5});
-    const at::Tensor x = solve_sylvester(spectrum(p), spectrum(q), c, kCutoff);
+    const at::Tensor x = solve_sylvester(eigenpairs(p), eigenpairs(q), c, kCutoff);
     CHECK(largest(at::matmul(p, x) + at::matmul(x, q) - c) < 1e-10);
   }
   const at::Tensor zero = at::zeros({1, 5, 5}, at::kDouble);
-  const Spectrum none = spectrum(zero);
+  const Eigenpairs none = eigenpairs(zero);
   CHECK(largest(solve_sylvester(none, none, zero + 1.0, kCutoff)) == 0.0);
 }
 
