@@ -77,7 +77,8 @@ def run_plain(case, threads):
 
 def run_flower(case):
     """Ray actors of one thread each, one a core; each keeps the base from its first client on."""
-    os.environ.update(FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0")
+    os.environ.update(FLWR_TELEMETRY_ENABLED="0", RAY_USAGE_STATS_ENABLED="0",
+                      RAY_worker_niceness="0")  # Ray's own, 15, starves where others work too
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
     from flwr.serverapp import ServerApp
