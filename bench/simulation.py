@@ -312,6 +312,8 @@ def spread_of(turns, key, digits):
 
 def compare(name, arms, args):
     """The table of one case: turns of all arms, one after the other."""
+    if not arms:
+        return {}
     shape, batch, length, steps = CASES[name]
     print(f"\n{name}: {shape}, 100 clients, 10 a round, {steps} steps of {batch} x {length} tokens;"
           f" {args.rounds} rounds, {args.turns} turns; load {os.getloadavg()[0]:.1f} before",
