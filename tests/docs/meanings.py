@@ -144,6 +144,7 @@ NOT_RUN = {
     "python3 bench/defaults.py --model .data/stories260K --data .data/shakespeare "
     "--only \"lora-rite: damping = 1e-3, warmup = 5\"": NEEDS_MODEL,
     "python3 bench/pruned.py --model .data/stories260K --data .data/shakespeare": NEEDS_MODEL,
+    "python3 bench/simulation.py": NEEDS_PACKAGES,
     ".venv/bin/python bench/billion.py": "takes minutes and 3 GB",
     ".venv/bin/python bench/lora_step.py": NEEDS_PACKAGES,
     ".venv/bin/python bench/engine_step.py --ranks 8 --turns 1 --steps 4": NEEDS_PACKAGES,
