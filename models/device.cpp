@@ -5,9 +5,10 @@
 #include <string>
 
 #include <ATen/Context.h>
-#include <ATen/DeviceAccelerator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include "core/error.h"
 #include "core/metrics.h"
@@ -37,12 +38,18 @@ int cuda_index(std::string_view text) {
   return index;
 }
 
+/// A copy that a GPU reads without waiting. Tensor::pin_memory would ask the accelerator that comes
+/// first, which in the tests is the pretended one.
+at::Tensor pinned(const at::Tensor& tensor) {
+  return at::empty(tensor.sizes(), tensor.options().pinned_memory(true)).copy_(tensor);
+}
+
 }  // namespace
 
 at::Device parse_device(std::string_view text) {
   if (text == "cpu") return at::kCPU;
   const int count = num_cuda_devices();
-  if (text == "auto") return count > 0 ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  if (text == "auto") return count > 0 ? parse_device(kCuda) : at::Device(at::kCPU);
   const int index = cuda_index(text);
   if (count == 0) {
     fail(text,
@@ -52,20 +59,23 @@ at::Device parse_device(std::string_view text) {
   if (index >= count) {
     fail(text, "this machine has CUDA devices 0 to " + std::to_string(count - 1));
   }
+  // Its engines need a run-time compiler that C++ programs do not load, and a plan for each width.
+  at::globalContext().setSDPUseCuDNN(false);
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 
 at::Tensor send(const at::Tensor& tensor, at::Device device) {
   if (device.is_cpu() || !tensor.is_cpu()) return tensor.to(device);
-  const at::Tensor source = device.is_cuda() ? tensor.pin_memory() : tensor;
+  const at::Tensor source = device.is_cuda() ? pinned(tensor) : tensor;
   return source.to(device, /*dtype=*/tensor.scalar_type(), /*non_blocking=*/true);
 }
 
 std::uint64_t peak_memory(at::Device device) {
   if (device.is_cpu()) return core::peak_rss_bytes();
   const auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  const auto bytes = at::accelerator::getDeviceStats(device.index()).allocated_bytes[all].peak;
-  return static_cast<std::uint64_t>(bytes);
+  c10::DeviceAllocator* const allocator = c10::getDeviceAllocator(device.type());
+  return static_cast<std::uint64_t>(
+      allocator->getDeviceStats(device.index()).allocated_bytes[all].peak);
 }
 
 bool has_fast_bfloat16(at::Device device) {

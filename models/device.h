@@ -10,7 +10,7 @@
 namespace drystone::models {
 
 /// `auto` (the first CUDA device if there is one, else the CPU), `cpu`, `cuda` (device 0) or
-/// `cuda:N`.
+/// `cuda:N`. With a CUDA device attention goes without cuDNN from now on, in the whole process.
 /// @throws core::ConfigError  another word, no CUDA in this LibTorch or machine, or no such index
 at::Device parse_device(std::string_view text);
 

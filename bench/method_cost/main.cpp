@@ -1,11 +1,13 @@
 // What a training step costs with each method of the registry, as a ratio to LoRA's in the same
 // run: docs/measurements.md. One step of every method in turn, LoRA first and last in each turn,
-// one thread, processor time; a ratio is the median over turns.
-// Run: build/bench/method_cost [linear|encoder|decoder|all] [turns] [METHOD,…]
+// one thread, processor time; a ratio is the median over turns. On a GPU it is time by the clock,
+// of a step until the GPU is done with it, of its parts until they are queued.
+// Run: build/bench/method_cost [linear|encoder|decoder|all] [turns] [METHOD,…|all] [cpu|cuda:N]
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <exception>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -15,11 +17,12 @@
 #include <vector>
 
 #include <ATen/TensorOperators.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "adapters/registry.h"
 #include "bench/method_cost/shapes.h"
-#include "core/error.h"
 #include "core/text.h"
+#include "models/device.h"
 #include "tensors/process.h"
 #include "tensors/random.h"
 #include "tensors/threads.h"
@@ -36,10 +39,22 @@ constexpr double kRate = 1e-4;
 constexpr std::int64_t kFirstStep = 50;
 constexpr std::int64_t kTotalSteps = 100;
 
-double processor_ms() {
+/// Where the models are; set once, before the first is made.
+at::Device device = at::kCPU;
+
+double now_ms() {
   timespec now{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  clock_gettime(device.is_cpu() ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
   return 1e3 * static_cast<double>(now.tv_sec) + 1e-6 * static_cast<double>(now.tv_nsec);
+}
+
+/// Once the device has computed all that it was told.
+double done_ms() {
+  if (!device.is_cpu()) {
+    const c10::impl::VirtualGuardImpl guard(device.type());
+    guard.synchronizeDevice(device.index());
+  }
+  return now_ms();
 }
 
 double median(std::vector<double> values) {
@@ -106,11 +121,11 @@ class Training {
     adapters::statistics_of(*model_, spec);  // refuses a model that a method can do nothing with
     trains_ = adapters::find_method(variant.method).trains;
     const std::map<std::string, tensors::Factors> factors = trained();
-    const double begin = processor_ms();
+    const double begin = now_ms();
     adapter_ = adapters::make_adapter(
         *model_, spec,
         {.seed = 1, .round = 1, .client = "bench", .factors = trains_ ? nullptr : &factors});
-    start_ms_ = processor_ms() - begin;
+    start_ms_ = done_ms() - begin;
     for (std::int64_t row = 0; row < batch_.input_ids.size(0); ++row) {
       examples_.push_back(static_cast<std::size_t>(row));
     }
@@ -121,14 +136,14 @@ class Training {
 
   /// One step; of a method that does not train, one batch.
   Cost step() {
-    const double begin = processor_ms();
+    const double begin = now_ms();
     Cost cost;
     if (trains_) {
       train(cost);
     } else {
       adapter_->observe({.batch = batch_, .examples = examples_});
     }
-    cost.step = processor_ms() - begin;
+    cost.step = done_ms() - begin;
     return cost;
   }
   void add(const Cost& cost, double lora) {
@@ -152,9 +167,11 @@ class Training {
     std::map<std::string, tensors::Factors> factors;
     for (const models::Linear* linear : model_->linears()) {
       const core::StreamKey key{.seed = 4, .purpose = linear->name};
-      factors[linear->name] = {
-          .b = tensors::random_normal(key, {linear->out_features(), kRank}, 0.0, 0.02),
-          .a = tensors::random_normal(key, {kRank, linear->in_features()}, 0.0, 0.02)};
+      const auto random = [&](std::int64_t rows, std::int64_t columns) {
+        return tensors::random_normal(key, {rows, columns}, 0.0, 0.02, device);
+      };
+      factors[linear->name] = {.b = random(linear->out_features(), kRank),
+                               .a = random(kRank, linear->in_features())};
     }
     return factors;
   }
@@ -197,9 +214,9 @@ class Training {
   }
 
   static void timed(double& sum, const std::function<void()>& body) {
-    const double begin = processor_ms();
+    const double begin = now_ms();
     body();
-    sum += processor_ms() - begin;
+    sum += now_ms() - begin;
   }
 
   std::string name_;
@@ -226,7 +243,7 @@ void measure(const method_cost::Shape& shape, int turns, const std::vector<Varia
       auto training = std::make_unique<Training>(variant, shape);
       training->step();
       trainings.push_back(std::move(training));
-    } catch (const core::Error& error) {
+    } catch (const std::exception& error) {  // a device's own errors, too
       left_out.push_back(variant.name() + ": " + error.what());
     }
   }
@@ -263,10 +280,12 @@ int run(const std::vector<std::string>& arguments) {
   };
   const std::string chosen = argument(0, "all");
   const int turns = std::max(1, std::stoi(argument(1, "15")));
-  const std::vector<std::string> methods = split(argument(2, ""));
+  std::vector<std::string> methods = split(argument(2, "all"));
+  if (methods == std::vector<std::string>{"all"}) methods.clear();
+  device = models::parse_device(argument(3, "cpu"));
   for (const std::string& name : methods) adapters::find_method(name);  // or throws
   for (const std::string& name : chosen == "all" ? method_cost::shape_names() : split(chosen)) {
-    measure(*method_cost::make_shape(name), turns, variants(methods));
+    measure(*method_cost::make_shape(name, device), turns, variants(methods));
   }
   return 0;
 }

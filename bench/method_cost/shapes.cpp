@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/seed.h"
 #include "core/text.h"
+#include "models/weights.h"
 #include "tensors/random.h"
 
 namespace drystone::method_cost {
@@ -51,6 +52,10 @@ class OneLinear final : public models::Model {
 
 class LinearShape final : public Shape {
  public:
+  explicit LinearShape(at::Device device)
+      : x_(random(1, {OneLinear::kRows, OneLinear::kTokens, OneLinear::kIn}, 1.0, device)),
+        weight_(random(2, {OneLinear::kOut, OneLinear::kIn}, 0.05, device)),
+        head_(random(3, {OneLinear::kClasses, OneLinear::kOut}, 0.05, device)) {}
   std::string about() const override {
     return "one linear of 1536 x 384, 16 x 64 tokens, rank 8, fp32";
   }
@@ -60,17 +65,19 @@ class LinearShape final : public Shape {
   models::Batch batch(std::uint64_t) const override {
     return {.input_ids = at::zeros({OneLinear::kRows, OneLinear::kTokens}, at::kLong),
             .pad_mask = {},
-            .labels = at::arange(OneLinear::kRows),
+            .labels = at::arange(OneLinear::kRows, x_.options().dtype(at::kLong)),
             .segments = {}};
   }
 
  private:
-  at::Tensor x_ =
-      tensors::random_normal({.seed = 1}, {OneLinear::kRows, OneLinear::kTokens, OneLinear::kIn});
-  at::Tensor weight_ =
-      tensors::random_normal({.seed = 2}, {OneLinear::kOut, OneLinear::kIn}, 0.0, 0.05);
-  at::Tensor head_ =
-      tensors::random_normal({.seed = 3}, {OneLinear::kClasses, OneLinear::kOut}, 0.0, 0.05);
+  static at::Tensor random(std::uint64_t seed, at::IntArrayRef shape, double deviation,
+                           at::Device device) {
+    return tensors::random_normal({.seed = seed}, shape, 0.0, deviation, device);
+  }
+
+  at::Tensor x_;
+  at::Tensor weight_;
+  at::Tensor head_;
 };
 
 /// A checkpoint of a family with random values.
@@ -152,11 +159,11 @@ models::Base decoder_base() {
 /// Eight full rows of a transformer.
 class ModelShape final : public Shape {
  public:
-  ModelShape(std::string about, models::Task task, std::int64_t vocabulary, models::Base base)
-      : about_(std::move(about)),
-        spec_{.folder = {}, .task = task, .num_labels = 3},
-        vocabulary_(vocabulary),
-        base_(std::move(base)) {}
+  ModelShape(std::string about, const models::ModelSpec& spec, std::int64_t vocabulary,
+             models::Base base)
+      : about_(std::move(about)), spec_(spec), vocabulary_(vocabulary), base_(std::move(base)) {
+    base_.weights = models::to_device(base_.weights, spec.device);
+  }
 
   std::string about() const override { return about_; }
   std::unique_ptr<models::Model> model() const override { return models::build(spec_, base_); }
@@ -188,19 +195,22 @@ class ModelShape final : public Shape {
 
 std::vector<std::string> shape_names() { return {"linear", "encoder", "decoder"}; }
 
-std::unique_ptr<Shape> make_shape(const std::string& name) {
-  if (name == "linear") return std::make_unique<LinearShape>();
+std::unique_ptr<Shape> make_shape(const std::string& name, at::Device device) {
+  const auto spec = [&](models::Task task) {
+    return models::ModelSpec{.folder = {}, .task = task, .num_labels = 3, .device = device};
+  };
+  if (name == "linear") return std::make_unique<LinearShape>(device);
   if (name == "encoder") {
     return std::make_unique<ModelShape>(
         "encoder of MiniLM's shape (24 linears of 384 x 384, 12 of 1536 x 384), 8 x 64 tokens, "
         "three classes, rank 8, fp32",
-        models::Task::Classification, 1000, encoder_base());
+        spec(models::Task::Classification), 1000, encoder_base());
   }
   if (name == "decoder") {
     return std::make_unique<ModelShape>(
         "decoder of stories260K's shape (35 linears of 64 to 172 features), 8 x 64 tokens, rank 8, "
         "fp32",
-        models::Task::CausalLm, 512, decoder_base());
+        spec(models::Task::CausalLm), 512, decoder_base());
   }
   throw core::ConfigError("unknown shape " + core::quote(name) + "; use one of " +
                           core::join(shape_names()));

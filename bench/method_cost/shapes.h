@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <c10/core/Device.h>
+
 #include "models/load.h"
 #include "models/model.h"
 
@@ -22,7 +24,7 @@ class Shape {
 };
 
 std::vector<std::string> shape_names();
-/// @throws core::ConfigError  another name
-std::unique_ptr<Shape> make_shape(const std::string& name);
+/// @param device  of the weights @throws core::ConfigError  another name
+std::unique_ptr<Shape> make_shape(const std::string& name, at::Device device);
 
 }  // namespace drystone::method_cost

@@ -151,6 +151,13 @@ NOT_RUN = {
     "bench/engine_step.py --batches 8 --targets all --ranks 8 --lengths fixed --precision bfloat16 --turns 2 "
     "--steps 3": NEEDS_PACKAGES,
     "bench/engine_step.py --device cuda": "needs a GPU",
+    "bench/gpu_check.sh --build build-gpu": "needs a GPU",
+    "bench/gpu_check.sh --device cpu --tiny": NEEDS_BENCH,
+    "bench/gpu_headers.sh .gpu-headers": "copies files of Debian's packages",
+    "bench/gpu_simulation.sh --build build-gpu": "needs a GPU",
+    "bench/gpu_simulation.sh --device cpu --tiny": NEEDS_BENCH,
+    "bench/gpu_simulation.sh --peak 989": "needs a GPU",
+    "build/bench/group_bench tinyllama --rows 8x1x128,8x4x512": NEEDS_BENCH,
     ".venv/bin/python bench/step_profile.py --ranks 8": NEEDS_PACKAGES,
     ".venv/bin/python bench/product_forms.py": NEEDS_PACKAGES,
     ".venv/bin/python bench/tokenizer_bench.py build/bench/tokenizer_timer": NEEDS_PACKAGES,
