@@ -409,3 +409,18 @@ TEST_CASE("gate: nobody fetches another client's update") {
   federation.settle();
   CHECK(federation.next<wire::Refused>("client-3")->refusal == Refusal::PayloadMismatch);
 }
+
+TEST_CASE("gate: an offer that corrects its size is fetched by the new one") {
+  Attack attack;
+  Federation& federation = attack.federation;
+  const core::Bytes payload = honest_payload();
+  auto claim = attack.claim(payload);
+  claim.payload_bytes -= 1;
+  federation.client("client-1").send(federation.offer("client-1", claim, attack.task));
+  federation.settle();
+  CHECK(federation.next<wire::Want>("client-1")->length == payload.size() - 1);
+  const auto offer = federation.offer("client-1", attack.claim(payload), attack.task);
+  const auto verdict = federation.upload("client-1", offer, payload);
+  REQUIRE(verdict.has_value());
+  CHECK(verdict->accepted);
+}

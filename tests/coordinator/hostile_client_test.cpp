@@ -209,3 +209,21 @@ TEST_CASE("coordinator: an evaluator's metrics cannot take the names of the line
   }
   CHECK_FALSE(report("accuracy").has_value());
 }
+
+TEST_CASE("coordinator: a plan must hold the longest names that may be chosen") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 1, 1);
+  const crypto::RosterEntry entry = federation.roster().clients.at("client-1");
+  const auto add = [&](const std::string& prefix) {
+    for (int i = 0; i < 6000; ++i) {
+      federation.roster().clients[prefix + std::to_string(i)] = entry;
+    }
+  };
+  federation.config().federation.cohort = 6000;
+  add("client-");
+  federation.start();
+  federation.crash();
+  add("client-of-a-long-name-" + std::string(100, 'x'));
+  CHECK_THROWS_WITH_AS(federation.start(), doctest::Contains("more than a plan can name"),
+                       core::ConfigError);
+}

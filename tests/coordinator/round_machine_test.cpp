@@ -615,3 +615,21 @@ TEST_CASE("round machine: where all are there, who failed is not asked again for
   CHECK_FALSE(std::ranges::binary_search(again.front().plan.cohort, first[0]));
   CHECK(again.front().plan.cohort.size() == 3);
 }
+
+TEST_CASE("round machine: an evaluator that has nothing to do is asked with the next version") {
+  auto s = settings(1, 1);
+  s.evaluators = {"evaluator", "other"};
+  RoundMachine machine(s, {}, 0s);
+  CHECK(only<RequestEvaluation>(machine.handle(Joined{"evaluator"}, 0s)).size() == 1);
+  CHECK(machine.handle(Evaluated{"evaluator", 0}, 1s).empty());
+  join_all(machine, s);
+  CHECK(only<Aggregate>(machine.handle(update_of("client-1"), 2s)).size() == 1);
+  const auto asked = only<RequestEvaluation>(machine.handle(Published{1, {}}, 3s));
+  REQUIRE(asked.size() == 1);  // the other one never came
+  CHECK(asked.front().client == "evaluator");
+  CHECK(asked.front().version == 1);
+}
+
+TEST_CASE("round machine: without a trainer there is no federation") {
+  CHECK_THROWS_AS(RoundMachine(settings(0, 1), {}, 0s), core::InvalidArgument);
+}
