@@ -179,7 +179,7 @@ void Runtime::tell_seen_before() const {
 }
 
 std::string Runtime::why_unreachable() const {
-  const std::string problem = wire::connection_problem(config_.security.coordinator, 1s);
+  std::string problem = wire::connection_problem(config_.security.coordinator, 1s);
   if (!problem.empty()) return problem;
   const std::string& last = transport_.last_failure();
   return last.empty() ? "no answer" : last;

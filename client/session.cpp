@@ -207,7 +207,7 @@ void Session::on(const wire::Catalog& message) {
     }
     head = manifest.head;
     ++next;
-    catalog_.push_back(std::move(manifest));
+    catalog_.push_back(manifest);
   }
   if (!catalog_.empty()) advance();
 }
@@ -252,6 +252,7 @@ void Session::done(Folded& result) {
 /// Once this life is as far as the one before: what then belongs to nothing is nobody's.
 void Session::sweep() {
   std::vector<core::Digest> needed;
+  needed.reserve(catalog_.size() + 1);
   for (const wire::VersionManifest& manifest : catalog_) needed.push_back(manifest.payload);
   if (contract_.answer()) needed.push_back(contract_.answer()->manifest.payload);
   ask_disk(SweepJob{std::move(needed)});

@@ -21,6 +21,7 @@ std::vector<std::int64_t> ids_of(const std::vector<std::string>& names) {
   std::int64_t next = 0;
   for (auto& [name, id] : ids) id = next++;
   std::vector<std::int64_t> result;
+  result.reserve(names.size());
   for (const std::string& name : names) result.push_back(ids.at(name));
   return result;
 }

@@ -63,9 +63,9 @@ MachineSettings settings_for(const CoordinatorSetup& setup,
 }  // namespace
 
 struct Coordinator::Impl {
-  Impl(CoordinatorSetup setup_, const crypto::Identity& identity_,
-       wire::ServerTransport& transport_, const core::Clock& clock_,
-       std::unique_ptr<core::Executor> executor_, std::vector<Observer*> observers_);
+  Impl(CoordinatorSetup given, const crypto::Identity& signer, wire::ServerTransport& server,
+       const core::Clock& time, std::unique_ptr<core::Executor> background,
+       std::vector<Observer*> hearers);
 
   bool step(std::chrono::milliseconds max_wait);
   core::Instant next_wakeup(core::Instant latest) const;
@@ -151,21 +151,20 @@ struct Coordinator::Impl {
   std::unique_ptr<core::Executor> executor;  ///< last: its tasks use the others
 };
 
-Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identity_,
-                        wire::ServerTransport& transport_, const core::Clock& clock_,
-                        std::unique_ptr<core::Executor> executor_,
-                        std::vector<Observer*> observers_)
-    : setup(std::move(setup_)),
-      transport(transport_),
-      clock(clock_),
-      observers(std::move(observers_)),
+Coordinator::Impl::Impl(CoordinatorSetup given, const crypto::Identity& signer,
+                        wire::ServerTransport& server, const core::Clock& time,
+                        std::unique_ptr<core::Executor> background, std::vector<Observer*> hearers)
+    : setup(std::move(given)),
+      transport(server),
+      clock(time),
+      observers(std::move(hearers)),
       settings(std::make_shared<ClientSettings>(setup.config, setup.roster)),
       store(setup.state_dir,
             {.federation = federation_id(setup.config),
-             .coordinator = identity_.public_part.signing,
+             .coordinator = signer.public_part.signing,
              .layout = layout_hash(setup.layout)},
             setup.commits),
-      publisher(store, identity_, setup.config),
+      publisher(store, signer, setup.config),
       machine(settings_for(setup, settings), initial_state(), clock.now()),
       actions(
           clock,
@@ -174,9 +173,10 @@ Coordinator::Impl::Impl(CoordinatorSetup setup_, const crypto::Identity& identit
       aggregator(setup.config, setup.state_dir),
       ledger(setup.config, clock.now(), machine.collecting() != nullptr),
       versions(store, transport, clock),
-      uploads(store, gate, transport, *executor_, setup.config.output.keep_updates, upload_hooks()),
+      uploads(store, gate, transport, *background, setup.config.output.keep_updates,
+              upload_hooks()),
       plan(store.open_plan()),
-      executor(std::move(executor_)) {
+      executor(std::move(background)) {
   sweep_leftovers();
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
@@ -232,8 +232,8 @@ bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
   any = actions.retry() || any;
   for (const std::string& client : std::exchange(cut_off, {})) tell_machine(Joined{client});
   if (versions.due() && *versions.due() <= now) {
-    versions.answer_deferred([this](const std::string& client, const core::Failure& failure_) {
-      refuse(client, failure_);
+    versions.answer_deferred([this](const std::string& client, const core::Failure& refusal) {
+      refuse(client, refusal);
     });
   }
   return executor->run_finished(0ms) || any;
@@ -345,10 +345,10 @@ core::Failure Coordinator::Impl::own_trouble(const std::string& client,
 
 // Counts every refusal; tells of a client's first ones in a round only: a client that floods fills
 // neither the log nor its own queue.
-bool Coordinator::Impl::note_refused(const std::string& client, const core::Failure& failure_) {
-  const std::uint64_t times = ledger.refuse(client, failure_.code);
+bool Coordinator::Impl::note_refused(const std::string& client, const core::Failure& refusal) {
+  const std::uint64_t times = ledger.refuse(client, refusal.code);
   if (times > kToldRefusals) return false;
-  notify(&Observer::on_refused, client, failure_);
+  notify(&Observer::on_refused, client, refusal);
   if (times == kToldRefusals) {
     core::log_warning("many refusals: the rest of this round is counted, not shown",
                       {{"client", std::string_view(client)}});
@@ -356,9 +356,9 @@ bool Coordinator::Impl::note_refused(const std::string& client, const core::Fail
   return true;
 }
 
-void Coordinator::Impl::refuse(const std::string& client, const core::Failure& failure_) {
-  if (!note_refused(client, failure_)) return;
-  transport.send(client, wire::Refused{failure_.code, failure_.detail});
+void Coordinator::Impl::refuse(const std::string& client, const core::Failure& refusal) {
+  if (!note_refused(client, refusal)) return;
+  transport.send(client, wire::Refused{refusal.code, refusal.detail});
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) {
@@ -396,14 +396,14 @@ void Coordinator::Impl::on(const std::string& client, const wire::CatalogRequest
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Offer& offer) {
-  const auto decline = [&](const core::Failure& failure_) {
-    if (!note_refused(client, failure_)) return;
+  const auto decline = [&](const core::Failure& refusal) {
+    if (!note_refused(client, refusal)) return;
     const std::uint64_t round =
         machine.collecting() != nullptr ? machine.collecting()->plan.round : 0;
-    transport.send(client, wire::Verdict{round, false, failure_.code, failure_.detail});
+    transport.send(client, wire::Verdict{round, false, refusal.code, refusal.detail});
     // Late, but there: a round that was abandoned for want of its answer may ask it again.
-    if (failure_.code == Refusal::RoundClosed) tell_machine(Joined{client});
-    if (is_final(failure_.code)) tell_machine(UpdateRefused{client, failure_.code});
+    if (refusal.code == Refusal::RoundClosed) tell_machine(Joined{client});
+    if (is_final(refusal.code)) tell_machine(UpdateRefused{client, refusal.code});
   };
   if (machine.collecting() == nullptr) return decline({Refusal::RoundClosed, "no round is open"});
   auto manifest = gate.check_offer(client, offer.update, *machine.collecting());
@@ -444,12 +444,11 @@ void Coordinator::Impl::tell_accepted(const Upload& upload) {
   tell_machine(UpdateAccepted{accepted_update(upload)});
 }
 
-void Coordinator::Impl::tell_rejected(const Upload& upload, const core::Failure& failure_) {
+void Coordinator::Impl::tell_rejected(const Upload& upload, const core::Failure& refusal) {
   const std::string& client = upload.manifest.client;
-  note_refused(client, failure_);
-  transport.send(client,
-                 wire::Verdict{upload.manifest.round, false, failure_.code, failure_.detail});
-  tell_machine(UpdateRefused{client, failure_.code});
+  note_refused(client, refusal);
+  transport.send(client, wire::Verdict{upload.manifest.round, false, refusal.code, refusal.detail});
+  tell_machine(UpdateRefused{client, refusal.code});
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Report& report) {

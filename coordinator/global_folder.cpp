@@ -115,8 +115,8 @@ class Member {
  private:
   ModuleSum joined(const std::string& name) const {
     sum_.forget_pages();
-    const ModuleSum shared = sum_.module(name);
-    const ModuleSum own = sum_.module(tensors::member_name(number_, name));
+    ModuleSum shared = sum_.module(name);
+    ModuleSum own = sum_.module(tensors::member_name(number_, name));
     if (own.is_empty()) return shared;
     return shared.is_empty() ? own : aggregation::add(shared, own.in_factors(at::kDouble));
   }

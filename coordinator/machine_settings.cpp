@@ -57,7 +57,7 @@ void check_plan_size(const core::Config& config, const MachineSettings& settings
 }  // namespace
 
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster,
-                                 std::shared_ptr<const ClientSettings> client_settings) {
+                                 const std::shared_ptr<const ClientSettings>& client_settings) {
   MachineSettings settings{.federation = federation_id(config),
                            .seed = config.seed,
                            .rounds = static_cast<std::uint64_t>(config.federation.rounds),

@@ -13,6 +13,6 @@ namespace drystone::coordinator {
 /// @throws core::ConfigError  what no round could keep: more updates than there are trainers, a
 /// cohort that fits no plan
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster,
-                                 std::shared_ptr<const ClientSettings> client_settings);
+                                 const std::shared_ptr<const ClientSettings>& client_settings);
 
 }  // namespace drystone::coordinator

@@ -211,7 +211,8 @@ void RoundMachine::try_open(core::Instant now, Actions& actions) {
   if (num_awaited_ == 0 || now >= *quorum_at_ + grace()) open(choose_cohort(), now, actions);
 }
 
-void RoundMachine::open(std::vector<std::string> cohort, core::Instant now, Actions& actions) {
+void RoundMachine::open(const std::vector<std::string>& cohort, core::Instant now,
+                        Actions& actions) {
   wire::RoundPlan plan{
       .federation = settings_.federation,
       .round = state_.version + 1,

@@ -175,7 +175,7 @@ class RoundMachine {
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
   void pause(core::Instant now);
   std::uint64_t num_trainable() const;
-  void open(std::vector<std::string> cohort, core::Instant now, Actions& actions);
+  void open(const std::vector<std::string>& cohort, core::Instant now, Actions& actions);
   void note_silent(Actions& actions);
   bool is_any_lost_by_us() const;
   std::vector<std::string> unanswered() const;

@@ -31,6 +31,7 @@ std::size_t ClientList::kind_of(std::size_t client) const {
 
 std::vector<ListedClient> ClientList::first_of_each_kind() const {
   std::vector<ListedClient> clients;
+  clients.reserve(num_kinds());
   for (std::size_t kind = 0; kind < num_kinds(); ++kind) clients.push_back((*this)[first(kind)]);
   return clients;
 }

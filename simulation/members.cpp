@@ -68,6 +68,7 @@ void Members::make_first_version() {
   first_version_ = client::initial_version(config_, workbench);
   const std::vector<core::ListedClient> firsts = list_.first_of_each_kind();
   std::vector<core::TrainingConfig> trainings;
+  trainings.reserve(firsts.size());
   for (const core::ListedClient& listed : firsts) trainings.push_back(listed.training);
   layout_ = workbench.layout(trainings, first_version_);
   client::check_ranks(config_, firsts, layout_);
@@ -223,6 +224,7 @@ int Members::group_class(std::size_t kind) const {
 
 std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const {
   std::vector<int> classes;
+  classes.reserve(list_.num_kinds());
   for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) classes.push_back(group_class(kind));
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {

@@ -1,5 +1,6 @@
 #include "coordinator/console.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include <doctest/doctest.h>

@@ -12,6 +12,7 @@ namespace {
 
 std::vector<std::string> all_of(const NameList& names) {
   std::vector<std::string> all;
+  all.reserve(names.size());
   for (std::size_t place = 0; place < names.size(); ++place) all.push_back(names[place]);
   return all;
 }
