@@ -192,12 +192,16 @@ std::map<std::string, at::Tensor> FullLoraPro::state() const {
 void FullLoraPro::load_state(const std::map<std::string, at::Tensor>& state) {
   std::map<std::string, at::Tensor> others = state;
   std::map<std::string, Moments> loaded;
-  for (const auto& [module, moments] : moments_) {
+  for (const auto& entry : moments_) {
+    const std::string& module = entry.first;
+    const Moments& moments = entry.second;
     const auto take = [&](const char* what, const at::Tensor& like) {
-      auto node = others.extract(module + ".lora_A." + what);
-      core::require(!node.empty() && node.mapped().sizes() == like.sizes(),
+      const std::string name = module + ".lora_A." + what;
+      const auto found = state.find(name);
+      core::require(found != state.end() && found->second.sizes() == like.sizes(),
                     "lora-pro: the saved state of " + module + " is missing or does not fit");
-      return node.mapped().to(like.options()).clone();
+      others.erase(name);
+      return found->second.to(like.options()).clone();
     };
     loaded[module] = {.mean = take("mean", moments.mean),
                       .square = take("square", moments.square),

@@ -142,6 +142,7 @@ double cutoff_of(const PairGroup& group) {
 
 void LoraRiteOptimizer::step_pairs(double learning_rate) {
   std::vector<Prepared> prepared;
+  prepared.reserve(sorted_.groups.size());
   for (const PairGroup& group : sorted_.groups) prepared.push_back(prepare(group));
   if (options_.clip > 0.0) clip_(prepared);
   const double rate_a = learning_rate * warmup_of_a(step_, options_.warmup);
@@ -271,9 +272,11 @@ void LoraRiteOptimizer::load_state(const std::map<std::string, at::Tensor>& stat
       const auto load = [&](const std::string& leaf, Side& side) {
         side.visit([&](const std::string& what, at::Tensor& field) {
           const at::Tensor place = field[static_cast<std::int64_t>(i)];
-          const at::Tensor saved = take(leaf + what);
+          std::string name = leaf;
+          name += what;
+          const at::Tensor saved = take(name);
           core::require(saved.sizes() == place.sizes(),
-                        "lora-rite: the saved state of " + leaf + what + " does not fit");
+                        "lora-rite: the saved state of " + name + " does not fit");
           place.copy_(saved);
         });
       };

@@ -71,14 +71,19 @@ TEST_CASE("contract: a federation that is pinned is the only one") {
 
 TEST_CASE("contract: a damaged file is an error that names it, whatever it holds") {
   const test::TemporaryFolder folder;
-  for (const char* text :
-       {"", "{", "[]", "{}", R"({"format":1})",
-        R"({"format":2,"federation":"f","max_rank":0,"heads":[]})",
-        R"({"format":1,"federation":"f","max_rank":0,"heads":["zz"]})",
-        R"({"format":1,"federation":"f","max_rank":0,"heads":7})",
-        R"({"format":1,"federation":"f","max_rank":0,"heads":[],"answer":{"manifest":"00"}})",
-        R"({"format":1,"federation":"f","max_rank":0,"heads":[],)"
-        R"("answer":{"manifest":"00","base_head":"","seconds":1}})"}) {
+  const std::string fresh = R"({"format":1,"federation":"f","max_rank":0,"heads":)";
+  const std::vector<std::string> damaged = {
+      "",
+      "{",
+      "[]",
+      "{}",
+      R"({"format":1})",
+      R"({"format":2,"federation":"f","max_rank":0,"heads":[]})",
+      fresh + R"(["zz"]})",
+      fresh + "7}",
+      fresh + R"([],"answer":{"manifest":"00"}})",
+      fresh + R"([],"answer":{"manifest":"00","base_head":"","seconds":1}})"};
+  for (const std::string& text : damaged) {
     CAPTURE(text);
     const auto file = folder.write("contract.json", text);
     CHECK_THROWS_AS(Contract(test::toy_terms(), file), core::Error);
