@@ -45,14 +45,8 @@ set(drystone_warnings
     -Wno-missing-field-initializers  # designated initialisers leave out what has a default
     $<$<BOOL:${DRYSTONE_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-  # False at -O3 on std::string (GCC bug 105651) and std::variant; the asan preset looks for the real
-  # ones.
-  list(APPEND drystone_warnings -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds
-       -Wno-maybe-uninitialized)
-endif()
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_UNITY)
-  # It takes every source but the first for a header, and the neighbours' constants for globals.
-  list(APPEND drystone_warnings -Wno-subobject-linkage -Wno-shadow)
+  # False at -O3 on std::string (GCC bug 105651); the asan preset looks for the real ones.
+  list(APPEND drystone_warnings -Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND DRYSTONE_CCACHE)
   list(APPEND drystone_warnings -fpch-preprocess)

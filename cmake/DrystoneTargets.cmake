@@ -47,6 +47,9 @@ function(drystone_library name)
   # cost little more than one.
   if(DRYSTONE_UNITY AND NOT arg_APART)
     set_target_properties(drystone_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
+    # GCC takes every source but the first for a header.
+    target_compile_options(drystone_${name}
+                           PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
   endif()
   if(arg_TORCH)
     drystone_use_torch(drystone_${name} PUBLIC)

@@ -94,16 +94,17 @@ void Console::on_progress(const std::string& client, const wire::Progress& progr
 
 void Console::on_accepted(const wire::UpdateManifest& manifest, double seconds) {
   finish_bar(manifest.client);
-  if (large_) {
-    ++large_->accepted;
-    large_->tokens += manifest.num_tokens;
-    return show_round();
-  }
   const std::string bytes = core::format_bytes(manifest.payload_bytes);
-  core::log_info("update accepted", {{"client", std::string_view(manifest.client)},
-                                     {"loss", manifest.train_loss},
-                                     {"bytes", std::string_view(bytes)},
-                                     {"seconds", seconds}});
+  const auto log = large_ ? core::log_to_file : core::log;
+  log(core::LogLevel::Info, "update accepted",
+      {{"client", std::string_view(manifest.client)},
+       {"loss", manifest.train_loss},
+       {"bytes", std::string_view(bytes)},
+       {"seconds", seconds}});
+  if (!large_) return;
+  ++large_->accepted;
+  large_->tokens += manifest.num_tokens;
+  show_round();
 }
 
 void Console::show_round() {

@@ -51,6 +51,7 @@ Members::Members(MembersSetup setup, wire::InprocHub& hub)
   load_data(setup_.hear_key_owner);
   make_first_version();
   make_terms();
+  class_kinds();
   if (!config_.data.test.empty()) make_evaluator();
 }
 
@@ -209,23 +210,25 @@ void Members::follow(std::uint64_t version, coordinator::Store& store) {
 }
 
 /// Kinds whose clients may train in one group have one class.
-int Members::group_class(std::size_t kind) const {
-  const core::ListedClient listed = list_[list_.first(kind)];
-  if (!client::may_group(benches_.at(listed.quantization)->workbench, listed.training)) return -1;
-  for (std::size_t other = 0; other < kind; ++other) {
-    const core::ListedClient before = list_[list_.first(other)];
-    const bool is_like = before.quantization == listed.quantization &&
-                         client::can_group(before.training, listed.training) &&
-                         group_class(other) >= 0;
-    if (is_like) return group_class(other);
+void Members::class_kinds() {
+  const std::vector<core::ListedClient> firsts = list_.first_of_each_kind();
+  for (std::size_t kind = 0; kind < firsts.size(); ++kind) {
+    const core::ListedClient& own = firsts[kind];
+    int number = -1;
+    if (client::may_group(benches_.at(own.quantization)->workbench, own.training)) {
+      const auto is_like = [&](std::size_t other) {
+        return group_classes_[other] >= 0 && firsts[other].quantization == own.quantization &&
+               client::can_group(firsts[other].training, own.training);
+      };
+      std::size_t first = 0;
+      while (first < kind && !is_like(first)) ++first;
+      number = static_cast<int>(first);
+    }
+    group_classes_.push_back(number);
   }
-  return static_cast<int>(kind);
 }
 
 std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const {
-  std::vector<int> classes;
-  classes.reserve(list_.num_kinds());
-  for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) classes.push_back(group_class(kind));
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {
     const auto place = list_.find(name);
@@ -236,7 +239,7 @@ std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const
     const std::int64_t rows =
         training::num_steps(training, num_examples) * std::min(training.batch_size, num_examples);
     candidates.push_back(
-        {.client = name, .cost = static_cast<double>(rows), .group_class = classes[kind]});
+        {.client = name, .cost = static_cast<double>(rows), .group_class = group_classes_[kind]});
   }
   return simulation::schedule(candidates, static_cast<std::size_t>(config_.simulation.group));
 }

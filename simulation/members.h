@@ -35,14 +35,13 @@ struct MembersSetup {
   client::HearKeyOwner hear_key_owner = {};
 };
 
-/// One thread. Clients that train are made when a round asks them and gone when the next one is
-/// planned; the evaluator stays.
+/// One thread. Clients that train are made when they are asked and go when they are dismissed; the
+/// evaluator stays.
 class Members {
  public:
   /// Loads model and data. @throws core::ConfigError, core::IoError
   Members(MembersSetup setup, wire::InprocHub& hub);
 
-  const core::ClientList& list() const { return list_; }
   const aggregation::AdapterLayout& layout() const { return layout_; }
   const tensors::FactorSet& first_version() const { return first_version_; }
   /// Every trainer has one key pair: a simulation's signatures keep nobody apart.
@@ -73,7 +72,7 @@ class Members {
   void make_terms();
   void make_evaluator();
   Bench& bench(const std::string& quantization);
-  int group_class(std::size_t kind) const;
+  void class_kinds();
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
   client::JobSettings job_settings(const core::ListedClient& listed) const;
@@ -91,6 +90,7 @@ class Members {
   client::Pinned pinned_;                                      ///< every client's
   std::vector<client::ContractTerms> terms_;                   ///< by kind; of no client yet
   std::vector<core::TrainingConfig> trainings_;                ///< likewise
+  std::vector<int> group_classes_;                             ///< likewise; see Candidate
   std::unique_ptr<client::Contract> history_;                  ///< what has been followed, for all
   std::vector<std::uint64_t> version_bytes_ = {0};             ///< of all versions before the place
   std::unordered_map<std::size_t, std::size_t> num_followed_;  ///< by client; absent: none
