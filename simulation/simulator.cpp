@@ -29,6 +29,9 @@ crypto::Identity coordinator_identity(std::uint64_t seed) {
   return crypto::derive_identity("coordinator", core::as_bytes(root));
 }
 
+/// For progress and a request to stop; all else wakes.
+constexpr auto kLongestWait = 100ms;
+
 /// A training that waits for the rest of its group.
 struct Waiting {
   VirtualClient* member;
@@ -56,6 +59,7 @@ class Simulation final : coordinator::Observer {
   void compute(VirtualClient& member, client::Job job);
   client::ProgressHook progress_of(VirtualClient& member);
   void finish(VirtualClient& member, client::JobResult result);
+  void join_group(VirtualClient& member, client::TrainJob job);
   void start_groups();
   void start_group(std::vector<Waiting> group);
 
@@ -73,7 +77,7 @@ class Simulation final : coordinator::Observer {
   std::optional<wire::RoundPlan> planned_;      ///< its clients are not scheduled yet
   std::deque<Slot> slots_;                      ///< of the round, who have not been asked yet
   std::map<std::string, std::size_t> slot_of_;  ///< of clients who were asked
-  std::size_t num_slots_ = 0;                   ///< that were asked
+  std::vector<std::size_t> slot_sizes_;         ///< of those that were asked
   std::map<std::size_t, std::vector<Waiting>> waiting_;  ///< for the rest of their slot
   std::vector<std::string> done_;                        ///< clients with nothing more to do
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
@@ -112,7 +116,8 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
-  workers_.emplace(num_workers_);
+  workers_.emplace(num_workers_, core::WorkerPool::Hooks{.on_thread_start = {},
+                                                         .on_finished = [this] { server_->wake(); }});
   if (config_.simulation.group > 1) {
     core::log_info("clients share passes through the base",
                    {{"at_most", config_.simulation.group}});
@@ -169,13 +174,14 @@ void Simulation::ask_next() {
     const std::vector<Slot> slots = members_.schedule(planned_->cohort);
     slots_.assign(slots.begin(), slots.end());
     slot_of_.clear();
+    slot_sizes_.clear();
     planned_.reset();
   }
   const std::size_t room = 2 * num_workers_ * static_cast<std::size_t>(config_.simulation.group);
   while (!slots_.empty() && members_.num_asked() < room) {
-    ++num_slots_;
+    for (const std::string& name : slots_.front()) slot_of_[name] = slot_sizes_.size();
+    slot_sizes_.push_back(slots_.front().size());
     for (const std::string& name : slots_.front()) {
-      slot_of_[name] = num_slots_;
       VirtualClient& member = members_.ask(name);
       member.session.on_connected();
       pump(member);
@@ -193,8 +199,10 @@ SimulationOutcome Simulation::run() {
     evaluator->session.on_connected();
     pump(*evaluator);
   }
+  bool any = true;
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
-    bool any = coordinator_->step(0ms);
+    any = coordinator_->step(any ? 0ms : kLongestWait);
+    any = workers_->run_finished(0ms) || any;
     global_->follow();
     ask_next();
     for (const std::string& name : hub_.take_called()) {
@@ -204,7 +212,6 @@ SimulationOutcome Simulation::run() {
     dismiss_who_is_done();
     while (const auto notice = notices_.try_receive()) (*notice)();
     if (!any) start_groups();
-    workers_->run_finished(any ? 0ms : 2ms);
   }
   members_.cancel_jobs();
   coordinator::write_run_folder(
@@ -266,8 +273,7 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
         "simulation: a training of a version that is not the newest");
     if (config_.simulation.group > 1 &&
         client::may_group(member.bench.workbench, member.settings.training)) {
-      waiting_[slot_of_.at(member.settings.client)].push_back({&member, std::move(*training)});
-      return;
+      return join_group(member, std::move(*training));
     }
   }
   workers_->post([this, &member, show = progress_of(member),
@@ -284,7 +290,14 @@ void Simulation::finish(VirtualClient& member, client::JobResult result) {
   pump(member);
 }
 
-/// Once all of a slot wait whom nothing keeps from training: nothing else is to be done then.
+void Simulation::join_group(VirtualClient& member, client::TrainJob job) {
+  const std::size_t slot = slot_of_.at(member.settings.client);
+  std::vector<Waiting>& group = waiting_[slot];
+  group.push_back({&member, std::move(job)});
+  if (group.size() == slot_sizes_[slot]) start_group(std::move(waiting_.extract(slot).mapped()));
+}
+
+/// Those of whose slot some will not train: nothing else is to be done.
 void Simulation::start_groups() {
   for (auto& [slot, group] : std::exchange(waiting_, {})) start_group(std::move(group));
 }
