@@ -18,3 +18,10 @@ if(NOT DRYSTONE_ENGINE_ONLY)
   find_package(PkgConfig REQUIRED)
   pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)  # PkgConfig::PCRE2
 endif()
+
+# The heap of programs, not of libraries: whoever links these chooses an own one. Optional, and a
+# sanitizer has its own.
+find_package(PkgConfig QUIET)
+if(PkgConfig_FOUND AND NOT DRYSTONE_SANITIZE)
+  pkg_check_modules(JEMALLOC QUIET IMPORTED_TARGET jemalloc)  # PkgConfig::JEMALLOC
+endif()
