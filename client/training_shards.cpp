@@ -108,6 +108,16 @@ data::Dataset TrainingShards::shard(std::size_t client) const {
   return by_file_.empty() ? examples_.subset(parts_[client]) : by_file_[client];
 }
 
+double TrainingShards::mean_tokens() const {
+  std::size_t tokens = examples_.num_tokens();
+  std::size_t examples = examples_.size();
+  for (const data::Dataset& file : by_file_) {
+    tokens += file.num_tokens();
+    examples += file.size();
+  }
+  return static_cast<double>(tokens) / static_cast<double>(examples);
+}
+
 std::vector<std::size_t> TrainingShards::largest(std::size_t begin, std::size_t end) const {
   const auto tokens_of = [&](std::size_t client) {
     std::pair<std::size_t, std::size_t> longest_and_all;

@@ -29,6 +29,8 @@ class TrainingShards {
   std::int64_t num_examples(std::size_t client) const;
   data::Dataset shard(std::size_t client) const;
 
+  /// Of an example.
+  double mean_tokens() const;
   /// Of clients `begin` up to `end`: the one with the longest example, the one with most tokens.
   std::vector<std::size_t> largest(std::size_t begin, std::size_t end) const;
 

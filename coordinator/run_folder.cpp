@@ -151,6 +151,11 @@ void write_version(const RunFolder& folder, Store& store, std::uint64_t version)
   core::sync_folder(dir);
 }
 
+std::string told_group(const core::Config& config) {
+  const std::int64_t group = config.simulation.group;
+  return group == 0 ? "auto" : std::to_string(group);
+}
+
 }  // namespace
 
 void begin_run_folder(const fs::path& dir, const core::Config& config) {
@@ -158,7 +163,7 @@ void begin_run_folder(const fs::path& dir, const core::Config& config) {
   if (const auto former = configuration_of(dir, federation_id(config))) {
     if (former->simulation.group != config.simulation.group) {
       core::log_warning("another simulation.group: from here on rounds are rounded differently",
-                        {{"was", former->simulation.group}, {"now", config.simulation.group}});
+                        {{"was", told_group(*former)}, {"now", told_group(config)}});
     }
     return;
   }

@@ -138,7 +138,7 @@ struct SecurityConfig {
 
 struct SimulationConfig {
   std::int64_t workers = 0;  ///< training threads in parallel; 0: one a core
-  std::int64_t group = 1;    ///< clients that share passes through the base, at most
+  std::int64_t group = 1;    ///< clients that share passes through the base, at most; 0: "auto"
 
   bool operator==(const SimulationConfig&) const = default;
 };

@@ -93,6 +93,18 @@ void read_quorum(TableReader& section, std::int64_t& quorum) {
   quorum = kHalf;
 }
 
+void read_simulation(TableReader section, SimulationConfig& simulation) {
+  section.read("workers", simulation.workers, {0, 4096});
+  const std::string key = "group";
+  const auto* node = section.find(key);
+  if (node == nullptr || !node->is_string()) {
+    return section.read(key, simulation.group, {1, 1024});
+  }
+  std::string word = "auto";
+  section.read_choice(key, word, {"auto"});
+  simulation.group = 0;
+}
+
 void read_federation(TableReader section, FederationConfig& federation) {
   section.read("rounds", federation.rounds, kFromOne);
   section.read("cohort", federation.cohort, kFromZero);
@@ -290,9 +302,7 @@ Config load_config(const std::filesystem::path& file, const std::vector<std::str
   read_privacy(top.table("privacy"));
   read_client(top.table("client"), config.client);
   read_security(top.table("security"), config.security);
-  TableReader simulation = top.table("simulation");
-  simulation.read("workers", config.simulation.workers, {0, 4096});
-  simulation.read("group", config.simulation.group, {1, 1024});
+  read_simulation(top.table("simulation"), config.simulation);
   read_output(top.table("output"), config.output);
   document.refuse_unknown_keys();
   config.origins = document.take_origins();

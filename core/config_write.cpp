@@ -54,6 +54,11 @@ Entries data_entries(const DataConfig& data) {
           {"packing", toml_value(data.packing)}};
 }
 
+Entries simulation_entries(const SimulationConfig& simulation) {
+  return {{"workers", toml_value(simulation.workers)},
+          {"group", simulation.group == 0 ? quote("auto") : toml_value(simulation.group)}};
+}
+
 Entries federation_entries(const FederationConfig& federation) {
   const bool half = federation.quorum == kHalf;
   return {{"rounds", toml_value(federation.rounds)},
@@ -244,9 +249,7 @@ std::string to_toml(const Config& config) {
   append_section(text, "[aggregation]", aggregation_entries(config.aggregation));
   append_section(text, "[client]", client_entries(config.client));
   append_section(text, "[security]", security);
-  append_section(text, "[simulation]",
-                 {{"workers", toml_value(config.simulation.workers)},
-                  {"group", toml_value(config.simulation.group)}});
+  append_section(text, "[simulation]", simulation_entries(config.simulation));
   append_section(text, "[output]",
                  {{"dir", toml_value(config.output.dir)},
                   {"keep_updates", toml_value(config.output.keep_updates)}});

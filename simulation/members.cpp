@@ -23,6 +23,11 @@ namespace {
 constexpr const char* kTestExamples = "test";
 constexpr const char* kTrainers = "clients";
 
+/// simulation.group = "auto": clients in a group, and the tokens of a pass from which on more gain
+/// next to nothing (docs/measurements.md, "Clients that share passes").
+constexpr std::size_t kMostInGroup = 32;
+constexpr double kFullPass = 256.0;
+
 crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
   const std::string root = "drystone-simulation/" + std::to_string(seed);
   return crypto::derive_identity(name, core::as_bytes(root));
@@ -228,7 +233,11 @@ void Members::class_kinds() {
   }
 }
 
-std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const {
+std::vector<Slot> Members::schedule(const std::vector<std::string>& names,
+                                    std::size_t num_workers) const {
+  const double tokens_of_row = config_.data.packing
+                                   ? static_cast<double>(config_.model.max_length)
+                                   : shards_->mean_tokens();
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {
     const auto place = list_.find(name);
@@ -236,12 +245,22 @@ std::vector<Slot> Members::schedule(const std::vector<std::string>& names) const
     const std::size_t kind = list_.kind_of(*place);
     const core::TrainingConfig& training = trainings_[kind];
     const std::int64_t num_examples = shards_->num_examples(*place);
-    const std::int64_t rows =
-        training::num_steps(training, num_examples) * std::min(training.batch_size, num_examples);
-    candidates.push_back(
-        {.client = name, .cost = static_cast<double>(rows), .group_class = group_classes_[kind]});
+    const std::int64_t batch = std::min(training.batch_size, num_examples);
+    const std::int64_t rows = training::num_steps(training, num_examples) * batch;
+    candidates.push_back({.client = name,
+                          .cost = static_cast<double>(rows),
+                          .group_class = group_classes_[kind],
+                          .tokens = tokens_of_row * static_cast<double>(batch)});
   }
-  return simulation::schedule(candidates, static_cast<std::size_t>(config_.simulation.group));
+  return simulation::schedule(candidates, grouping(num_workers));
+}
+
+/// By the work's shape, so that a run can be repeated: measured times would differ.
+Grouping Members::grouping(std::size_t num_workers) const {
+  if (config_.simulation.group > 0) {
+    return {.most = static_cast<std::size_t>(config_.simulation.group)};
+  }
+  return {.most = kMostInGroup, .full_pass = kFullPass, .workers = num_workers};
 }
 
 VirtualClient& Members::ask(const std::string& name) {

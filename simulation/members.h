@@ -54,7 +54,7 @@ class Members {
   /// Checks what was published up to this version and folds it, once for all. @throws core::Error
   void follow(std::uint64_t version, coordinator::Store& store);
   /// How a round's clients train. @param names  sorted
-  std::vector<Slot> schedule(const std::vector<std::string>& names) const;
+  std::vector<Slot> schedule(const std::vector<std::string>& names, std::size_t num_workers) const;
   /// Makes a client that trains from the version that was followed last; what a deployed client
   /// would have fetched is counted.
   VirtualClient& ask(const std::string& name);
@@ -73,6 +73,7 @@ class Members {
   void make_evaluator();
   Bench& bench(const std::string& quantization);
   void class_kinds();
+  Grouping grouping(std::size_t num_workers) const;
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
   client::JobSettings job_settings(const core::ListedClient& listed) const;

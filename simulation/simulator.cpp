@@ -53,6 +53,7 @@ class Simulation final : coordinator::Observer {
   std::filesystem::path find_published(const core::Digest& payload);
   coordinator::CoordinatorSetup coordinator_setup();
   void ask_next();
+  void note_largest_slot();
   void dismiss_who_is_done();
   void pump(VirtualClient& member);
   static bool work_on_disk(VirtualClient& member);
@@ -78,6 +79,7 @@ class Simulation final : coordinator::Observer {
   std::deque<Slot> slots_;                      ///< of the round, who have not been asked yet
   std::map<std::string, std::size_t> slot_of_;  ///< of clients who were asked
   std::vector<std::size_t> slot_sizes_;         ///< of those that were asked
+  std::size_t largest_slot_ = 1;                ///< of the round
   std::map<std::size_t, std::vector<Waiting>> waiting_;  ///< for the rest of their slot
   std::vector<std::string> done_;                        ///< clients with nothing more to do
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
@@ -118,10 +120,6 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
       *coordinator_, observers_);
   workers_.emplace(num_workers_, core::WorkerPool::Hooks{.on_thread_start = {},
                                                          .on_finished = [this] { server_->wake(); }});
-  if (config_.simulation.group > 1) {
-    core::log_info("clients share passes through the base",
-                   {{"at_most", config_.simulation.group}});
-  }
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
   take_up_open_round();
@@ -171,13 +169,14 @@ void Simulation::on_planned(const wire::RoundPlan& plan) {
 void Simulation::ask_next() {
   if (planned_) {
     members_.follow(planned_->base_version, coordinator_->store());
-    const std::vector<Slot> slots = members_.schedule(planned_->cohort);
+    const std::vector<Slot> slots = members_.schedule(planned_->cohort, num_workers_);
     slots_.assign(slots.begin(), slots.end());
     slot_of_.clear();
     slot_sizes_.clear();
     planned_.reset();
+    note_largest_slot();
   }
-  const std::size_t room = 2 * num_workers_ * static_cast<std::size_t>(config_.simulation.group);
+  const std::size_t room = 2 * num_workers_ * largest_slot_;
   while (!slots_.empty() && members_.num_asked() < room) {
     for (const std::string& name : slots_.front()) slot_of_[name] = slot_sizes_.size();
     slot_sizes_.push_back(slots_.front().size());
@@ -188,6 +187,14 @@ void Simulation::ask_next() {
     }
     slots_.pop_front();
   }
+}
+
+/// Tells when a round's clients share passes otherwise than the last one's.
+void Simulation::note_largest_slot() {
+  std::size_t largest = 1;
+  for (const Slot& slot : slots_) largest = std::max(largest, slot.size());
+  if (largest == std::exchange(largest_slot_, largest)) return;
+  core::log_info("clients share passes through the base", {{"at_most", static_cast<std::int64_t>(largest)}});
 }
 
 void Simulation::dismiss_who_is_done() {
@@ -271,8 +278,7 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
     core::ensure(
         training->state->version() == static_cast<std::int64_t>(training->plan->base_version),
         "simulation: a training of a version that is not the newest");
-    if (config_.simulation.group > 1 &&
-        client::may_group(member.bench.workbench, member.settings.training)) {
+    if (slot_sizes_[slot_of_.at(member.settings.client)] > 1) {
       return join_group(member, std::move(*training));
     }
   }

@@ -73,6 +73,7 @@ TEST_CASE("configuration: every number is taken at its ends and refused beyond t
       {"clients.0.count", {"1", "1000000"}, {"0", "1000001"}},
       {"aggregation.max_norm", {"0", "1e300"}, {"-1", "nan", "inf"}},
       {"simulation.workers", {"0", "4096"}, {"-1", "4097"}},
+      {"simulation.group", {"1", "1024", "\"auto\""}, {"0", "1025", "\"all\"", "1.5"}},
   };
   const std::string clients = "[[clients]]\nrank = 4\n";
   for (const auto& [key, taken, refused] : numbers) {

@@ -49,6 +49,7 @@ class RandomConfig {
     config.security.coordinator_key = path();
     config.security.allow = path();
     config.simulation.workers = between(0, 64);
+    config.simulation.group = between(0, 64);
     config.output.dir = "/runs/" + std::to_string(between(0, 99));
     config.output.keep_updates = coin();
     return config;

@@ -51,6 +51,10 @@ TEST_CASE("language model: clients that share passes learn what they learn alone
   CHECK(cli::verify_run(letters.path("grouped")).is_sound());
   CHECK(letters.run("again", {"simulation.group=3", "simulation.workers=4"}).report.head ==
         grouped.report.head);
+  CHECK(letters.run("auto", {"simulation.group=auto", "simulation.workers=1"}).report.head ==
+        grouped.report.head);
+  CHECK(letters.run("busy", {"simulation.group=auto", "simulation.workers=4"}).report.head ==
+        alone.report.head);
 }
 
 TEST_CASE("language model: examples in a mapped file give the run that examples in memory give") {
