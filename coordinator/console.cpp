@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -158,6 +159,16 @@ void Console::on_published(const RoundReport& round) {
   large_.reset();
   tell_further_joined();
   const std::string left = time_left(round);
+  if (round.simulated) {
+    const std::string taken = core::format_duration(round.simulated->seconds);
+    const std::string clock = core::format_duration(round.simulated->clock);
+    core::log_info("simulated time", {{"round", static_cast<std::int64_t>(round.round)},
+                                      {"took", std::string_view(taken)},
+                                      {"since_start", std::string_view(clock)},
+                                      {"late", static_cast<std::int64_t>(round.simulated->late)},
+                                      {"dropped",
+                                       static_cast<std::int64_t>(round.simulated->dropped)}});
+  }
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},
                                        {"compact_rank", round.compact_rank},
@@ -229,12 +240,22 @@ std::string ranks(const RoundReport& round) {
 }
 
 /// A column that an ordinary run does not have.
-void add_zero_updates(const RunReport& report, std::vector<Row>& rows) {
-  rows[0].emplace_back("zero updates");
+void add_column(const RunReport& report, std::vector<Row>& rows, const std::string& title,
+                const std::function<std::string(const RoundReport&)>& cell) {
+  rows[0].push_back(title);
   rows[1].emplace_back();
   for (std::size_t i = 0; i < report.rounds.size(); ++i) {
-    rows[i + 2].push_back(std::to_string(report.rounds[i].zero_updates.size()));
+    rows[i + 2].push_back(cell(report.rounds[i]));
   }
+}
+
+std::string simulated_time(const RoundReport& round) {
+  return round.simulated ? core::format_duration(round.simulated->seconds) : "–";
+}
+
+std::string simulated_energy(const RoundReport& round) {
+  constexpr double kWattHour = 3600.0;
+  return round.simulated ? core::format_fixed(round.simulated->joules / kWattHour, 2) + " Wh" : "–";
 }
 
 bool is_evaluated(const RunReport& report) {
@@ -290,7 +311,17 @@ std::string results_table(const RunReport& report) {
   }
   const bool any_zero = std::ranges::any_of(
       report.rounds, [](const RoundReport& round) { return !round.zero_updates.empty(); });
-  if (any_zero) add_zero_updates(report, rows);
+  if (any_zero) {
+    add_column(report, rows, "zero updates", [](const RoundReport& round) {
+      return std::to_string(round.zero_updates.size());
+    });
+  }
+  const bool any_simulated = std::ranges::any_of(
+      report.rounds, [](const RoundReport& round) { return round.simulated.has_value(); });
+  if (any_simulated) {
+    add_column(report, rows, "simulated", simulated_time);
+    add_column(report, rows, "energy", simulated_energy);
+  }
   const bool evaluated = is_evaluated(report);
   if (!evaluated) leave_out_evaluation(rows);
   return aligned(rows) + (evaluated ? "" : kNothingEvaluated) + "\nhead " +

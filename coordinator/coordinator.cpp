@@ -540,7 +540,8 @@ void Coordinator::Impl::aggregate(const OpenRound& round) {
 }
 
 void Coordinator::Impl::publish(const AggregatedRound& result, const OpenRound& round) {
-  const RoundReport report = ledger.row(round, result, traffic(), clock.now());
+  RoundReport report = ledger.row(round, result, traffic(), clock.now());
+  if (setup.describe) setup.describe(report);
   const wire::VersionManifest manifest = publisher.publish(round, result, report);
   ledger.close(traffic(), clock.now());
   actions.note_success();

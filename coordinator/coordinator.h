@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,6 +29,8 @@ struct CoordinatorSetup {
   std::filesystem::path initial;
   std::filesystem::path state_dir;
   CommitUnit commits = CommitUnit::Step;
+  /// Completes a round's row before it is published; may be empty.
+  std::function<void(RoundReport&)> describe = {};
 };
 
 /// A thread of its own, which wakes `transport` when a task is done.

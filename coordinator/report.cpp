@@ -22,6 +22,24 @@ Json to_object(const std::optional<Metrics>& metrics) {
   return object;
 }
 
+Json to_object(const SimulatedTime& simulated) {
+  return {{"seconds", number(simulated.seconds)},
+          {"clock", number(simulated.clock)},
+          {"busy_seconds", number(simulated.busy_seconds)},
+          {"joules", number(simulated.joules)},
+          {"late", simulated.late},
+          {"dropped", simulated.dropped}};
+}
+
+SimulatedTime simulated_from(const Json& object) {
+  return {.seconds = object.at("seconds").get<double>(),
+          .clock = object.at("clock").get<double>(),
+          .busy_seconds = object.at("busy_seconds").get<double>(),
+          .joules = object.at("joules").get<double>(),
+          .late = object.at("late").get<std::uint64_t>(),
+          .dropped = object.at("dropped").get<std::uint64_t>()};
+}
+
 Json to_object(const RoundReport& round) {
   Json object = {{"round", round.round},
                  {"version", round.version},
@@ -44,6 +62,7 @@ Json to_object(const RoundReport& round) {
                  {"lowered", round.lowered},
                  {"zero_updates", round.zero_updates}};
   if (round.since_restart) object["since_restart"] = true;
+  if (round.simulated) object["simulated"] = to_object(*round.simulated);
   for (const auto& [base, count] : round.bases) object["bases"][base] = count;
   for (const auto& [device, count] : round.devices) object["devices"][device] = count;
   for (const auto& [reason, count] : round.rejected) object["rejected"][reason] = count;
@@ -78,6 +97,7 @@ RoundReport round_from_json(const std::string& text) {
     if (object.contains("devices")) object.at("devices").get_to(round.devices);
     if (object.contains("lowered")) object.at("lowered").get_to(round.lowered);
     if (object.contains("zero_updates")) object.at("zero_updates").get_to(round.zero_updates);
+    if (object.contains("simulated")) round.simulated = simulated_from(object.at("simulated"));
     round.relative_error = object.value("relative_error", 0.0);
     return round;
   } catch (const core::ConfigError& error) {

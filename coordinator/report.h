@@ -14,6 +14,17 @@ namespace drystone::coordinator {
 /// Metrics of one evaluation by name: loss, accuracy, nll, ece …
 using Metrics = std::map<std::string, double>;
 
+/// Of a round of a simulation with device profiles (docs/virtual-time.md).
+struct SimulatedTime {
+  double seconds = 0.0;       ///< of the round, abandoned attempts included
+  double clock = 0.0;         ///< seconds from the federation's start to the round's end
+  double busy_seconds = 0.0;  ///< all clients' trainings in the attempt that was published, also
+                              ///< those of late ones
+  double joules = 0.0;        ///< of these
+  std::uint64_t late = 0;     ///< clients who missed federation.deadline
+  std::uint64_t dropped = 0;  ///< clients who never answered
+};
+
 struct RoundReport {
   std::uint64_t round = 0;
   std::uint64_t version = 0;
@@ -43,6 +54,7 @@ struct RoundReport {
   std::map<std::string, double> lowered = {};
   std::vector<std::string> zero_updates = {};  ///< accepted clients whose update changes nothing
   std::optional<Metrics> eval;                 ///< of the version that this round published
+  std::optional<SimulatedTime> simulated = {};
 };
 
 struct RunReport {

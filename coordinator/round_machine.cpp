@@ -330,7 +330,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
     reason += "; " + client + ": " + core::name(refusal);
     if (refusal == core::Refusal::LocalFailure) {
       is_ours = true;  // our own disk: no fault of this client
-    } else {
+    } else if (refusal != core::Refusal::Timeout) {
       excluded_.insert(client);
     }
   }

@@ -78,7 +78,7 @@ void MetricsRecorder::on_abandoned(std::uint64_t round, const std::string& reaso
 }
 
 void MetricsRecorder::on_published(const RoundReport& round) {
-  file_.write("published", {{"round", number(round.round)},
+  std::vector<core::MetricField> fields = {{"round", number(round.round)},
                             {"version", number(round.version)},
                             {"accepted", number(round.accepted)},
                             {"loss", round.train_loss},
@@ -91,7 +91,16 @@ void MetricsRecorder::on_published(const RoundReport& round) {
                             {"seconds", round.seconds},
                             {"since_restart", round.since_restart},
                             {"tokens_per_second", rate(round.tokens, round.seconds)},
-                            {"peak_bytes", number(core::peak_rss_bytes())}});
+                            {"peak_bytes", number(core::peak_rss_bytes())}};
+  if (round.simulated) {
+    fields.insert(fields.end(), {{"simulated_seconds", round.simulated->seconds},
+                                 {"simulated_clock", round.simulated->clock},
+                                 {"simulated_busy_seconds", round.simulated->busy_seconds},
+                                 {"simulated_joules", round.simulated->joules},
+                                 {"late", number(round.simulated->late)},
+                                 {"dropped", number(round.simulated->dropped)}});
+  }
+  file_.write("published", fields);
 }
 
 void MetricsRecorder::on_evaluated(std::uint64_t version, const Metrics& metrics) {

@@ -22,7 +22,10 @@ ClientList::ClientList(const Config& config) {
 
 ListedClient ClientList::operator[](std::size_t client) const {
   const ClientGroup& kind = kinds_[kind_of(client)];
-  return {.name = names_[client], .training = kind.training, .quantization = kind.quantization};
+  return {.name = names_[client],
+          .training = kind.training,
+          .quantization = kind.quantization,
+          .device = kind.device};
 }
 
 std::size_t ClientList::kind_of(std::size_t client) const {

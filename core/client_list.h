@@ -16,6 +16,7 @@ struct ListedClient {
   std::string name;  ///< "client-01": numbered from 1, zero-padded so that names sort by number
   TrainingConfig training;
   std::string quantization = "none";
+  std::string device = {};
 };
 
 /// Name of the client that evaluates on data.test in a provisioned or simulated federation.

@@ -101,6 +101,7 @@ struct ClientGroup {
   std::int64_t count = 1;
   TrainingConfig training;  ///< the section's defaults with this entry's overrides applied
   std::string quantization = "none";  ///< of these clients' base: model.quantization, or their own
+  std::string device;  ///< simulate: one of simulation.profiles; empty: drawn by their shares
 
   bool operator==(const ClientGroup&) const = default;
 };
@@ -139,6 +140,7 @@ struct SecurityConfig {
 struct SimulationConfig {
   std::int64_t workers = 0;  ///< training threads in parallel; 0: one a core
   std::int64_t group = 1;    ///< clients that share passes through the base, at most; 0: "auto"
+  std::filesystem::path profiles;  ///< file of core::Device: time is simulated; empty: it is not
 
   bool operator==(const SimulationConfig&) const = default;
 };

@@ -95,6 +95,7 @@ void read_quorum(TableReader& section, std::int64_t& quorum) {
 
 void read_simulation(TableReader section, SimulationConfig& simulation) {
   section.read("workers", simulation.workers, {0, 4096});
+  section.read("profiles", simulation.profiles);
   const std::string key = "group";
   const auto* node = section.find(key);
   if (node == nullptr || !node->is_string()) {
@@ -175,6 +176,7 @@ void read_clients(std::vector<TableReader> entries, Config& config) {
         .count = 1, .training = config.training, .quantization = config.model.quantization};
     entry.read("count", group.count, {1, 1'000'000});
     entry.read_choice("quantization", group.quantization, {"none", "nf4", "int8"});
+    entry.read("device", group.device);
     read_training(entry, group.training);
     config.clients.push_back(std::move(group));
   }

@@ -54,11 +54,6 @@ Entries data_entries(const DataConfig& data) {
           {"packing", toml_value(data.packing)}};
 }
 
-Entries simulation_entries(const SimulationConfig& simulation) {
-  return {{"workers", toml_value(simulation.workers)},
-          {"group", simulation.group == 0 ? quote("auto") : toml_value(simulation.group)}};
-}
-
 Entries federation_entries(const FederationConfig& federation) {
   const bool half = federation.quorum == kHalf;
   return {{"rounds", toml_value(federation.rounds)},
@@ -126,6 +121,14 @@ void add_path(Entries& entries, const std::string& key, const std::filesystem::p
   if (!path.empty()) entries.emplace_back(key, toml_value(path));
 }
 
+Entries simulation_entries(const SimulationConfig& simulation) {
+  Entries entries = {
+      {"workers", toml_value(simulation.workers)},
+      {"group", simulation.group == 0 ? quote("auto") : toml_value(simulation.group)}};
+  add_path(entries, "profiles", simulation.profiles);
+  return entries;
+}
+
 /// What `entries` says differently from `defaults`, which has the same keys in the same order.
 Entries changed(const Entries& entries, const Entries& defaults) {
   Entries result;
@@ -151,6 +154,7 @@ void append_group(std::string& text, const ClientGroup& group, const Config& con
   if (group.quantization != config.model.quantization) {
     entries.emplace_back("quantization", toml_value(group.quantization));
   }
+  if (!group.device.empty()) entries.emplace_back("device", toml_value(group.device));
   for (auto& entry : changed(training_entries(group.training), training_entries(defaults))) {
     entries.push_back(std::move(entry));
   }

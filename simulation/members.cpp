@@ -57,6 +57,7 @@ Members::Members(MembersSetup setup, wire::InprocHub& hub)
   make_first_version();
   make_terms();
   class_kinds();
+  load_devices();
   if (!config_.data.test.empty()) make_evaluator();
 }
 
@@ -253,6 +254,70 @@ std::vector<Slot> Members::schedule(const std::vector<std::string>& names,
                           .tokens = tokens_of_row * static_cast<double>(batch)});
   }
   return simulation::schedule(candidates, grouping(num_workers));
+}
+
+/// The clients of a kind may have any device that is drawn, unless they name theirs.
+void Members::load_devices() {
+  if (!config_.simulation.profiles.empty()) {
+    devices_ = core::load_devices(config_.simulation.profiles);
+  }
+  for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) {
+    const std::string own = list_[list_.first(kind)].device;
+    bool is_known = own.empty();
+    for (const core::Device& device : devices_) {
+      is_known = is_known || device.name == own;
+      if (own.empty() ? device.share > 0.0 : device.name == own) check_memory(kind, device);
+    }
+    if (!is_known) {
+      throw core::config_error(config_, "clients." + std::to_string(kind) + ".device",
+                               "\"" + own + "\" is not in simulation.profiles; add it there, or " +
+                                   "name one that is");
+    }
+  }
+}
+
+void Members::check_memory(std::size_t kind, const core::Device& device) const {
+  if (device.memory == 0) return;
+  core::ListedClient listed = list_[list_.first(kind)];
+  listed.training.memory_limit = device.memory;
+  training::Workbench& workbench = benches_.at(listed.quantization)->workbench;
+  const std::size_t first = list_.first(kind);
+  for (const std::size_t client : shards_->largest(first, first + list_.count(kind))) {
+    const std::string name = list_[client].name;
+    workbench.add_dataset(name, shards_->shard(client));
+    try {
+      workbench.training_memory(name, listed.training);
+    } catch (const core::ConfigError& error) {
+      throw core::ConfigError("simulation.profiles: " + name + " does not fit on device " +
+                              device.name + ": " + error.what());
+    }
+    workbench.remove_examples(name);
+  }
+}
+
+const core::Device& Members::device(const std::string& name) const {
+  const core::ListedClient listed = list_[list_.find(name).value()];
+  if (listed.device.empty()) return draw_device(devices_, config_.seed, name);
+  return *std::ranges::find(devices_, listed.device, &core::Device::name);
+}
+
+Work Members::work(const std::string& name) const {
+  const std::size_t place = list_.find(name).value();
+  const core::TrainingConfig& training = trainings_[list_.kind_of(place)];
+  const std::int64_t num_examples = shards_->num_examples(place);
+  const std::int64_t texts = training::num_steps(training, num_examples) *
+                             training.gradient_accumulation *
+                             std::min(training.batch_size, num_examples);
+  const auto fetched = num_fetched_.find(place);
+  const std::size_t before = fetched == num_fetched_.end() ? 0 : fetched->second;
+  return {.tokens = static_cast<double>(texts) * shards_->mean_tokens(),
+          .bytes_down = version_bytes_.back() - version_bytes_[before],
+          .bytes_up = aggregation::max_payload_bytes(
+              layout_, adapters::export_rank(adapters::spec_of(training)))};
+}
+
+void Members::note_fetched(const std::string& name, std::uint64_t round) {
+  num_fetched_[list_.find(name).value()] = round;
 }
 
 /// By the work's shape, so that a run can be repeated: measured times would differ.

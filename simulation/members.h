@@ -17,10 +17,12 @@
 #include "coordinator/store.h"
 #include "core/client_list.h"
 #include "core/config.h"
+#include "core/devices.h"
 #include "crypto/identity.h"
 #include "crypto/roster.h"
 #include "simulation/schedule.h"
 #include "simulation/virtual_client.h"
+#include "simulation/virtual_time.h"
 #include "tensors/factors.h"
 #include "wire/inproc_transport.h"
 
@@ -66,6 +68,14 @@ class Members {
   VirtualClient* find(const std::string& name);
   void cancel_jobs();
 
+  bool simulates_time() const { return !devices_.empty(); }
+  /// With simulates_time(): the machine that a client stands for, and what the version that was
+  /// followed last gives it to do.
+  const core::Device& device(const std::string& name) const;
+  Work work(const std::string& name) const;
+  /// Its update of this round was taken: it holds every version before.
+  void note_fetched(const std::string& name, std::uint64_t round);
+
  private:
   void load_data(const client::HearKeyOwner& hear);
   void make_first_version();
@@ -73,6 +83,8 @@ class Members {
   void make_evaluator();
   Bench& bench(const std::string& quantization);
   void class_kinds();
+  void load_devices();
+  void check_memory(std::size_t kind, const core::Device& device) const;
   Grouping grouping(std::size_t num_workers) const;
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
@@ -95,6 +107,8 @@ class Members {
   std::unique_ptr<client::Contract> history_;                  ///< what has been followed, for all
   std::vector<std::uint64_t> version_bytes_ = {0};             ///< of all versions before the place
   std::unordered_map<std::size_t, std::size_t> num_followed_;  ///< by client; absent: none
+  std::vector<core::Device> devices_;                          ///< of simulation.profiles
+  std::unordered_map<std::size_t, std::size_t> num_fetched_;   ///< in simulated time; likewise
   std::shared_ptr<client::CheckedPlans> checked_plans_ = std::make_shared<client::CheckedPlans>();
   std::shared_ptr<client::CheckedVersions> checked_versions_ =
       std::make_shared<client::CheckedVersions>();

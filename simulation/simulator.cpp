@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "client/reveal.h"
@@ -13,6 +14,7 @@
 #include "coordinator/run_folder.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/text.h"
 #include "core/worker_pool.h"
 #include "simulation/members.h"
 #include "tensors/factor_set_io.h"
@@ -49,10 +51,15 @@ class Simulation final : coordinator::Observer {
 
  private:
   void on_planned(const wire::RoundPlan& plan) override;
+  void on_accepted(const wire::UpdateManifest& manifest, double seconds) override;
+  void on_published(const coordinator::RoundReport& round) override;
   void take_up_open_round();
+  void take_up_time();
   std::filesystem::path find_published(const core::Digest& payload);
   coordinator::CoordinatorSetup coordinator_setup();
   void ask_next();
+  std::vector<std::string> who_trains(const wire::RoundPlan& plan);
+  void decline(const wire::RoundPlan& plan, const std::string& client, const Fate& fate);
   void note_largest_slot();
   void dismiss_who_is_done();
   void pump(VirtualClient& member);
@@ -75,7 +82,9 @@ class Simulation final : coordinator::Observer {
   const std::size_t num_workers_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
+  std::optional<VirtualTime> time_;             ///< of device profiles
   std::optional<wire::RoundPlan> planned_;      ///< its clients are not scheduled yet
+  std::set<std::string> accepted_;              ///< clients of the open round
   std::deque<Slot> slots_;                      ///< of the round, who have not been asked yet
   std::map<std::string, std::size_t> slot_of_;  ///< of clients who were asked
   std::vector<std::size_t> slot_sizes_;         ///< of those that were asked
@@ -122,6 +131,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
                                                          .on_finished = [this] { server_->wake(); }});
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
+  take_up_time();
   take_up_open_round();
 }
 
@@ -129,9 +139,23 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
 void Simulation::take_up_open_round() {
   auto open = coordinator_->store().load().open;
   if (!open) return;
-  std::erase_if(open->plan.cohort,
-                [&](const std::string& client) { return open->accepted.contains(client); });
+  for (const auto& [client, update] : open->accepted) accepted_.insert(client);
+  if (time_) time_->open(open->plan);
   planned_ = std::move(open->plan);
+}
+
+/// Of an earlier life.
+void Simulation::take_up_time() {
+  if (!members_.simulates_time()) return;
+  const std::chrono::duration<double> deadline = config_.federation.deadline;
+  time_.emplace(config_.seed, deadline.count());
+  coordinator::Store& store = coordinator_->store();
+  for (const coordinator::RoundReport& round : store.rounds()) {
+    time_->close(round);
+    for (const coordinator::StoredUpdate& stored : store.updates(round.round)) {
+      members_.note_fetched(stored.update.client, round.round);
+    }
+  }
 }
 
 /// What lies on the disk is hashed before its first use, and again when it has changed.
@@ -153,7 +177,10 @@ coordinator::CoordinatorSetup Simulation::coordinator_setup() {
           .layout = members_.layout(),
           .initial = initial,
           .state_dir = state,
-          .commits = coordinator::CommitUnit::Round};
+          .commits = coordinator::CommitUnit::Round,
+          .describe = [this](coordinator::RoundReport& round) {
+            if (time_) round.simulated = time_->taken();
+          }};
 }
 
 /// Before the plan's tasks are sent: whoever is left of the last round goes, and the clients hear
@@ -162,14 +189,54 @@ void Simulation::on_planned(const wire::RoundPlan& plan) {
   members_.dismiss_all();
   done_.clear();
   waiting_.clear();
+  accepted_.clear();
+  if (time_) time_->open(plan);
   planned_ = plan;
+}
+
+void Simulation::on_accepted(const wire::UpdateManifest& manifest, double /*seconds*/) {
+  accepted_.insert(manifest.client);
+}
+
+void Simulation::on_published(const coordinator::RoundReport& round) {
+  if (!time_) return;
+  time_->close(round);
+  for (const std::string& client : accepted_) members_.note_fetched(client, round.round);
+}
+
+/// Who would not answer in time need not train here.
+std::vector<std::string> Simulation::who_trains(const wire::RoundPlan& plan) {
+  std::vector<std::string> clients;
+  for (const std::string& client : plan.cohort) {
+    if (time_) {
+      const Fate fate = time_->ask(client, members_.device(client), members_.work(client));
+      if (fate.kind != Fate::Kind::Arrives) {
+        decline(plan, client, fate);
+        continue;
+      }
+    }
+    if (!accepted_.contains(client)) clients.push_back(client);
+  }
+  return clients;
+}
+
+void Simulation::decline(const wire::RoundPlan& plan, const std::string& client,
+                         const Fate& fate) {
+  const std::string reason =
+      fate.kind == Fate::Kind::Dropped
+          ? "it never answered"
+          : "it would have taken " + core::format_duration(fate.seconds);
+  hub_.connect(client)->send(wire::Decline{.round = plan.round,
+                                           .attempt = plan.attempt,
+                                           .refusal = core::Refusal::Timeout,
+                                           .detail = reason});
 }
 
 /// As many as keep the workers busy: the others of a large cohort take no memory yet.
 void Simulation::ask_next() {
   if (planned_) {
     members_.follow(planned_->base_version, coordinator_->store());
-    const std::vector<Slot> slots = members_.schedule(planned_->cohort, num_workers_);
+    const std::vector<Slot> slots = members_.schedule(who_trains(*planned_), num_workers_);
     slots_.assign(slots.begin(), slots.end());
     slot_of_.clear();
     slot_sizes_.clear();

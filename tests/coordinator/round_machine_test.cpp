@@ -346,6 +346,18 @@ TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no 
   }
 }
 
+TEST_CASE("round machine: who was late in an abandoned attempt is asked in the next one") {
+  auto s = settings(2, 1);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(UpdateRefused{"client-1", core::Refusal::Timeout}, 1s);
+  const auto actions = machine.handle(update_of("client-2"), 1s);
+  CHECK(only<Abandon>(actions).size() == 1);
+  REQUIRE(only<PersistPlan>(actions).size() == 1);
+  CHECK(only<PersistPlan>(actions).front().plan.cohort.size() == 2);
+}
+
 TEST_CASE(
     "round machine: a simulation publishes no round that lacks what our own disk did not take") {
   for (const bool all_are_there : {false, true}) {

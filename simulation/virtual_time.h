@@ -1,0 +1,61 @@
+#pragma once
+// How long a round would take on the machines that its clients stand for.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "coordinator/report.h"
+#include "core/devices.h"
+#include "wire/messages.h"
+
+namespace drystone::simulation {
+
+/// What a client has to do to answer a task.
+struct Work {
+  double tokens = 0.0;  ///< to train
+  std::uint64_t bytes_down = 0;
+  std::uint64_t bytes_up = 0;
+};
+
+/// What becomes of a task.
+struct Fate {
+  enum class Kind : std::uint8_t { Arrives, Late, Dropped };
+  Kind kind = Kind::Arrives;
+  double seconds = 0.0;  ///< from the plan to the update's arrival; Dropped: 0
+};
+
+/// The federation's clock, in seconds from its start, and what its clients cost. A function of seed,
+/// plans and devices alone: it depends neither on this machine nor on the order in which trainings
+/// end here. A client that is not available begins when it is again.
+class VirtualTime {
+ public:
+  /// @param deadline  seconds that a round waits for its clients
+  VirtualTime(std::uint64_t seed, double deadline) : seed_(seed), deadline_(deadline) {}
+
+  /// The next round, or another attempt at it: those before took until their deadline.
+  void open(const wire::RoundPlan& plan);
+  /// Each client of the plan once.
+  Fate ask(const std::string& client, const core::Device& device, const Work& work);
+  /// By the open round, if it ended now.
+  coordinator::SimulatedTime taken() const;
+  /// A round was published, in this life or an earlier one.
+  void close(const coordinator::RoundReport& round);
+
+ private:
+  double now() const { return ended_ + static_cast<double>(attempt_) * deadline_; }
+
+  std::uint64_t seed_;
+  double deadline_;
+  double ended_ = 0.0;  ///< when the last published round did
+  std::uint64_t round_ = 0;
+  std::uint64_t attempt_ = 0;
+  double last_arrival_ = 0.0;             ///< from the attempt's plan on
+  coordinator::SimulatedTime simulated_;  ///< of the attempt
+};
+
+/// The device of a client that names none. @throws core::ConfigError  all shares are 0
+const core::Device& draw_device(const std::vector<core::Device>& devices, std::uint64_t seed,
+                                const std::string& client);
+
+}  // namespace drystone::simulation
