@@ -16,6 +16,7 @@ namespace drystone::coordinator {
 namespace {
 
 constexpr auto kTellsAfter = std::chrono::seconds(1);
+constexpr auto kShowsEvery = std::chrono::milliseconds(50);
 
 std::string describe(const Metrics& metrics) {
   std::string text;
@@ -59,7 +60,8 @@ void Console::on_planned(const wire::RoundPlan& plan) {
   if (plan.cohort.size() > kShown) {
     large_.emplace(LargeRound{.bar = board_.add("round " + std::to_string(plan.round) + ", clients",
                                                 std::ssize(plan.cohort)),
-                              .began = clock_.now()});
+                              .began = clock_.now(),
+                              .asked = std::ssize(plan.cohort)});
   }
   core::log_info("round begins", {{"round", static_cast<std::int64_t>(plan.round)},
                                   {"asked", static_cast<std::int64_t>(plan.cohort.size())},
@@ -109,7 +111,11 @@ void Console::on_accepted(const wire::UpdateManifest& manifest, double seconds) 
 }
 
 void Console::show_round() {
-  const double seconds = std::chrono::duration<double>(clock_.now() - large_->began).count();
+  const core::Instant now = clock_.now();
+  const bool is_last = large_->accepted == large_->asked;
+  if (large_->shown && now - *large_->shown < kShowsEvery && !is_last) return;
+  large_->shown = now;
+  const double seconds = std::chrono::duration<double>(now - large_->began).count();
   const auto speed = [&](double count, const char* unit) {
     return core::format_fixed(count / std::max(seconds, 1e-3), 1) + unit;
   };
@@ -128,9 +134,12 @@ std::string Console::time_left(const RoundReport& round) const {
 void Console::on_refused(const std::string& client, const core::Failure& failure) {
   finish_bar(client);
   const std::string reason = core::name(failure.code);
-  core::log_warning("refused", {{"client", std::string_view(client)},
-                                {"reason", std::string_view(reason)},
-                                {"detail", std::string_view(failure.detail)}});
+  const bool is_one_of_many = large_ && failure.code == core::Refusal::Timeout;
+  const auto log = is_one_of_many ? core::log_to_file : core::log;
+  log(core::LogLevel::Warning, "refused",
+      {{"client", std::string_view(client)},
+       {"reason", std::string_view(reason)},
+       {"detail", std::string_view(failure.detail)}});
 }
 
 void Console::on_abandoned(std::uint64_t round, const std::string& reason) {

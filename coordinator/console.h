@@ -45,6 +45,8 @@ class Console final : public Observer {
   struct LargeRound {
     core::ProgressBoard::Bar bar;
     core::Instant began{};
+    std::int64_t asked = 0;
+    std::optional<core::Instant> shown = {};
     std::int64_t accepted = 0;
     std::uint64_t tokens = 0;
   };

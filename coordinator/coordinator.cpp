@@ -129,6 +129,7 @@ struct Coordinator::Impl {
   wire::ServerTransport& transport;
   const core::Clock& clock;
   std::vector<Observer*> observers;
+  const std::string federation;  ///< its id
   const std::shared_ptr<const ClientSettings> settings;
   Store store;
   Publisher publisher;
@@ -158,9 +159,10 @@ Coordinator::Impl::Impl(CoordinatorSetup given, const crypto::Identity& signer,
       transport(server),
       clock(time),
       observers(std::move(hearers)),
+      federation(federation_id(setup.config)),
       settings(std::make_shared<ClientSettings>(setup.config, setup.roster)),
       store(setup.state_dir,
-            {.federation = federation_id(setup.config),
+            {.federation = federation,
              .coordinator = signer.public_part.signing,
              .layout = layout_hash(setup.layout)},
             setup.commits),
@@ -373,7 +375,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
                                                    ", this federation trains " +
                                                    setup.config.model.sha256.substr(0, 12)});
   }
-  transport.send(client, wire::Welcome{federation_id(setup.config), machine.version(),
+  transport.send(client, wire::Welcome{federation, machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
   ledger.join(client, hello, setup.roster.find(client)->role == crypto::Role::Train);
   if (is_join_told(client)) notify(&Observer::on_joined, client, hello);
@@ -586,7 +588,7 @@ Store& Coordinator::store() { return impl_->store; }
 RunReport Coordinator::report() const {
   RunReport report{.name = impl_->setup.config.name,
                    .seed = impl_->setup.config.seed,
-                   .config_hash = federation_id(impl_->setup.config),
+                   .config_hash = impl_->federation,
                    .head = impl_->store.load().head,
                    .rounds = impl_->store.rounds(),
                    .before = {},
