@@ -171,12 +171,12 @@ void Console::on_published(const RoundReport& round) {
   if (round.simulated) {
     const std::string taken = core::format_duration(round.simulated->seconds);
     const std::string clock = core::format_duration(round.simulated->clock);
-    core::log_info("simulated time", {{"round", static_cast<std::int64_t>(round.round)},
-                                      {"took", std::string_view(taken)},
-                                      {"since_start", std::string_view(clock)},
-                                      {"late", static_cast<std::int64_t>(round.simulated->late)},
-                                      {"dropped",
-                                       static_cast<std::int64_t>(round.simulated->dropped)}});
+    core::log_info("simulated time",
+                   {{"round", static_cast<std::int64_t>(round.round)},
+                    {"took", std::string_view(taken)},
+                    {"since_start", std::string_view(clock)},
+                    {"late", static_cast<std::int64_t>(round.simulated->late)},
+                    {"dropped", static_cast<std::int64_t>(round.simulated->dropped)}});
   }
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},
@@ -321,9 +321,8 @@ std::string results_table(const RunReport& report) {
   const bool any_zero = std::ranges::any_of(
       report.rounds, [](const RoundReport& round) { return !round.zero_updates.empty(); });
   if (any_zero) {
-    add_column(report, rows, "zero updates", [](const RoundReport& round) {
-      return std::to_string(round.zero_updates.size());
-    });
+    add_column(report, rows, "zero updates",
+               [](const RoundReport& round) { return std::to_string(round.zero_updates.size()); });
   }
   const bool any_simulated = std::ranges::any_of(
       report.rounds, [](const RoundReport& round) { return round.simulated.has_value(); });

@@ -57,6 +57,8 @@ MachineSettings settings_for(const CoordinatorSetup& setup,
                              const std::shared_ptr<const ClientSettings>& client_settings) {
   MachineSettings settings = machine_settings(setup.config, setup.roster, client_settings);
   settings.all_are_there = !setup.roster.virtual_trainers.empty();
+  // Who is first would depend on this machine; simulated time alone says who it is.
+  if (settings.all_are_there && setup.config.simulation.profiles.empty()) settings.asked = 0;
   return settings;
 }
 

@@ -1,6 +1,7 @@
 #include "coordinator/machine_settings.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "aggregation/rules.h"
@@ -32,10 +33,16 @@ void check_trainers(const core::Config& config, std::size_t num_trainers) {
   }
 }
 
-/// A plan names the whole cohort. @throws core::ConfigError  it would not fit
+/// With over_selection; 0: the cohort.
+std::uint64_t num_asked(const core::FederationConfig& federation) {
+  return static_cast<std::uint64_t>(
+      std::ceil(static_cast<double>(federation.cohort) * federation.over_selection));
+}
+
+/// A plan names all who are asked. @throws core::ConfigError  it would not fit
 void check_plan_size(const core::Config& config, const MachineSettings& settings) {
   const std::size_t all = settings.trainers.size();
-  const auto asked = static_cast<std::size_t>(config.federation.cohort);
+  const std::size_t asked = settings.asked;
   const std::size_t cohort = asked == 0 ? all : std::min(asked, all);
   const std::string count = std::to_string(cohort);
   bool fits = cohort <= wire::kMaxCohort;
@@ -62,6 +69,7 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
                            .seed = config.seed,
                            .rounds = static_cast<std::uint64_t>(config.federation.rounds),
                            .cohort = static_cast<std::uint64_t>(config.federation.cohort),
+                           .asked = num_asked(config.federation),
                            .quorum = config.federation.quorum,
                            .deadline = config.federation.deadline,
                            .grace = config.federation.grace,

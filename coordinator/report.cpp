@@ -28,7 +28,8 @@ Json to_object(const SimulatedTime& simulated) {
           {"busy_seconds", number(simulated.busy_seconds)},
           {"joules", number(simulated.joules)},
           {"late", simulated.late},
-          {"dropped", simulated.dropped}};
+          {"dropped", simulated.dropped},
+          {"surplus", simulated.surplus}};
 }
 
 SimulatedTime simulated_from(const Json& object) {
@@ -37,7 +38,8 @@ SimulatedTime simulated_from(const Json& object) {
           .busy_seconds = object.at("busy_seconds").get<double>(),
           .joules = object.at("joules").get<double>(),
           .late = object.at("late").get<std::uint64_t>(),
-          .dropped = object.at("dropped").get<std::uint64_t>()};
+          .dropped = object.at("dropped").get<std::uint64_t>(),
+          .surplus = object.at("surplus").get<std::uint64_t>()};
 }
 
 Json to_object(const RoundReport& round) {

@@ -19,10 +19,11 @@ struct SimulatedTime {
   double seconds = 0.0;       ///< of the round, abandoned attempts included
   double clock = 0.0;         ///< seconds from the federation's start to the round's end
   double busy_seconds = 0.0;  ///< all clients' trainings in the attempt that was published, also
-                              ///< those of late ones
+                              ///< those of late and surplus ones
   double joules = 0.0;        ///< of these
   std::uint64_t late = 0;     ///< clients who missed federation.deadline
   std::uint64_t dropped = 0;  ///< clients who never answered
+  std::uint64_t surplus = 0;  ///< clients whom federation.over_selection had asked for nothing
 };
 
 struct RoundReport {

@@ -151,7 +151,10 @@ void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
     case Phase::Gathering: try_open(now, actions); break;
     case Phase::Collecting:
       close_if_answered(now, actions);
-      if (phase_ == Phase::Collecting && now >= deadline_) close(now, actions);
+      if (phase_ == Phase::Collecting && now >= deadline_) {
+        note_silent(actions);
+        close(now, actions);
+      }
       break;
     case Phase::Finishing:
       finish_if_evaluated(actions);
@@ -274,12 +277,12 @@ bool RoundMachine::is_resting(const std::string& trainer) const {
 
 void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
   const OpenRound& round = *state_.open;
-  if (round.accepted.size() + refused_.size() == round.plan.cohort.size()) close(now, actions);
+  const bool all_answered = round.accepted.size() + refused_.size() == round.plan.cohort.size();
+  if (all_answered || round.accepted.size() >= num_wanted()) close(now, actions);
 }
 
 void RoundMachine::close(core::Instant now, Actions& actions) {
-  note_silent(actions);
-  const bool is_enough = state_.open->accepted.size() >= quorum_of(state_.open->plan.cohort.size());
+  const bool is_enough = state_.open->accepted.size() >= quorum_of(num_wanted());
   if (is_enough && !(settings_.all_are_there && is_any_lost_by_us())) {
     phase_ = Phase::Aggregating;
     actions.emplace_back(Aggregate{*state_.open});
@@ -323,7 +326,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   const std::size_t asked = state_.open->plan.cohort.size();
   std::string reason = cause + std::to_string(state_.open->accepted.size()) + " of " +
                        std::to_string(asked) + " updates accepted, quorum is " +
-                       std::to_string(quorum_of(asked));
+                       std::to_string(quorum_of(num_wanted()));
   const bool is_any_refused = !refused_.empty();
   bool is_ours = false;
   for (const auto& [client, refusal] : refused_) {
@@ -407,7 +410,7 @@ std::vector<std::string> RoundMachine::choose_cohort() const {
       if (is_resting(client) == resting) cohort.push_back(std::move(client));
     }
   };
-  take(cohort_size(), /*resting=*/false);
+  take(num_asked(), /*resting=*/false);
   take(quorum_of(cohort_size()), /*resting=*/true);
   std::ranges::sort(cohort);
   return cohort;
@@ -416,6 +419,17 @@ std::vector<std::string> RoundMachine::choose_cohort() const {
 std::uint64_t RoundMachine::cohort_size() const {
   const std::uint64_t all = settings_.trainers.size();
   return settings_.cohort == 0 ? all : std::min(settings_.cohort, all);
+}
+
+std::uint64_t RoundMachine::num_asked() const {
+  return std::min<std::uint64_t>(std::max(settings_.asked, cohort_size()),
+                                 settings_.trainers.size());
+}
+
+// Updates that make the open round; the others come too late.
+std::uint64_t RoundMachine::num_wanted() const {
+  const std::uint64_t asked = state_.open->plan.cohort.size();
+  return settings_.cohort == 0 ? asked : std::min(settings_.cohort, asked);
 }
 
 std::uint64_t RoundMachine::quorum_of(std::uint64_t cohort) const {

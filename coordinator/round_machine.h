@@ -25,7 +25,8 @@ struct MachineSettings {
   std::string federation;  ///< hex id, goes into every plan
   std::uint64_t seed = 0;
   std::uint64_t rounds = 1;
-  std::uint64_t cohort = 0;  ///< clients asked per round; 0: all trainers
+  std::uint64_t cohort = 0;  ///< clients a round is made of; 0: all trainers
+  std::uint64_t asked = 0;   ///< for it, of whom the first make it; fewer than cohort: the cohort
   std::int64_t quorum = 0;   ///< fewest accepted updates; 0: the whole cohort; core::kHalf
   core::Instant deadline{};  ///< for a round, for the last evaluation
   core::Instant grace{};     ///< how long a round with its quorum waits for the others
@@ -192,6 +193,8 @@ class RoundMachine {
   void request_next_evaluation(const std::string& evaluator, Actions& actions);
   std::vector<std::string> choose_cohort() const;
   std::uint64_t cohort_size() const;
+  std::uint64_t num_asked() const;
+  std::uint64_t num_wanted() const;
   std::uint64_t quorum_of(std::uint64_t cohort) const;
 
   MachineSettings settings_;

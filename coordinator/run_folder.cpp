@@ -79,26 +79,27 @@ void MetricsRecorder::on_abandoned(std::uint64_t round, const std::string& reaso
 
 void MetricsRecorder::on_published(const RoundReport& round) {
   std::vector<core::MetricField> fields = {{"round", number(round.round)},
-                            {"version", number(round.version)},
-                            {"accepted", number(round.accepted)},
-                            {"loss", round.train_loss},
-                            {"bytes_up", number(round.bytes_up)},
-                            {"bytes_down", number(round.bytes_down)},
-                            {"stack_rank", round.stack_rank},
-                            {"compact_rank", round.compact_rank},
-                            {"tokens", number(round.tokens)},
-                            {"passes", number(round.passes)},
-                            {"seconds", round.seconds},
-                            {"since_restart", round.since_restart},
-                            {"tokens_per_second", rate(round.tokens, round.seconds)},
-                            {"peak_bytes", number(core::peak_rss_bytes())}};
+                                           {"version", number(round.version)},
+                                           {"accepted", number(round.accepted)},
+                                           {"loss", round.train_loss},
+                                           {"bytes_up", number(round.bytes_up)},
+                                           {"bytes_down", number(round.bytes_down)},
+                                           {"stack_rank", round.stack_rank},
+                                           {"compact_rank", round.compact_rank},
+                                           {"tokens", number(round.tokens)},
+                                           {"passes", number(round.passes)},
+                                           {"seconds", round.seconds},
+                                           {"since_restart", round.since_restart},
+                                           {"tokens_per_second", rate(round.tokens, round.seconds)},
+                                           {"peak_bytes", number(core::peak_rss_bytes())}};
   if (round.simulated) {
     fields.insert(fields.end(), {{"simulated_seconds", round.simulated->seconds},
                                  {"simulated_clock", round.simulated->clock},
                                  {"simulated_busy_seconds", round.simulated->busy_seconds},
                                  {"simulated_joules", round.simulated->joules},
                                  {"late", number(round.simulated->late)},
-                                 {"dropped", number(round.simulated->dropped)}});
+                                 {"dropped", number(round.simulated->dropped)},
+                                 {"surplus", number(round.simulated->surplus)}});
   }
   file_.write("published", fields);
 }

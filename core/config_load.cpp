@@ -109,6 +109,7 @@ void read_simulation(TableReader section, SimulationConfig& simulation) {
 void read_federation(TableReader section, FederationConfig& federation) {
   section.read("rounds", federation.rounds, kFromOne);
   section.read("cohort", federation.cohort, kFromZero);
+  section.read("over_selection", federation.over_selection, {.low = 1.0, .high = 100.0});
   read_quorum(section, federation.quorum);
   section.read("deadline", federation.deadline);
   section.read("grace", federation.grace);

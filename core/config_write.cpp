@@ -58,6 +58,7 @@ Entries federation_entries(const FederationConfig& federation) {
   const bool half = federation.quorum == kHalf;
   return {{"rounds", toml_value(federation.rounds)},
           {"cohort", toml_value(federation.cohort)},
+          {"over_selection", toml_value(federation.over_selection)},
           {"quorum", half ? quote("half") : toml_value(federation.quorum)},
           {"attempts", toml_value(federation.attempts)},
           {"mode", toml_value(federation.mode)}};
@@ -171,7 +172,8 @@ void append_group(std::string& text, const ClientGroup& group, const Config& con
 const std::set<Entry>& later_defaults() {
   static const std::set<Entry> defaults = {
       {"precision", "\"float32\""}, {"memory_limit", "0"}, {"schedule_over", "\"round\""},
-      {"rank_scaling", "\"none\""}, {"attempts", "3"},     {"max_norm", "100.0"}};
+      {"rank_scaling", "\"none\""}, {"attempts", "3"},     {"max_norm", "100.0"},
+      {"over_selection", "1.0"}};
   return defaults;
 }
 

@@ -236,9 +236,8 @@ void Members::class_kinds() {
 
 std::vector<Slot> Members::schedule(const std::vector<std::string>& names,
                                     std::size_t num_workers) const {
-  const double tokens_of_row = config_.data.packing
-                                   ? static_cast<double>(config_.model.max_length)
-                                   : shards_->mean_tokens();
+  const double tokens_of_row =
+      config_.data.packing ? static_cast<double>(config_.model.max_length) : shards_->mean_tokens();
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {
     const auto place = list_.find(name);
@@ -269,9 +268,9 @@ void Members::load_devices() {
       if (own.empty() ? device.share > 0.0 : device.name == own) check_memory(kind, device);
     }
     if (!is_known) {
-      throw core::config_error(config_, "clients." + std::to_string(kind) + ".device",
-                               "\"" + own + "\" is not in simulation.profiles; add it there, or " +
-                                   "name one that is");
+      throw core::config_error(
+          config_, "clients." + std::to_string(kind) + ".device",
+          "\"" + own + "\" is not in simulation.profiles; add it there, or " + "name one that is");
     }
   }
 }

@@ -59,6 +59,7 @@ class Simulation final : coordinator::Observer {
   coordinator::CoordinatorSetup coordinator_setup();
   void ask_next();
   std::vector<std::string> who_trains(const wire::RoundPlan& plan);
+  std::vector<Fate> fates_of(const wire::RoundPlan& plan);
   void decline(const wire::RoundPlan& plan, const std::string& client, const Fate& fate);
   void note_largest_slot();
   void dismiss_who_is_done();
@@ -127,8 +128,9 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
-  workers_.emplace(num_workers_, core::WorkerPool::Hooks{.on_thread_start = {},
-                                                         .on_finished = [this] { server_->wake(); }});
+  workers_.emplace(
+      num_workers_,
+      core::WorkerPool::Hooks{.on_thread_start = {}, .on_finished = [this] { server_->wake(); }});
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
   take_up_time();
@@ -140,7 +142,6 @@ void Simulation::take_up_open_round() {
   auto open = coordinator_->store().load().open;
   if (!open) return;
   for (const auto& [client, update] : open->accepted) accepted_.insert(client);
-  if (time_) time_->open(open->plan);
   planned_ = std::move(open->plan);
 }
 
@@ -190,7 +191,6 @@ void Simulation::on_planned(const wire::RoundPlan& plan) {
   done_.clear();
   waiting_.clear();
   accepted_.clear();
-  if (time_) time_->open(plan);
   planned_ = plan;
 }
 
@@ -204,28 +204,35 @@ void Simulation::on_published(const coordinator::RoundReport& round) {
   for (const std::string& client : accepted_) members_.note_fetched(client, round.round);
 }
 
-/// Who would not answer in time need not train here.
+/// Whose update makes the round: only they need to train here.
 std::vector<std::string> Simulation::who_trains(const wire::RoundPlan& plan) {
+  const std::vector<Fate> fates = fates_of(plan);
   std::vector<std::string> clients;
-  for (const std::string& client : plan.cohort) {
-    if (time_) {
-      const Fate fate = time_->ask(client, members_.device(client), members_.work(client));
-      if (fate.kind != Fate::Kind::Arrives) {
-        decline(plan, client, fate);
-        continue;
-      }
-    }
-    if (!accepted_.contains(client)) clients.push_back(client);
+  for (std::size_t i = 0; i < plan.cohort.size(); ++i) {
+    const std::string& client = plan.cohort[i];
+    const Fate::Kind kind = fates[i].kind;
+    if (kind == Fate::Kind::Late || kind == Fate::Kind::Dropped) decline(plan, client, fates[i]);
+    if (kind == Fate::Kind::Arrives && !accepted_.contains(client)) clients.push_back(client);
   }
   return clients;
 }
 
-void Simulation::decline(const wire::RoundPlan& plan, const std::string& client,
-                         const Fate& fate) {
-  const std::string reason =
-      fate.kind == Fate::Kind::Dropped
-          ? "it never answered"
-          : "it would have taken " + core::format_duration(fate.seconds);
+std::vector<Fate> Simulation::fates_of(const wire::RoundPlan& plan) {
+  if (!time_) return std::vector<Fate>(plan.cohort.size());
+  std::vector<Task> tasks;
+  tasks.reserve(plan.cohort.size());
+  for (const std::string& client : plan.cohort) {
+    tasks.push_back({client, members_.device(client), members_.work(client)});
+  }
+  const auto cohort = static_cast<std::size_t>(config_.federation.cohort);
+  const std::size_t asked = plan.cohort.size();
+  return time_->open(plan, tasks, cohort == 0 ? asked : std::min(cohort, asked));
+}
+
+void Simulation::decline(const wire::RoundPlan& plan, const std::string& client, const Fate& fate) {
+  const std::string reason = fate.kind == Fate::Kind::Dropped
+                                 ? "it never answered"
+                                 : "it would have taken " + core::format_duration(fate.seconds);
   hub_.connect(client)->send(wire::Decline{.round = plan.round,
                                            .attempt = plan.attempt,
                                            .refusal = core::Refusal::Timeout,
@@ -261,7 +268,8 @@ void Simulation::note_largest_slot() {
   std::size_t largest = 1;
   for (const Slot& slot : slots_) largest = std::max(largest, slot.size());
   if (largest == std::exchange(largest_slot_, largest)) return;
-  core::log_info("clients share passes through the base", {{"at_most", static_cast<std::int64_t>(largest)}});
+  core::log_info("clients share passes through the base",
+                 {{"at_most", static_cast<std::int64_t>(largest)}});
 }
 
 void Simulation::dismiss_who_is_done() {

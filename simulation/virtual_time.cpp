@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/seed.h"
@@ -37,40 +38,48 @@ double transfer(std::uint64_t bytes, std::int64_t bytes_a_second) {
 
 }  // namespace
 
-void VirtualTime::open(const wire::RoundPlan& plan) {
-  round_ = plan.round;
-  attempt_ = plan.attempt;
-  last_arrival_ = 0.0;
-  simulated_ = {};
+std::vector<Fate> VirtualTime::open(const wire::RoundPlan& plan, const std::vector<Task>& tasks,
+                                    std::size_t wanted) {
+  planned_ = ended_ + static_cast<double>(plan.attempt) * deadline_;
+  taken_ = {};
+  std::vector<Fate> fates;
+  std::vector<std::pair<double, std::size_t>> arrivals;
+  for (const Task& task : tasks) {
+    fates.push_back(ask(plan, task));
+    if (fates.back().kind == Fate::Kind::Arrives) {
+      arrivals.emplace_back(fates.back().seconds, fates.size() - 1);
+    }
+  }
+  std::ranges::sort(arrivals);
+  for (std::size_t i = wanted; i < arrivals.size(); ++i) {
+    fates[arrivals[i].second].kind = Fate::Kind::Surplus;
+    ++taken_.surplus;
+  }
+  const bool is_made = arrivals.size() >= wanted;
+  double end = deadline_;
+  if (is_made) end = wanted == 0 ? 0.0 : arrivals[wanted - 1].first;
+  taken_.clock = planned_ + end;
+  taken_.seconds = taken_.clock - ended_;
+  return fates;
 }
 
-Fate VirtualTime::ask(const std::string& client, const core::Device& device, const Work& work) {
-  const std::string purpose = "failure/" + std::to_string(attempt_);
-  core::SplitMix64 random({seed_, round_, client, purpose});
+Fate VirtualTime::ask(const wire::RoundPlan& plan, const Task& task) {
+  const core::Device& device = task.device;
+  const std::string purpose = "failure/" + std::to_string(plan.attempt);
+  core::SplitMix64 random({seed_, plan.round, task.client, purpose});
   if (random.uniform() < device.failures) {
-    ++simulated_.dropped;
+    ++taken_.dropped;
     return {.kind = Fate::Kind::Dropped};
   }
-  const double busy = work.tokens / device.tokens_per_second;
-  const double arrival = until_available(device, now()) + transfer(work.bytes_down, device.down) +
-                         busy + transfer(work.bytes_up, device.up) +
-                         2.0 * seconds(device.latency);
-  simulated_.busy_seconds += busy;
-  simulated_.joules += busy * device.watts;
-  if (arrival > deadline_) {
-    ++simulated_.late;
-    return {.kind = Fate::Kind::Late, .seconds = arrival};
-  }
-  last_arrival_ = std::max(last_arrival_, arrival);
-  return {.seconds = arrival};
-}
-
-coordinator::SimulatedTime VirtualTime::taken() const {
-  const bool all_arrived = simulated_.late + simulated_.dropped == 0;
-  coordinator::SimulatedTime taken = simulated_;
-  taken.clock = now() + (all_arrived ? last_arrival_ : deadline_);
-  taken.seconds = taken.clock - ended_;
-  return taken;
+  const double busy = task.work.tokens / device.tokens_per_second;
+  const double arrival = until_available(device, planned_) +
+                         transfer(task.work.bytes_down, device.down) + busy +
+                         transfer(task.work.bytes_up, device.up) + 2.0 * seconds(device.latency);
+  taken_.busy_seconds += busy;
+  taken_.joules += busy * device.watts;
+  const bool is_late = arrival > deadline_;
+  if (is_late) ++taken_.late;
+  return {.kind = is_late ? Fate::Kind::Late : Fate::Kind::Arrives, .seconds = arrival};
 }
 
 void VirtualTime::close(const coordinator::RoundReport& round) {

@@ -18,9 +18,20 @@ struct Work {
   std::uint64_t bytes_up = 0;
 };
 
+struct Task {
+  std::string client;
+  const core::Device& device;
+  Work work;
+};
+
 /// What becomes of a task.
 struct Fate {
-  enum class Kind : std::uint8_t { Arrives, Late, Dropped };
+  enum class Kind : std::uint8_t {
+    Arrives,
+    Late,
+    Dropped,
+    Surplus,  ///< others made the round
+  };
   Kind kind = Kind::Arrives;
   double seconds = 0.0;  ///< from the plan to the update's arrival; Dropped: 0
 };
@@ -34,24 +45,24 @@ class VirtualTime {
   VirtualTime(std::uint64_t seed, double deadline) : seed_(seed), deadline_(deadline) {}
 
   /// The next round, or another attempt at it: those before took until their deadline.
-  void open(const wire::RoundPlan& plan);
-  /// Each client of the plan once.
-  Fate ask(const std::string& client, const core::Device& device, const Work& work);
+  /// @param tasks   of all whom the plan asks
+  /// @param wanted  updates that make the round
+  /// @return a fate for each task
+  std::vector<Fate> open(const wire::RoundPlan& plan, const std::vector<Task>& tasks,
+                         std::size_t wanted);
   /// By the open round, if it ended now.
-  coordinator::SimulatedTime taken() const;
+  const coordinator::SimulatedTime& taken() const { return taken_; }
   /// A round was published, in this life or an earlier one.
   void close(const coordinator::RoundReport& round);
 
  private:
-  double now() const { return ended_ + static_cast<double>(attempt_) * deadline_; }
+  Fate ask(const wire::RoundPlan& plan, const Task& task);
 
   std::uint64_t seed_;
   double deadline_;
-  double ended_ = 0.0;  ///< when the last published round did
-  std::uint64_t round_ = 0;
-  std::uint64_t attempt_ = 0;
-  double last_arrival_ = 0.0;             ///< from the attempt's plan on
-  coordinator::SimulatedTime simulated_;  ///< of the attempt
+  double ended_ = 0.0;    ///< when the last published round did
+  double planned_ = 0.0;  ///< when the open attempt was
+  coordinator::SimulatedTime taken_;
 };
 
 /// The device of a client that names none. @throws core::ConfigError  all shares are 0

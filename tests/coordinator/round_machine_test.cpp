@@ -346,6 +346,34 @@ TEST_CASE("round machine: our own disk's trouble takes no attempt and blames no 
   }
 }
 
+TEST_CASE("round machine: with over-selection the first of those asked make the round") {
+  auto s = settings(4, 1);
+  s.cohort = 2;
+  s.asked = 3;
+  s.quorum = 0;
+  RoundMachine machine(s, {}, 0s);
+  const auto opened = join_all(machine, s);
+  REQUIRE(machine.collecting() != nullptr);
+  const std::vector<std::string> cohort = machine.collecting()->plan.cohort;
+  REQUIRE(cohort.size() == 3);
+  CHECK(only<Aggregate>(machine.handle(update_of(cohort[2]), 1s)).empty());
+  const auto closed = machine.handle(update_of(cohort[0]), 2s);
+  REQUIRE(only<Aggregate>(closed).size() == 1);
+  CHECK(only<Aggregate>(closed).front().round.accepted.size() == 2);
+  CHECK(only<NameMissing>(closed).empty());  // whoever was not needed has not been silent
+  // And it is asked again in the next round without saying Hello anew.
+  s.asked = 4;
+  RoundMachine other(s, {}, 0s);
+  join_all(other, s);
+  const std::vector<std::string> all = other.collecting()->plan.cohort;
+  CHECK(all.size() == 4);
+  other.handle(UpdateRefused{all[0], core::Refusal::NotFinite}, 1s);
+  other.handle(UpdateRefused{all[1], core::Refusal::NotFinite}, 1s);
+  other.handle(UpdateRefused{all[2], core::Refusal::NotFinite}, 1s);
+  const auto abandoned = other.handle(update_of(all[3]), 1s);
+  CHECK(only<Abandon>(abandoned).size() == 1);
+}
+
 TEST_CASE("round machine: who was late in an abandoned attempt is asked in the next one") {
   auto s = settings(2, 1);
   s.quorum = 2;

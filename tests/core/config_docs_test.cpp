@@ -116,11 +116,12 @@ TEST_CASE("docs/configuration.md: the defaults are the real ones") {
 
 TEST_CASE("docs/configuration.md: the keys marked as hashed are those of semantic_text") {
   // Keys of later versions are hashed where they are set.
-  const std::string text = core::semantic_text(load_text(
-      "[training]\nprecision = \"bfloat16\"\nmemory_limit = \"1GB\"\nschedule_over = "
-      "\"federation\"\n"
-      "rank_scaling = \"rate\"\n[federation]\nattempts = 4\n[aggregation]\nmax_norm = 7.0\n"
-      "[[clients]]"));
+  const std::string text = core::semantic_text(
+      load_text("[training]\nprecision = \"bfloat16\"\nmemory_limit = \"1GB\"\nschedule_over = "
+                "\"federation\"\n"
+                "rank_scaling = \"rate\"\n[federation]\nattempts = 4\nover_selection = "
+                "2.0\n[aggregation]\nmax_norm = 7.0\n"
+                "[[clients]]"));
   for (const auto& [section, rows] : documented()) {
     if (section == "[[clients]]") continue;
     const std::string prefix =

@@ -72,6 +72,7 @@ TEST_CASE("configuration: every number is taken at its ends and refused beyond t
       {"training.threads", {"1", "1024"}, {"0", "1025"}},
       {"clients.0.count", {"1", "1000000"}, {"0", "1000001"}},
       {"aggregation.max_norm", {"0", "1e300"}, {"-1", "nan", "inf"}},
+      {"federation.over_selection", {"1", "1.3", "100"}, {"0.9", "101", "nan"}},
       {"simulation.workers", {"0", "4096"}, {"-1", "4097"}},
       {"simulation.group", {"1", "1024", "\"auto\""}, {"0", "1025", "\"all\"", "1.5"}},
   };

@@ -81,7 +81,8 @@ TEST_CASE("schedule: groups fill a pass, and keep every worker busy") {
                             .tokens = tokens});
     }
     std::vector<std::size_t> found;
-    for (const Slot& slot : simulation::schedule(candidates, grouping)) found.push_back(slot.size());
+    for (const Slot& slot : simulation::schedule(candidates, grouping))
+      found.push_back(slot.size());
     std::ranges::sort(found);
     return found;
   };

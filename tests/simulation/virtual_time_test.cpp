@@ -48,38 +48,52 @@ double minutes_until_available(const core::Device& device, int minute_of_day) {
 
 TEST_CASE("virtual time: a client's answer takes its transfers, latency and training") {
   VirtualTime time(1, 100.0);
-  time.open(plan_of(1));
   const core::Device device{
       .name = "d", .tokens_per_second = 50.0, .up = 10, .down = 40, .latency = 500ms, .watts = 3.0};
-  const Fate fate = time.ask("a", device, {.tokens = 200.0, .bytes_down = 80, .bytes_up = 30});
-  CHECK(fate.kind == Fate::Kind::Arrives);
-  CHECK(fate.seconds == doctest::Approx(2.0 + 4.0 + 3.0 + 1.0));
-  time.ask("b", {.name = "e", .tokens_per_second = 1.0}, {.tokens = 7.0});
-  const auto taken = time.taken();
+  const core::Device slow{.name = "e", .tokens_per_second = 1.0};
+  const auto fates = time.open(
+      plan_of(1),
+      {{"a", device, {.tokens = 200.0, .bytes_down = 80, .bytes_up = 30}}, {"b", slow, {7.0}}}, 2);
+  CHECK(fates[0].kind == Fate::Kind::Arrives);
+  CHECK(fates[0].seconds == doctest::Approx(2.0 + 4.0 + 3.0 + 1.0));
+  CHECK(fates[1].seconds == doctest::Approx(7.0));
+  const auto& taken = time.taken();
   CHECK(taken.seconds == doctest::Approx(10.0));
   CHECK(taken.clock == doctest::Approx(10.0));
   CHECK(taken.busy_seconds == doctest::Approx(4.0 + 7.0));
   CHECK(taken.joules == doctest::Approx(12.0));
-  CHECK(taken.late + taken.dropped == 0);
+  CHECK(taken.late + taken.dropped + taken.surplus == 0);
 }
 
 TEST_CASE("virtual time: who is late costs the deadline, and so does each abandoned attempt") {
   VirtualTime time(1, 60.0);
   const core::Device device{.name = "d", .tokens_per_second = 1.0};
-  time.open(plan_of(1));
-  CHECK(time.ask("quick", device, {.tokens = 10.0}).kind == Fate::Kind::Arrives);
-  CHECK(time.ask("late", device, {.tokens = 61.0}).kind == Fate::Kind::Late);
+  const std::vector<simulation::Task> both = {{"quick", device, {10.0}}, {"late", device, {61.0}}};
+  CHECK(time.open(plan_of(1), both, 2)[1].kind == Fate::Kind::Late);
   CHECK(time.taken().late == 1);
   CHECK(time.taken().seconds == doctest::Approx(60.0));
-  time.open(plan_of(1, 2));
-  time.ask("quick", device, {.tokens = 10.0});
+  time.open(plan_of(1, 2), {both[0]}, 1);
   CHECK(time.taken().seconds == doctest::Approx(2 * 60.0 + 10.0));
   CHECK(time.taken().busy_seconds == doctest::Approx(10.0));
   time.close(row_of(time));
-  time.open(plan_of(2));
-  time.ask("quick", device, {.tokens = 5.0});
+  time.open(plan_of(2), {{"quick", device, {5.0}}}, 1);
   CHECK(time.taken().seconds == doctest::Approx(5.0));
   CHECK(time.taken().clock == doctest::Approx(135.0));
+}
+
+TEST_CASE("virtual time: of more than are wanted the first make the round") {
+  VirtualTime time(1, 60.0);
+  const core::Device device{.name = "d", .tokens_per_second = 1.0};
+  const auto fates = time.open(
+      plan_of(1),
+      {{"a", device, {30.0}}, {"b", device, {70.0}}, {"c", device, {10.0}}, {"d", device, {20.0}}},
+      2);
+  CHECK(fates[0].kind == Fate::Kind::Surplus);
+  CHECK(fates[1].kind == Fate::Kind::Late);
+  CHECK(fates[2].kind == Fate::Kind::Arrives);
+  CHECK(fates[3].kind == Fate::Kind::Arrives);
+  CHECK(time.taken().seconds == doctest::Approx(20.0));
+  CHECK(time.taken().surplus == 1);
 }
 
 TEST_CASE("virtual time: a client begins when its device is available") {
@@ -90,27 +104,23 @@ TEST_CASE("virtual time: a client begins when its device is available") {
     coordinator::RoundReport before;
     before.simulated = coordinator::SimulatedTime{.clock = 3 * 86400.0 + 60.0 * minute};
     time.close(before);
-    time.open(plan_of(2));
-    CHECK(time.ask("a", device, {}).seconds ==
+    CHECK(time.open(plan_of(2), {{"a", device, {}}}, 1)[0].seconds ==
           doctest::Approx(60.0 * minutes_until_available(device, minute)));
   }
   device.available = {{0h, 24h}};
-  VirtualTime time(1, 1e9);
-  time.open(plan_of(1));
-  CHECK(time.ask("a", device, {}).seconds == 0.0);
+  CHECK(VirtualTime(1, 1e9).open(plan_of(1), {{"a", device, {}}}, 1)[0].seconds == 0.0);
 }
 
 TEST_CASE("virtual time: failures are as frequent as said, and drawn anew in each attempt") {
   const core::Device device{.name = "d", .tokens_per_second = 1.0, .failures = 0.2};
-  std::set<std::string> dropped[2];
+  std::vector<simulation::Task> tasks;
+  for (int i = 0; i < 4000; ++i) tasks.push_back({"client-" + std::to_string(i), device, {}});
+  std::set<std::size_t> dropped[2];
   for (std::uint64_t attempt = 0; attempt < 2; ++attempt) {
     VirtualTime time(9, 60.0);
-    time.open(plan_of(4, attempt));
-    for (int i = 0; i < 4000; ++i) {
-      const std::string client = "client-" + std::to_string(i);
-      if (time.ask(client, device, {}).kind == Fate::Kind::Dropped) {
-        dropped[attempt].insert(client);
-      }
+    const auto fates = time.open(plan_of(4, attempt), tasks, tasks.size());
+    for (std::size_t i = 0; i < fates.size(); ++i) {
+      if (fates[i].kind == Fate::Kind::Dropped) dropped[attempt].insert(i);
     }
     CHECK(time.taken().dropped == dropped[attempt].size());
     CHECK(std::abs(static_cast<double>(dropped[attempt].size()) - 800.0) < 5.0 * std::sqrt(640.0));
@@ -119,9 +129,8 @@ TEST_CASE("virtual time: failures are as frequent as said, and drawn anew in eac
 }
 
 TEST_CASE("virtual time: devices are drawn by their shares") {
-  const std::vector<core::Device> devices = {{.name = "a", .share = 1.0},
-                                             {.name = "none", .share = 0.0},
-                                             {.name = "b", .share = 3.0}};
+  const std::vector<core::Device> devices = {
+      {.name = "a", .share = 1.0}, {.name = "none", .share = 0.0}, {.name = "b", .share = 3.0}};
   std::map<std::string, int> counts;
   for (int i = 0; i < 4000; ++i) {
     ++counts[simulation::draw_device(devices, 5, "client-" + std::to_string(i)).name];
@@ -222,6 +231,31 @@ TEST_CASE("simulated time: a device that cannot hold its client's training is na
                        core::ConfigError);
   times.write("[[devices]]\nname = \"phone\"\ntokens_per_second = 1\n");
   CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("clients.0.device"), core::ConfigError);
+}
+
+TEST_CASE("simulated time: with over-selection the quickest make a round") {
+  const SimulatedTimes times;
+  times.write(R"([[devices]]
+name = "server"
+tokens_per_second = 1000
+share = 0
+[[devices]]
+name = "phone"
+tokens_per_second = 40
+)");
+  const auto outcome = times.run("run", {"federation.cohort=2", "federation.over_selection=1.5"});
+  for (const auto& round : outcome.report.rounds) {
+    CHECK(round.asked == 3);
+    CHECK(round.accepted == 2);
+    CHECK(round.simulated->surplus == 1);
+    CHECK(round.simulated->seconds < 30.0);
+  }
+  // Without simulated time nobody could say who is first.
+  const test::TinyLanguageModel letters;
+  const auto plain = letters.run("plain", {"federation.cohort=2"});
+  const auto more = letters.run("more", {"federation.cohort=2", "federation.over_selection=1.5"});
+  CHECK(more.report.rounds[0].asked == 2);
+  CHECK(more.report.after->at("loss") == plain.report.after->at("loss"));
 }
 
 TEST_CASE("simulated time: where nobody answers in time, the round is abandoned and says so") {
