@@ -71,6 +71,14 @@ TEST_CASE("encode: the fields of a message survive") {
   }
 }
 
+TEST_CASE("decode: a signed part is as long as it may be, and not a byte longer") {
+  wire::Offer offer;
+  offer.update.bytes.assign(wire::kMaxSignedBytes, 1);
+  CHECK(decode(encode(offer)).has_value());
+  offer.update.bytes.push_back(1);
+  CHECK_FALSE(decode(encode(offer)).has_value());
+}
+
 TEST_CASE("encode: every field of every message is in the bytes") {
   const core::Digest digest = crypto::sha256({});
   const wire::Signed text{.bytes = {1}, .signature = {}};

@@ -62,8 +62,20 @@ TEST_CASE("InprocHub: the last connection of a name wins") {
   CHECK_FALSE(first->receive(0ms).has_value());
   CHECK(second->receive(1s).has_value());
   second.reset();
+  const std::uint64_t sent = server->bytes_sent();
   server->send("a", wire::Done{4});
+  CHECK(server->bytes_sent() == sent);  // there is nobody
   CHECK_FALSE(first->receive(0ms).has_value());
+}
+
+TEST_CASE("InprocHub: an end that was replaced takes nothing with it when it goes") {
+  wire::InprocHub hub;
+  const auto server = hub.server();
+  auto first = hub.connect("a");
+  const auto second = hub.connect("a");
+  first.reset();
+  server->send("a", wire::Done{1});
+  CHECK(second->receive(1s).has_value());
 }
 
 TEST_CASE("InprocHub: many client threads, nothing lost") {
