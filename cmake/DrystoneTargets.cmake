@@ -69,8 +69,9 @@ function(drystone_program name)
 endfunction()
 
 # Writes sources that compile a folder's tests four at a time, and sets `batches` to their names.
-# CMake's own cannot be had: helpers of several tests have one name. So each test is in a namespace of
-# its own, within the one that it opens itself, and what it includes is included before, outside.
+# CMake's own would not do: helpers of several tests have the same name. Here each test is in a
+# namespace of its own, within the one that it opens itself, so that it sees what it saw; what it
+# includes is included before, outside.
 function(drystone_batch_tests batches)
   list(LENGTH ARGN num_tests)
   math(EXPR num_batches "(${num_tests} + 3) / 4")
@@ -149,15 +150,12 @@ function(drystone_test folder)
     list(APPEND compiled ${batches})
   endif()
   list(APPEND arg_SOURCES ${arg_APART})
-  add_executable(${target} ${compiled} ${arg_APART} ${PROJECT_SOURCE_DIR}/tests/main.cpp)
+  add_executable(${target} ${compiled} ${arg_APART})
   if(DRYSTONE_UNITY)
-    # GCC takes a batch's tests for headers.
+    # GCC takes the tests of a batch for headers.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
   endif()
-  drystone_set_up_test(${target} ${arg_TORCH} ${arg_DEPS})
-  # It defines doctest itself, which the precompiled header only declares.
-  set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/main.cpp
-                              PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  drystone_set_up_test(${target} ${arg_TORCH} drystone_test_main ${arg_DEPS})
   set(timeout 300)
   if(DRYSTONE_SANITIZE)
     set(timeout 1800)
