@@ -7,7 +7,7 @@ option(DRYSTONE_TORCH_FREE "Only the folders without LibTorch: for ThreadSanitiz
 option(DRYSTONE_INSTALL "Install libraries, headers and programs" ${PROJECT_IS_TOP_LEVEL})
 option(DRYSTONE_WERROR "Treat warnings as errors" OFF)
 option(DRYSTONE_PCH "Use a precompiled header for LibTorch" ON)
-option(DRYSTONE_UNITY "Compile a library's sources several at a time: quicker from nothing" OFF)
+option(DRYSTONE_UNITY "Compile sources several at a time: quicker from nothing" OFF)
 set(DRYSTONE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 if(DRYSTONE_ENGINE_ONLY AND DRYSTONE_TORCH_FREE)
   message(FATAL_ERROR "DRYSTONE_ENGINE_ONLY and DRYSTONE_TORCH_FREE exclude each other")

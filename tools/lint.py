@@ -40,7 +40,8 @@ def by_source(entry: dict) -> list[dict]:
     file = pathlib.Path(entry["file"])
     if file.parent.name != "Unity":
         return [entry]
-    sources = re.findall(r'^#include "(.+)"$', file.read_text(), re.MULTILINE)
+    sources = [str(ROOT / source) for source in
+               re.findall(r'^#include "(.+\.cpp)"$', file.read_text(), re.MULTILINE)]
     return [entry | {"file": source, "command": entry["command"].replace(entry["file"], source)}
             for source in sources]
 
