@@ -1,5 +1,6 @@
 #include "simulation/helper.h"
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -22,6 +23,8 @@ namespace {
 
 /// For a request to stop; all else wakes.
 constexpr auto kLongestPause = 100ms;
+/// After it: launchers ask all processes to stop, and process 0 tells what is kept.
+constexpr auto kPatience = 5s;
 
 class Helper {
  public:
@@ -72,8 +75,11 @@ Helper::Helper(core::Config config, Link& link, const HelperOptions& options)
 
 void Helper::run() {
   link_.send(0, encode(introduce(members_, config_, num_workers_)));
+  auto heard = std::chrono::steady_clock::now();
   while (!link_.is_over()) {
-    if (options_.stop.stop_requested()) throw core::Error("was told to stop");
+    const auto now = std::chrono::steady_clock::now();
+    if (!options_.stop.stop_requested()) heard = now;
+    if (now - heard > kPatience) throw core::Error("was told to stop");
     if (auto incoming = link_.receive(kLongestPause)) take(*std::move(incoming));
     workers_.run_finished(0ms);
     begin_orders();

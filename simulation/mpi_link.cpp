@@ -146,7 +146,9 @@ class MpiLink final : public Link {
     MPI_Comm_size(MPI_COMM_WORLD, &num_processes_);
     num_cores_ = part_of_cores();
     begun.set_value();
-    while (!is_closing_ || !sending_.empty()) work();
+    while (!is_closing_) work();
+    begin_sending();  // what came before the end
+    while (!sending_.empty()) work();
     leave_together();
     MPI_Finalize();
   }
