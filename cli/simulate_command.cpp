@@ -1,11 +1,14 @@
-// drystone simulate: a whole federation in one process.
+// drystone simulate: a whole federation in one process, or in several that a launcher started.
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <memory>
+#include <new>
 
 #include "aggregation/rule_check.h"
 #include "cli/commands.h"
+#include "cli/scratch_folder.h"
 #include "client/contract.h"
 #include "coordinator/console.h"
 #include "coordinator/earlier_life.h"
@@ -15,6 +18,8 @@
 #include "core/output_folder.h"
 #include "core/progress.h"
 #include "core/text.h"
+#include "simulation/helper.h"
+#include "simulation/link.h"
 #include "simulation/simulator.h"
 
 namespace drystone::cli {
@@ -90,12 +95,13 @@ void check_folder(const Options& options, const core::Config& config, const fs::
 }
 
 int simulate(const core::Config& config, const fs::path& dir, const core::CommonOptions& common,
-             const std::stop_token& stop) {
+             const std::stop_token& stop, simulation::Link* link) {
   core::ProgressBoard board;
   coordinator::Console console(board, config.federation.rounds);
   coordinator::MetricsRecorder recorder(dir);
   const auto outcome = simulation::simulate(
-      config, {.run_dir = dir, .device = common.device, .stop = stop}, {&console, &recorder});
+      config, {.run_dir = dir, .device = common.device, .stop = stop, .link = link},
+      {&console, &recorder});
   if (outcome.failure) throw core::Error(*outcome.failure);
   if (outcome.stopped) {
     std::puts(coordinator::stopped_text(outcome.report, dir, "--resume").c_str());
@@ -106,7 +112,7 @@ int simulate(const core::Config& config, const fs::path& dir, const core::Common
   return core::kDone;
 }
 
-int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+core::Config load(const Options& options, const core::CommonOptions& common) {
   std::vector<std::string> overrides = options.overrides;
   if (!options.memory_limit.empty()) {
     overrides.push_back("training.memory_limit=" + options.memory_limit);
@@ -116,6 +122,29 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   aggregation::check_rule(config);
   if (!options.out.empty()) config.output.dir = options.out;
   if (common.threads > 0) config.simulation.workers = common.threads;
+  return config;
+}
+
+/// Any process but the first: it writes and prints nothing, and has the first one tell what fails.
+int help(const Options& options, const core::CommonOptions& common, const std::stop_token& stop,
+         simulation::Link& link) {
+  core::init_log(core::LogLevel::Off);
+  try {
+    const ScratchFolder scratch;
+    simulation::help(load(options, common), link,
+                     {.scratch = scratch.path(), .device = common.device, .stop = stop});
+  } catch (const std::bad_alloc&) {
+    simulation::tell_trouble(link, "out of memory");
+  } catch (const std::exception& error) {
+    simulation::tell_trouble(link, error.what());
+  }
+  return core::kDone;
+}
+
+int run(const Options& options, const core::CommonOptions& common, const std::stop_token& stop) {
+  const std::unique_ptr<simulation::Link> link = simulation::open_link();
+  if (link && link->index() > 0) return help(options, common, stop, *link);
+  core::Config config = load(options, common);
   config.output.dir = choose_folder(options, config.output.dir);
   const fs::path dir = config.output.dir;
   refuse_client(dir);
@@ -126,7 +155,7 @@ int run(const Options& options, const core::CommonOptions& common, const std::st
   }
   core::OutputFolder folder(dir);
   core::init_log(core::parse_log_level(common.log_level), dir / "log.txt");
-  return folder.use([&] { return simulate(config, dir, common, stop); });
+  return folder.use([&] { return simulate(config, dir, common, stop, link.get()); });
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/files.h"
+#include "core/mapped_file.h"
 #include "core/temporary_files.h"
 #include "crypto/hash.h"
 #include "tensors/safetensors.h"
@@ -71,14 +72,28 @@ ClientMemory::Tensors ClientMemory::before(std::uint64_t round) const {
 
 void ClientMemory::keep(std::uint64_t round, const Tensors& tensors) const {
   if (folder_.empty()) return;
-  const auto used = newest_before(round);
-  core::sweep_temporaries(folder_);
   const tensors::NamedTensors named(tensors.begin(), tensors.end());
-  core::write_file_atomic(file(round), tensors::to_safetensors(named, {{kFederation, federation_}}),
-                          0600);
+  put({round, tensors::to_safetensors(named, {{kFederation, federation_}})});
+}
+
+std::optional<ClientMemory::Kept> ClientMemory::carry_before(std::uint64_t round) const {
+  const auto newest = newest_before(round);
+  return newest ? carry(*newest) : std::nullopt;
+}
+
+std::optional<ClientMemory::Kept> ClientMemory::carry(std::uint64_t round) const {
+  if (folder_.empty() || !fs::exists(file(round))) return std::nullopt;
+  const core::MappedFile saved(file(round));
+  return Kept{round, {saved.bytes().begin(), saved.bytes().end()}};
+}
+
+void ClientMemory::put(const Kept& kept) const {
+  const auto used = newest_before(kept.round);
+  core::sweep_temporaries(folder_);
+  core::write_file_atomic(file(kept.round), kept.file, 0600);
   for (const fs::directory_entry& entry : fs::directory_iterator(folder_)) {
     const auto other = round_of(entry.path());
-    if (other && *other != round && other != used) fs::remove(entry.path());
+    if (other && *other != kept.round && other != used) fs::remove(entry.path());
   }
 }
 

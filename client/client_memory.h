@@ -9,6 +9,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "core/bytes.h"
+
 namespace drystone::client {
 
 /// One file a round. A training that is done again (a crash, a round that was planned anew) finds
@@ -27,6 +29,18 @@ class ClientMemory {
   /// Survives a power cut after return; drops what no later or repeated round needs.
   /// @throws core::IoError
   void keep(std::uint64_t round, const Tensors& tensors) const;
+
+  /// A round's file, to be carried between the machines that train a simulation's clients.
+  struct Kept {
+    std::uint64_t round = 0;
+    core::Bytes file;
+  };
+  /// The file behind before(). @throws core::IoError
+  std::optional<Kept> carry_before(std::uint64_t round) const;
+  /// What the round itself left, if anything. @throws core::IoError
+  std::optional<Kept> carry(std::uint64_t round) const;
+  /// As keep(). @throws core::IoError
+  void put(const Kept& kept) const;
 
  private:
   std::filesystem::path file(std::uint64_t round) const;

@@ -1,12 +1,16 @@
 #include "client/training_shards.h"
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "client/federated_data.h"
 #include "core/error.h"
+#include "crypto/hash.h"
 #include "data/cut_texts.h"
 #include "data/record_reader.h"
 
@@ -24,6 +28,22 @@ std::vector<std::int64_t> ids_of(const std::vector<std::string>& names) {
   result.reserve(names.size());
   for (const std::string& name : names) result.push_back(ids.at(name));
   return result;
+}
+
+template <typename Number>
+void add(crypto::Sha256& hash, std::span<const Number> numbers) {
+  hash.update({reinterpret_cast<const std::uint8_t*>(numbers.data()), numbers.size_bytes()});
+}
+
+void add(crypto::Sha256& hash, const data::Dataset& examples) {
+  for (std::size_t i = 0; i < examples.size(); ++i) {
+    const std::array<std::uint64_t, 4> numbers = {
+        examples.length(i), static_cast<std::uint64_t>(examples.label(i)),
+        std::bit_cast<std::uint32_t>(examples.target(i)), examples.second_start(i)};
+    add(hash, std::span<const std::uint64_t>(numbers));
+    add(hash, examples.ids(i));
+    add(hash, examples.token_labels(i));
+  }
 }
 
 }  // namespace
@@ -106,6 +126,18 @@ std::int64_t TrainingShards::num_examples(std::size_t client) const {
 
 data::Dataset TrainingShards::shard(std::size_t client) const {
   return by_file_.empty() ? examples_.subset(parts_[client]) : by_file_[client];
+}
+
+core::Digest TrainingShards::digest() const {
+  crypto::Sha256 hash;
+  add(hash, examples_);
+  for (std::size_t client = 0; client < parts_.size(); ++client) {
+    const std::array<std::uint64_t, 1> size = {parts_[client].size()};
+    add(hash, std::span<const std::uint64_t>(size));
+    add(hash, parts_[client]);
+  }
+  for (const data::Dataset& file : by_file_) add(hash, file);
+  return hash.finish();
 }
 
 double TrainingShards::mean_tokens() const {

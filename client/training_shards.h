@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "client/key_owners.h"
+#include "core/bytes.h"
 #include "core/config.h"
 #include "core/name_list.h"
 #include "data/dataset.h"
@@ -29,6 +30,8 @@ class TrainingShards {
   std::int64_t num_examples(std::size_t client) const;
   data::Dataset shard(std::size_t client) const;
 
+  /// Of all examples and of whose they are.
+  core::Digest digest() const;
   /// Of an example.
   double mean_tokens() const;
   /// Of clients `begin` up to `end`: the one with the longest example, the one with most tokens.

@@ -25,3 +25,13 @@ find_package(PkgConfig QUIET)
 if(PkgConfig_FOUND AND NOT DRYSTONE_SANITIZE)
   pkg_check_modules(JEMALLOC QUIET IMPORTED_TARGET jemalloc)  # PkgConfig::JEMALLOC
 endif()
+
+# For simulations in several processes. Optional; AUTO leaves it out where a sanitizer would look
+# into it.
+if(DRYSTONE_MPI AND NOT DRYSTONE_ENGINE_ONLY AND NOT DRYSTONE_TORCH_FREE)
+  if(NOT DRYSTONE_MPI STREQUAL "AUTO")
+    find_package(MPI REQUIRED COMPONENTS C)  # MPI::MPI_C
+  elseif(NOT DRYSTONE_SANITIZE)
+    find_package(MPI QUIET COMPONENTS C)
+  endif()
+endif()

@@ -22,6 +22,10 @@ if(drystone_programs)
   install(TARGETS ${drystone_programs} RUNTIME)
 endif()
 
+set(DRYSTONE_USES_MPI OFF)  # whoever links the package needs it as well
+if(TARGET MPI::MPI_C)
+  set(DRYSTONE_USES_MPI ON)
+endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/drystone-config.cmake.in drystone-config.cmake @ONLY)
 write_basic_package_version_file(drystone-config-version.cmake COMPATIBILITY SameMinorVersion)
 install(

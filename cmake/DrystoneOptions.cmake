@@ -8,6 +8,8 @@ option(DRYSTONE_INSTALL "Install libraries, headers and programs" ${PROJECT_IS_T
 option(DRYSTONE_WERROR "Treat warnings as errors" OFF)
 option(DRYSTONE_PCH "Use a precompiled header for LibTorch" ON)
 option(DRYSTONE_UNITY "Compile sources several at a time: quicker from nothing" OFF)
+set(DRYSTONE_MPI "AUTO" CACHE STRING "simulate in several processes: AUTO (where MPI is found), ON, OFF")
+set_property(CACHE DRYSTONE_MPI PROPERTY STRINGS AUTO ON OFF)
 set(DRYSTONE_SANITIZE "" CACHE STRING "Sanitizers, e.g. address,undefined or thread")
 if(DRYSTONE_ENGINE_ONLY AND DRYSTONE_TORCH_FREE)
   message(FATAL_ERROR "DRYSTONE_ENGINE_ONLY and DRYSTONE_TORCH_FREE exclude each other")

@@ -33,11 +33,6 @@ crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
   return crypto::derive_identity(name, core::as_bytes(root));
 }
 
-std::int64_t wanted_workers(const core::Config& config) {
-  if (config.simulation.workers > 0) return config.simulation.workers;
-  return std::max(1U, std::thread::hardware_concurrency());
-}
-
 }  // namespace
 
 Members::Members(MembersSetup setup, wire::InprocHub& hub)
@@ -58,7 +53,7 @@ Members::Members(MembersSetup setup, wire::InprocHub& hub)
   make_terms();
   class_kinds();
   load_devices();
-  if (!config_.data.test.empty()) make_evaluator();
+  if (setup_.evaluates && !config_.data.test.empty()) make_evaluator();
 }
 
 void Members::load_data(const client::HearKeyOwner& hear) {
@@ -67,7 +62,7 @@ void Members::load_data(const client::HearKeyOwner& hear) {
   }
   training::Workbench& workbench = bench(config_.model.quantization).workbench;
   shards_ = std::make_unique<client::TrainingShards>(workbench, config_, list_.names(), hear);
-  client::add_test_examples(workbench, config_, kTestExamples);
+  if (setup_.evaluates) client::add_test_examples(workbench, config_, kTestExamples);
 }
 
 void Members::make_first_version() {
@@ -156,9 +151,19 @@ crypto::Roster Members::roster() const {
   return roster;
 }
 
+std::string Members::compute_device() const {
+  return benches_.at(config_.model.quantization)->workbench.device();
+}
+
+std::int64_t Members::wanted_workers() const {
+  if (config_.simulation.workers > 0) return config_.simulation.workers;
+  if (setup_.num_cores > 0) return static_cast<std::int64_t>(setup_.num_cores);
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
 /// As many as the clients' memory limits leave room for, at least one.
 std::size_t Members::num_workers() const {
-  const std::int64_t wanted = wanted_workers(config_);
+  const std::int64_t wanted = wanted_workers();
   std::int64_t limit = 0;
   std::int64_t own = 1;                        // of one training
   std::map<std::string, std::int64_t> shared;  // by base
@@ -193,26 +198,27 @@ std::size_t Members::num_workers() const {
 
 void Members::follow(std::uint64_t version, coordinator::Store& store) {
   while (history_->num_followed() <= version) {
-    const std::uint64_t next = history_->num_followed();
-    const std::vector<wire::Signed> entries = store.versions(next, wire::kMaxCatalog);
+    const std::vector<wire::Signed> entries =
+        store.versions(history_->num_followed(), wire::kMaxCatalog);
     core::ensure(!entries.empty(), "simulation: a version that is not in the store");
-    for (const wire::Signed& entry : entries) {
-      const wire::VersionManifest& manifest =
-          checked_versions_->check(entry, setup_.coordinator_signing);
-      const core::Digest before =
-          history_->heads().empty() ? core::Digest{} : history_->heads().back();
-      if (manifest.version != history_->num_followed() || manifest.previous_head != before) {
-        client::distrust("its history has forked");
-      }
-      if (const auto allowed = history_->check(manifest); !allowed) {
-        client::distrust(allowed.error().detail);
-      }
-      for (auto& [quantization, held] : benches_) held->versions.follow(manifest, *history_);
-      history_->follow(manifest);
-      version_bytes_.push_back(version_bytes_.back() + manifest.payload_bytes + entry.bytes.size() +
-                               entry.signature.size());
-    }
+    for (const wire::Signed& entry : entries) follow(entry);
   }
+}
+
+void Members::follow(const wire::Signed& entry) {
+  const wire::VersionManifest& manifest =
+      checked_versions_->check(entry, setup_.coordinator_signing);
+  const core::Digest before = history_->heads().empty() ? core::Digest{} : history_->heads().back();
+  if (manifest.version != history_->num_followed() || manifest.previous_head != before) {
+    client::distrust("its history has forked");
+  }
+  if (const auto allowed = history_->check(manifest); !allowed) {
+    client::distrust(allowed.error().detail);
+  }
+  for (auto& [quantization, held] : benches_) held->versions.follow(manifest, *history_);
+  history_->follow(manifest);
+  version_bytes_.push_back(version_bytes_.back() + manifest.payload_bytes + entry.bytes.size() +
+                           entry.signature.size());
 }
 
 /// Kinds whose clients may train in one group have one class.

@@ -35,6 +35,8 @@ struct MembersSetup {
   SharedVersions::FindPayload find_payload;
   crypto::PublicKey coordinator_signing{};
   client::HearKeyOwner hear_key_owner = {};
+  std::size_t num_cores = 0;  ///< for trainings, where simulation.workers leaves it open; 0: all
+  bool evaluates = true;
 };
 
 /// One thread. Clients that train are made when they are asked and go when they are dismissed; the
@@ -48,6 +50,10 @@ class Members {
   const tensors::FactorSet& first_version() const { return first_version_; }
   /// Every trainer has one key pair: a simulation's signatures keep nobody apart.
   crypto::Roster roster() const;
+  /// SHA-256 (hex) of data.train, encoded and dealt out.
+  std::string data_sha256() const { return core::to_hex(shards_->digest()); }
+  /// "cpu", "cuda:0".
+  std::string compute_device() const;
   /// As many trainings at a time as there may be: their results do not depend on it.
   std::size_t num_workers() const;
 
@@ -55,6 +61,9 @@ class Members {
   VirtualClient* evaluator() { return evaluator_.get(); }
   /// Checks what was published up to this version and folds it, once for all. @throws core::Error
   void follow(std::uint64_t version, coordinator::Store& store);
+  /// The same of the next version alone.
+  void follow(const wire::Signed& entry);
+  std::uint64_t num_followed() const { return history_->num_followed(); }
   /// How a round's clients train. @param names  sorted
   std::vector<Slot> schedule(const std::vector<std::string>& names, std::size_t num_workers) const;
   /// Makes a client that trains from the version that was followed last; what a deployed client
@@ -86,6 +95,7 @@ class Members {
   void load_devices();
   void check_memory(std::size_t kind, const core::Device& device) const;
   Grouping grouping(std::size_t num_workers) const;
+  std::int64_t wanted_workers() const;
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;
   client::JobSettings job_settings(const core::ListedClient& listed) const;

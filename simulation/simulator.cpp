@@ -15,8 +15,9 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "core/text.h"
-#include "core/worker_pool.h"
+#include "simulation/coordinator_identity.h"
 #include "simulation/members.h"
+#include "simulation/trainers.h"
 #include "tensors/factor_set_io.h"
 #include "wire/inproc_transport.h"
 
@@ -25,11 +26,6 @@ namespace drystone::simulation {
 namespace {
 
 using namespace std::chrono_literals;
-
-crypto::Identity coordinator_identity(std::uint64_t seed) {
-  const std::string root = "drystone-simulation/" + std::to_string(seed);
-  return crypto::derive_identity("coordinator", core::as_bytes(root));
-}
 
 /// For progress and a request to stop; all else wakes.
 constexpr auto kLongestWait = 100ms;
@@ -70,7 +66,7 @@ class Simulation final : coordinator::Observer {
   void finish(VirtualClient& member, client::JobResult result);
   void join_group(VirtualClient& member, client::TrainJob job);
   void start_groups();
-  void start_group(std::vector<Waiting> group);
+  void start_slot(std::vector<Waiting> waiting, bool together);
 
   core::Config config_;
   const SimulationOptions& options_;
@@ -80,7 +76,6 @@ class Simulation final : coordinator::Observer {
   std::unique_ptr<wire::ServerTransport> server_;
   core::SystemClock clock_;
   Members members_;
-  const std::size_t num_workers_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::optional<coordinator::GlobalKeeper> global_;
   std::optional<VirtualTime> time_;             ///< of device profiles
@@ -93,7 +88,7 @@ class Simulation final : coordinator::Observer {
   std::map<std::size_t, std::vector<Waiting>> waiting_;  ///< for the rest of their slot
   std::vector<std::string> done_;                        ///< clients with nothing more to do
   core::Channel<std::function<void()>> notices_;  ///< progress, from the workers to the observer
-  std::optional<core::WorkerPool> workers_;       ///< last: its threads use everything above
+  std::optional<Trainers> trainers_;              ///< last: its threads use everything above
 };
 
 Simulation::Simulation(core::Config config, const SimulationOptions& options,
@@ -114,9 +109,10 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
                         observer->on_dealt(owner.client, owner.keys, owner.num_keys,
                                            owner.num_examples);
                       }
-                    }},
-               hub_),
-      num_workers_(members_.num_workers()) {
+                    },
+                .num_cores = options_.link == nullptr ? 0 : options_.link->num_cores()},
+               hub_) {
+  trainers_.emplace(members_, config_, options_.link, [this] { server_->wake(); }, options_.stop);
   std::vector<coordinator::Observer*> heard = observers_;
   heard.push_back(this);
   coordinator_ = std::make_unique<coordinator::Coordinator>(
@@ -128,9 +124,6 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
-  workers_.emplace(
-      num_workers_,
-      core::WorkerPool::Hooks{.on_thread_start = {}, .on_finished = [this] { server_->wake(); }});
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
   take_up_time();
@@ -243,14 +236,16 @@ void Simulation::decline(const wire::RoundPlan& plan, const std::string& client,
 void Simulation::ask_next() {
   if (planned_) {
     members_.follow(planned_->base_version, coordinator_->store());
-    const std::vector<Slot> slots = members_.schedule(who_trains(*planned_), num_workers_);
+    trainers_->follow(planned_->base_version, coordinator_->store());
+    const std::vector<Slot> slots =
+        members_.schedule(who_trains(*planned_), trainers_->num_workers());
     slots_.assign(slots.begin(), slots.end());
     slot_of_.clear();
     slot_sizes_.clear();
     planned_.reset();
     note_largest_slot();
   }
-  const std::size_t room = 2 * num_workers_ * largest_slot_;
+  const std::size_t room = 2 * trainers_->num_workers() * largest_slot_;
   while (!slots_.empty() && members_.num_asked() < room) {
     for (const std::string& name : slots_.front()) slot_of_[name] = slot_sizes_.size();
     slot_sizes_.push_back(slots_.front().size());
@@ -284,7 +279,7 @@ SimulationOutcome Simulation::run() {
   bool any = true;
   while (!coordinator_->is_over() && !options_.stop.stop_requested()) {
     any = coordinator_->step(any ? 0ms : kLongestWait);
-    any = workers_->run_finished(0ms) || any;
+    any = trainers_->run_finished() || any;
     global_->follow();
     ask_next();
     for (const std::string& name : hub_.take_called()) {
@@ -356,9 +351,10 @@ void Simulation::compute(VirtualClient& member, client::Job job) {
     if (slot_sizes_[slot_of_.at(member.settings.client)] > 1) {
       return join_group(member, std::move(*training));
     }
+    return start_slot({{&member, std::move(*training)}}, /*together=*/false);
   }
-  workers_->post([this, &member, show = progress_of(member),
-                  job = std::move(job)]() mutable -> core::WorkerPool::Continuation {
+  trainers_->post([this, &member, show = progress_of(member),
+                   job = std::move(job)]() mutable -> core::Executor::Continuation {
     auto result = std::make_shared<client::JobResult>(
         client::run_job(member.bench.workbench, member.settings, std::move(job), show));
     return [this, &member, result] { finish(member, std::move(*result)); };
@@ -375,29 +371,31 @@ void Simulation::join_group(VirtualClient& member, client::TrainJob job) {
   const std::size_t slot = slot_of_.at(member.settings.client);
   std::vector<Waiting>& group = waiting_[slot];
   group.push_back({&member, std::move(job)});
-  if (group.size() == slot_sizes_[slot]) start_group(std::move(waiting_.extract(slot).mapped()));
+  if (group.size() == slot_sizes_[slot]) {
+    start_slot(std::move(waiting_.extract(slot).mapped()), true);
+  }
 }
 
 /// Those of whose slot some will not train: nothing else is to be done.
 void Simulation::start_groups() {
-  for (auto& [slot, group] : std::exchange(waiting_, {})) start_group(std::move(group));
+  for (auto& [slot, group] : std::exchange(waiting_, {})) start_slot(std::move(group), true);
 }
 
-void Simulation::start_group(std::vector<Waiting> group) {
-  auto shared = std::make_shared<std::vector<Waiting>>(std::move(group));
-  workers_->post([this, shared]() -> core::WorkerPool::Continuation {
-    std::vector<client::GroupJob> jobs;
-    for (Waiting& one : *shared) {
-      jobs.push_back({one.member->settings, std::move(one.job), progress_of(*one.member)});
-    }
-    auto results = std::make_shared<std::vector<client::JobResult>>(
-        client::run_jobs(shared->front().member->bench.workbench, std::move(jobs)));
-    return [this, shared, results] {
-      for (std::size_t i = 0; i < shared->size(); ++i) {
-        finish(*(*shared)[i].member, std::move((*results)[i]));
-      }
-    };
-  });
+void Simulation::start_slot(std::vector<Waiting> waiting, bool together) {
+  std::vector<client::GroupJob> jobs;
+  std::vector<VirtualClient*> members;
+  for (Waiting& one : waiting) {
+    jobs.push_back({one.member->settings, std::move(one.job), progress_of(*one.member)});
+    members.push_back(one.member);
+  }
+  trainers_->train({.workbench = members.front()->bench.workbench,
+                    .jobs = std::move(jobs),
+                    .together = together,
+                    .on_done = [this, members](std::vector<client::JobResult> results) {
+                      for (std::size_t i = 0; i < members.size(); ++i) {
+                        finish(*members[i], std::move(results[i]));
+                      }
+                    }});
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "coordinator/coordinator.h"
 #include "core/config.h"
+#include "simulation/link.h"
 
 namespace drystone::simulation {
 
@@ -17,6 +18,7 @@ struct SimulationOptions {
   std::filesystem::path run_dir;  ///< resumes when its state/ is of the same federation
   std::string device = "auto";
   std::stop_token stop;  ///< finishes the write in hand, keeps the state
+  Link* link = nullptr;  ///< to processes that help; this one is process 0
 };
 
 struct SimulationOutcome {

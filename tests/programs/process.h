@@ -21,12 +21,12 @@ namespace drystone::test {
 
 class Process {
  public:
-  /// Runs build/bin/PROGRAM; stdin comes from `input` if that is given, stdout and stderr go to
-  /// `log`.
+  /// Runs build/bin/PROGRAM, or the program of an absolute path; stdin comes from `input` if that
+  /// is given, stdout and stderr go to `log`.
   Process(const std::string& program, const std::vector<std::string>& arguments,
           std::filesystem::path log, const std::filesystem::path& input = {})
       : log_(std::move(log)) {
-    const std::string path = std::string(DRYSTONE_BINARY_DIR) + "/bin/" + program;
+    const std::string path = std::filesystem::path(DRYSTONE_BINARY_DIR) / "bin" / program;
     std::vector<std::string> words = {path};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
@@ -69,6 +69,7 @@ class Process {
     return -1;
   }
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const { ::kill(pid_, number); }
   void kill() {
     if (pid_ < 0) return;
