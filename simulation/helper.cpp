@@ -122,11 +122,12 @@ void Helper::begin_orders() {
 
 void Helper::begin(SlotOrder order) {
   const auto plan = std::make_shared<const client::CheckedPlan>(client::CheckedPlan{order.plan});
+  core::ensure(!order.clients.empty(), "simulation: an order for nobody");
+  std::vector<const VirtualClient*> members;
   std::vector<client::GroupJob> jobs;
-  const Bench* bench = nullptr;
+  jobs.reserve(order.clients.size());
   for (const ClientOrder& one : order.clients) {
-    const VirtualClient& member = members_.ask(one.client);
-    bench = &member.bench;
+    const VirtualClient& member = *members.emplace_back(&members_.ask(one.client));
     if (one.memory) memory_of(member, order).put(*one.memory);
     jobs.push_back({.settings = member.settings,
                     .job = {.plan = plan,
@@ -135,9 +136,8 @@ void Helper::begin(SlotOrder order) {
                             .stop = stopped_.get_token()},
                     .on_progress = {}});
   }
-  core::ensure(bench != nullptr, "simulation: an order for nobody");
   auto slot = std::make_shared<SlotTraining>(
-      SlotTraining{bench->workbench, std::move(jobs), order.together});
+      SlotTraining{members.front()->bench.workbench, std::move(jobs), order.together});
   workers_.post([this, slot, order = std::move(order)]() -> core::WorkerPool::Continuation {
     auto results = std::make_shared<std::vector<client::JobResult>>(train(*slot));
     return [this, order, results] { answer(order, std::move(*results)); };
@@ -167,11 +167,10 @@ void help(core::Config config, Link& link, const HelperOptions& options) {
 
 void tell_trouble(Link& link, const std::string& reason) {
   link.send(0, encode(Trouble{.host = host_name(), .reason = reason}));
-  while (!link.is_over()) {
-    try {
-      link.receive(kLongestPause);
-    } catch (const core::Error&) {  // the link is over
-    }
+  try {
+    while (!link.is_over()) link.receive(kLongestPause);
+  } catch (const core::Error&) {
+    return;  // the link is over
   }
 }
 

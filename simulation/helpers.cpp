@@ -128,8 +128,8 @@ bool Helpers::run_finished() {
 bool Helpers::receive(std::chrono::milliseconds wait) {
   auto incoming = link_.receive(wait);
   if (!incoming) return false;
-  std::visit([&](auto& message) { take(incoming->from, std::move(message)); },
-             *std::make_unique<ProcessMessage>(decode_process_message(incoming->message)));
+  ProcessMessage message = decode_process_message(incoming->message);
+  std::visit([&](auto& one) { take(incoming->from, std::move(one)); }, message);
   return true;
 }
 
@@ -160,6 +160,7 @@ void Helpers::take(int from, SlotAnswer message) {
   core::ensure(message.clients.size() == slot.jobs.size(), "simulation: an answer for others");
   --helpers_.at(from).num_slots;
   std::vector<client::JobResult> results;
+  results.reserve(slot.jobs.size());
   for (std::size_t i = 0; i < slot.jobs.size(); ++i) {
     results.push_back(result_of(slot.jobs[i], std::move(message.clients[i])));
   }

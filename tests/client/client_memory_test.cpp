@@ -53,10 +53,28 @@ TEST_CASE("client memory: another federation's files count as absent, and stay")
   CHECK(kept(ClientMemory(folder.path(), "../old"), 9) == 0.0);
 }
 
+TEST_CASE("client memory: what is carried to another machine and back is the same there") {
+  const test::TemporaryFolder here;
+  const test::TemporaryFolder there;
+  const ClientMemory own(here.path(), "f");
+  const ClientMemory other(there.path(), "f");
+  CHECK_FALSE(own.carry_before(3).has_value());
+  own.keep(1, one(1.0));
+  own.keep(2, one(2.0));
+  other.put(own.carry_before(3).value());
+  CHECK(kept(other, 3) == 2.0);
+  other.keep(3, one(3.0));
+  own.put(other.carry(3).value());
+  CHECK(kept(own, 4) == 3.0);
+  CHECK(kept(own, 3) == 2.0);
+  CHECK_FALSE(own.carry(4).has_value());
+}
+
 TEST_CASE("client memory: without a folder nothing is kept") {
   const ClientMemory memory("", "f");
   memory.keep(1, one(1.0));
   CHECK(memory.before(2).empty());
+  CHECK_FALSE(memory.carry_before(2).has_value());
 }
 
 }  // namespace
