@@ -307,6 +307,7 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
                      .identity = "keys/" + name,
                      .coordinator_key = std::string("keys/") + kCoordinatorName + ".pub",
                      .allow = {}};
+  config.simulation = {};
   config.output.dir = "run";
   place_model(name, config.model);
   config.federation.layout = "layout.json";
@@ -325,6 +326,7 @@ void Provisioner::write_coordinator() {
   core::Config config = config_;
   config.federation.layout = "layout.json";
   config.federation.initial = "initial.safetensors";
+  config.simulation = {};
   config.security = {.coordinator = bind(),
                      .identity = std::string("keys/") + kCoordinatorName,
                      .coordinator_key = {},

@@ -176,7 +176,9 @@ void Console::on_published(const RoundReport& round) {
                     {"took", std::string_view(taken)},
                     {"since_start", std::string_view(clock)},
                     {"late", static_cast<std::int64_t>(round.simulated->late)},
-                    {"dropped", static_cast<std::int64_t>(round.simulated->dropped)}});
+                    {"dropped", static_cast<std::int64_t>(round.simulated->dropped)},
+                                      {"surplus",
+                                       static_cast<std::int64_t>(round.simulated->surplus)}});
   }
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},

@@ -15,6 +15,7 @@ namespace {
 constexpr core::Instant kNoticeInterval = std::chrono::minutes(1);
 constexpr core::Instant kForEver = std::chrono::hours(24 * 365);
 constexpr std::uint64_t kMaxRestDoublings = 6;
+constexpr std::size_t kNamedCauses = 20;
 constexpr core::Instant kFirstPause = std::chrono::seconds(1);
 constexpr core::Instant kLongestPause = std::chrono::minutes(1);
 
@@ -327,17 +328,23 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   std::string reason = cause + std::to_string(state_.open->accepted.size()) + " of " +
                        std::to_string(asked) + " updates accepted, quorum is " +
                        std::to_string(quorum_of(num_wanted()));
-  const bool is_any_refused = !refused_.empty();
+  bool is_any_to_mend = false;
   bool is_ours = false;
+  std::vector<std::string> causes;
   for (const auto& [client, refusal] : refused_) {
-    reason += "; " + client + ": " + core::name(refusal);
+    causes.push_back(client + ": " + core::name(refusal));
     if (refusal == core::Refusal::LocalFailure) {
       is_ours = true;  // our own disk: no fault of this client
     } else if (refusal != core::Refusal::Timeout) {
+      is_any_to_mend = true;
       excluded_.insert(client);
     }
   }
-  for (const std::string& client : unanswered()) reason += "; " + client + ": no answer";
+  for (const std::string& client : unanswered()) causes.push_back(client + ": no answer");
+  for (std::size_t i = 0; i < std::min(causes.size(), kNamedCauses); ++i) reason += "; " + causes[i];
+  if (causes.size() > kNamedCauses) {
+    reason += "; and " + std::to_string(causes.size() - kNamedCauses) + " others";
+  }
   const std::uint64_t round = state_.open->plan.round;
   actions.emplace_back(Abandon{round, state_.open->plan.attempt, reason});
   state_.open.reset();
@@ -349,7 +356,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
     phase_ = Phase::Done;
     actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " + times(attempt_) +
                               ": " + reason + "; " +
-                              (is_any_refused ? "mend these clients"
+                              (is_any_to_mend || is_ours ? "mend these clients"
                                               : "see that these clients run and answer within "
                                                 "federation.deadline") +
                               ", then start again"});

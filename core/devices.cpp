@@ -33,7 +33,9 @@ DayWindow parse_window(const TableReader& entry, const std::string& text) {
     const auto end = parse_time(text.substr(dash + 1));
     if (begin && end && *begin != *end) return {.begin = *begin, .end = *end};
   }
-  entry.fail("available", "must hold parts of a day such as \"22:00-06:00\", not \"" + text + "\"");
+  entry.fail("available", "holds \"" + text +
+                              "\"; write parts of a day as \"22:00-06:00\": two digits each, no "
+                              "blanks, an end apart from the beginning");
 }
 
 Device read_device(TableReader& entry) {
@@ -41,16 +43,20 @@ Device read_device(TableReader& entry) {
   entry.read("name", device.name);
   if (device.name.empty()) entry.fail("name", "must be given: [[clients]] name a device by it");
   entry.read("share", device.share, kFromNothing);
-  entry.read("tokens_per_second", device.tokens_per_second, kMoreThanNothing);
-  if (device.tokens_per_second == 0.0) {
+  if (entry.find("tokens_per_second") == nullptr) {
     entry.fail("tokens_per_second", "must be given: what " + device.name +
                                         " trains of this model in a second; see "
                                         "metrics.jsonl of a run on it");
   }
+  device.tokens_per_second = 100.0;  // what a refusal gives as an example
+  entry.read("tokens_per_second", device.tokens_per_second, kMoreThanNothing);
   entry.read_size("memory", device.memory);
   entry.read_size("up", device.up);
   entry.read_size("down", device.down);
-  entry.read("latency", device.latency);
+  if (entry.find("latency") != nullptr) {
+    device.latency = std::chrono::milliseconds(50);  // likewise
+    entry.read("latency", device.latency);
+  }
   entry.read("watts", device.watts, kFromNothing);
   entry.read("failures", device.failures, {.low = 0.0, .high = 1.0, .open_high = true});
   std::vector<std::string> windows;

@@ -1,6 +1,9 @@
 #include "simulation/members.h"
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -22,11 +25,22 @@ namespace {
 
 constexpr const char* kTestExamples = "test";
 constexpr const char* kTrainers = "clients";
+constexpr char kMemoryKey[] = "training.memory_limit: ";  ///< where a plan's refusal begins
 
 /// simulation.group = "auto": clients in a group, and the tokens of a pass from which on more gain
 /// next to nothing (docs/measurements.md, "Clients that share passes").
 constexpr std::size_t kMostInGroup = 32;
 constexpr double kFullPass = 256.0;
+
+/// The numbers of an update with this rank in every module.
+std::uint64_t update_bytes(const aggregation::AdapterLayout& layout, std::int64_t rank) {
+  std::int64_t numbers = 0;
+  for (const auto& [name, module] : layout.modules) numbers += rank * (module.out + module.in);
+  for (const auto& [name, shape] : layout.dense) {
+    numbers += std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
+  return static_cast<std::uint64_t>(numbers) * sizeof(float);
+}
 
 crypto::Identity virtual_identity(const std::string& name, std::uint64_t seed) {
   const std::string root = "drystone-simulation/" + std::to_string(seed);
@@ -242,8 +256,6 @@ void Members::class_kinds() {
 
 std::vector<Slot> Members::schedule(const std::vector<std::string>& names,
                                     std::size_t num_workers) const {
-  const double tokens_of_row =
-      config_.data.packing ? static_cast<double>(config_.model.max_length) : shards_->mean_tokens();
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {
     const auto place = list_.find(name);
@@ -256,7 +268,7 @@ std::vector<Slot> Members::schedule(const std::vector<std::string>& names,
     candidates.push_back({.client = name,
                           .cost = static_cast<double>(rows),
                           .group_class = group_classes_[kind],
-                          .tokens = tokens_of_row * static_cast<double>(batch)});
+                          .tokens = tokens_of_row() * static_cast<double>(batch)});
   }
   return simulation::schedule(candidates, grouping(num_workers));
 }
@@ -266,8 +278,15 @@ void Members::load_devices() {
   if (!config_.simulation.profiles.empty()) {
     devices_ = core::load_devices(config_.simulation.profiles);
   }
+  const bool any_drawn = std::ranges::any_of(devices_, [](const auto& d) { return d.share > 0.0; });
   for (std::size_t kind = 0; kind < list_.num_kinds(); ++kind) {
     const std::string own = list_[list_.first(kind)].device;
+    if (own.empty() && !devices_.empty() && !any_drawn) {
+      throw core::config_error(config_, "simulation.profiles",
+                               list_[list_.first(kind)].name +
+                                   " names no device, and none has a share; give one a share "
+                                   "above 0, or its [[clients]] entry a device");
+    }
     bool is_known = own.empty();
     for (const core::Device& device : devices_) {
       is_known = is_known || device.name == own;
@@ -276,7 +295,10 @@ void Members::load_devices() {
     if (!is_known) {
       throw core::config_error(
           config_, "clients." + std::to_string(kind) + ".device",
-          "\"" + own + "\" is not in simulation.profiles; add it there, or " + "name one that is");
+          devices_.empty() ? "needs simulation.profiles, a file of devices; set it, or "
+                                                  "remove this key"
+                                                : "\"" + own + "\" is not in simulation.profiles; add "
+                                                  "it there, or name one that is");
     }
   }
 }
@@ -293,8 +315,12 @@ void Members::check_memory(std::size_t kind, const core::Device& device) const {
     try {
       workbench.training_memory(name, listed.training);
     } catch (const core::ConfigError& error) {
-      throw core::ConfigError("simulation.profiles: " + name + " does not fit on device " +
-                              device.name + ": " + error.what());
+      const std::string text = error.what();
+      const std::size_t reason = text.find(kMemoryKey);
+      throw core::ConfigError(
+          config_.simulation.profiles.string() + ": memory of " + device.name + ": " + name +
+          " does not fit: " +
+          (reason == std::string::npos ? text : text.substr(reason + std::size(kMemoryKey) - 1)));
     }
     workbench.remove_examples(name);
   }
@@ -310,15 +336,21 @@ Work Members::work(const std::string& name) const {
   const std::size_t place = list_.find(name).value();
   const core::TrainingConfig& training = trainings_[list_.kind_of(place)];
   const std::int64_t num_examples = shards_->num_examples(place);
-  const std::int64_t texts = training::num_steps(training, num_examples) *
-                             training.gradient_accumulation *
-                             std::min(training.batch_size, num_examples);
+  const double passes =
+      static_cast<double>(training.epochs * num_examples) * shards_->mean_tokens();
+  const std::int64_t rows = training::num_steps(training, num_examples) *
+                            training.gradient_accumulation * training.batch_size;
+  const double steps = static_cast<double>(rows) * tokens_of_row();
   const auto fetched = num_fetched_.find(place);
   const std::size_t before = fetched == num_fetched_.end() ? 0 : fetched->second;
-  return {.tokens = static_cast<double>(texts) * shards_->mean_tokens(),
+  return {.tokens = std::min(passes, steps),
           .bytes_down = version_bytes_.back() - version_bytes_[before],
-          .bytes_up = aggregation::max_payload_bytes(
-              layout_, adapters::export_rank(adapters::spec_of(training)))};
+          .bytes_up = update_bytes(layout_, adapters::export_rank(adapters::spec_of(training)))};
+}
+
+double Members::tokens_of_row() const {
+  return config_.data.packing ? static_cast<double>(config_.model.max_length)
+                              : shards_->mean_tokens();
 }
 
 void Members::note_fetched(const std::string& name, std::uint64_t round) {

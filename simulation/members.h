@@ -95,6 +95,7 @@ class Members {
   void load_devices();
   void check_memory(std::size_t kind, const core::Device& device) const;
   Grouping grouping(std::size_t num_workers) const;
+  double tokens_of_row() const;
   std::int64_t wanted_workers() const;
   std::unique_ptr<VirtualClient> make(std::size_t place);
   client::SessionSettings session_settings(const Bench& bench, std::uint64_t num_examples) const;

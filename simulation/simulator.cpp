@@ -13,6 +13,7 @@
 #include "coordinator/global_keeper.h"
 #include "coordinator/run_folder.h"
 #include "core/check.h"
+#include "core/files.h"
 #include "core/log.h"
 #include "core/text.h"
 #include "simulation/coordinator_identity.h"
@@ -51,6 +52,7 @@ class Simulation final : coordinator::Observer {
   void on_published(const coordinator::RoundReport& round) override;
   void take_up_open_round();
   void take_up_time();
+  void keep_devices();
   std::filesystem::path find_published(const core::Digest& payload);
   coordinator::CoordinatorSetup coordinator_setup();
   void ask_next();
@@ -124,6 +126,7 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
           .state_dir = options_.run_dir / "state",
           .settings = {.config = config_, .base_model = config_.model.path.string()}},
       *coordinator_, observers_);
+  if (members_.simulates_time()) keep_devices();
   coordinator::begin_run_folder(options_.run_dir, config_);
   coordinator::tell_what_is_there(coordinator_->store());
   take_up_time();
@@ -136,6 +139,20 @@ void Simulation::take_up_open_round() {
   if (!open) return;
   for (const auto& [client, update] : open->accepted) accepted_.insert(client);
   planned_ = std::move(open->plan);
+}
+
+/// The run folder holds the devices that it was made with, and its configuration names them.
+void Simulation::keep_devices() {
+  constexpr std::uint64_t kMostBytes = 1 << 24;
+  const std::filesystem::path own = options_.run_dir / "devices.toml";
+  const core::Bytes given = core::read_file(config_.simulation.profiles, kMostBytes);
+  if (std::filesystem::exists(own) && core::read_file(own, kMostBytes) != given) {
+    core::log_warning("other devices than this run began with: its simulated times are of both",
+                      {{"was", std::string_view(own.native())},
+                       {"now", std::string_view(config_.simulation.profiles.native())}});
+  }
+  core::write_file_atomic(own, given);
+  config_.simulation.profiles = std::filesystem::absolute(own);
 }
 
 /// Of an earlier life.

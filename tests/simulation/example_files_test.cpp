@@ -24,7 +24,8 @@ const fs::path kSource = DRYSTONE_SOURCE_DIR;
 std::vector<fs::path> configurations(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() == ".toml") files.push_back(entry.path());
+    const bool is_of_devices = entry.path().parent_path().filename() == "devices";
+    if (entry.path().extension() == ".toml" && !is_of_devices) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
   return files;

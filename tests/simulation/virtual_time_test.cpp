@@ -167,15 +167,17 @@ failures = 0.3
 watts = 5
 )");
   }
+  std::filesystem::path path(const std::string& name) const { return letters_.path(name); }
   void write(const std::string& devices) const {
     std::ofstream(letters_.path("devices.toml")) << devices;
   }
   simulation::SimulationOutcome run(const std::string& out, std::vector<std::string> more = {},
                                     std::vector<coordinator::Observer*> observers = {},
-                                    std::stop_token stop = {}) const {
+                                    std::stop_token stop = {},
+                                    const std::string& deadline = "30s") const {
     more.insert(more.end(),
                 {"simulation.profiles=" + letters_.path("devices.toml").string(),
-                 "federation.rounds=6", "federation.quorum=1", "federation.deadline=30s"});
+                 "federation.rounds=6", "federation.quorum=1", "federation.deadline=" + deadline});
     return simulation::simulate(
         core::load_config(letters_.path("federation.toml"), more),
         {.run_dir = letters_.path(out), .device = "cpu", .stop = std::move(stop)},
@@ -222,12 +224,34 @@ TEST_CASE("simulated time: neither workers nor a stop change what happens when")
   CHECK(times_of(rest.report) == times_of(whole.report));
 }
 
+TEST_CASE("simulated time: all clients together train the tokens that they are said to") {
+  const SimulatedTimes times;
+  times.write("[[devices]]\nname = \"server\"\ntokens_per_second = 1\n");
+  for (const std::string batch : {"1", "7", "1000"}) {
+    const auto outcome = times.run("batch-" + batch, {"training.batch_size=" + batch},
+                                   {}, {}, "8760h");
+    for (const auto& round : outcome.report.rounds) {
+      CHECK(round.simulated->busy_seconds == doctest::Approx(static_cast<double>(round.tokens)));
+    }
+  }
+}
+
+TEST_CASE("simulated time: a run keeps the devices that it was made with") {
+  const SimulatedTimes times;
+  const auto outcome = times.run("run");
+  const auto kept = core::load_devices(times.path("run") / "devices.toml");
+  REQUIRE(kept.size() == 2);
+  CHECK(kept[1].failures == 0.3);
+  const auto config = core::load_config(times.path("run") / "config.toml", {});
+  CHECK(config.simulation.profiles == times.path("run") / "devices.toml");
+}
+
 TEST_CASE("simulated time: a device that cannot hold its client's training is named") {
   const SimulatedTimes times;
   times.write(
       "[[devices]]\nname = \"server\"\ntokens_per_second = 1\n"
       "[[devices]]\nname = \"watch\"\ntokens_per_second = 1\nmemory = \"1MB\"\n");
-  CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("does not fit on device watch"),
+  CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("memory of watch"),
                        core::ConfigError);
   times.write("[[devices]]\nname = \"phone\"\ntokens_per_second = 1\n");
   CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("clients.0.device"), core::ConfigError);
