@@ -8,14 +8,16 @@
 Without those packages (any python3) what needs them is left out, which is said. A peer's own best
 set-up is in bench/simulation_peers.py. Drystone's workers, pfl's processes and Flower's actors have
 one thread each and are as many as there are cores, as are the threads of "plain"; "plain-1" has
-one. "drystone-8": simulation.group = 8.
+one. "drystone-auto": simulation.group = "auto".
 
 Cases "1x32" and "4x64": a Llama of 15 million random weights (288 wide, 6 layers, 32,000 words),
 LoRA of rank 8 on query and value, 100 clients of which 10 a round, one step of 1 x 32 tokens or two
 of 4 x 64; averages of factors, as the peers make (--rule flora: Drystone by its default rule).
 "tiny": a Llama of 260 thousand weights and one step of 8 tokens, so that what is not training
-shows; beside it what the peers take without any step. Last, Drystone alone by the number of listed
-clients (--listed, --million), 100 of them a round.
+shows; beside it what all take without any step: the peers return what they were sent, Drystone (if
+--overhead is there: cmake -DDRYSTONE_BUILD_BENCH=ON) an update that one client trained, changed in
+one number. Last, Drystone alone by the number of listed clients (--listed, --million), 100 of them
+a round.
 
 Arms take turns in processes of their own, so that all meet the same machine. A round is warm after
 the first --warm-up. "clients/s": by the median of a turn's warm rounds, then median and range of
@@ -52,7 +54,7 @@ PEERS = {"plain": PLAIN,
          "pfl": [*PLAIN, "pfl"],
          "flower": [*PLAIN, "flwr", "ray"]}
 PACKAGES = {"flwr": "'flwr[simulation]'", "ray": "'flwr[simulation]'", "torch": "torch==2.13.0"}
-GROUPS = {"drystone": 1, "drystone-8": 8}  # simulation.group
+GROUPS = {"drystone": "1", "drystone-auto": '"auto"'}  # simulation.group
 ARMS = [*GROUPS, *PEERS]
 SHAPES = {  # hidden, layers, heads, key-value heads, feed-forward, vocabulary
     "15m": (288, 6, 6, 6, 768, 32000),
@@ -62,7 +64,6 @@ CASES = {  # shape, batch, tokens, steps
     "1x32": ("15m", 1, 32, 1),
     "4x64": ("15m", 4, 64, 2),
     "tiny": ("260k", 1, 8, 1),
-    "tiny, 9 steps": ("260k", 1, 8, 9),
     "tiny, no step": ("260k", 1, 8, 0),
 }
 CONFIG = """name = "simulation"
@@ -265,13 +266,16 @@ def measure(arm, name, args, clients=100, cohort=10):
     case = dict(model=str(model), batch=batch, length=length, steps=steps, clients=clients,
                 cohort=cohort, rounds=args.rounds, cores=args.cores)
     if arm in GROUPS:
-        train = args.out.resolve() / f"{shape}-{clients}-{batch * steps}-{length}.jsonl"
+        case["steps"] = max(steps, 1)
+        train = args.out.resolve() / f"{shape}-{clients}-{batch * case['steps']}-{length}.jsonl"
         if not train.exists():
-            write_texts(train, clients, CASES[name], SHAPES[shape][5])
+            write_texts(train, clients, (shape, batch, length, case["steps"]), SHAPES[shape][5])
         (folder / "federation.toml").write_text(CONFIG.format(
-            **case, train=train, rule=args.rule, group=GROUPS[arm], folder=folder))
+            **case, train=train, rule=args.rule, group=GROUPS[arm],
+            folder=folder))
         marks_file = folder / "run" / "metrics.jsonl"
-        command = [args.drystone, "simulate", str(folder / "federation.toml")]
+        command = ([args.drystone, "simulate", str(folder / "federation.toml")] if steps > 0
+                   else [args.overhead, str(folder / "federation.toml"), str(folder / "run")])
     else:
         marks_file = folder / "marks"
         with socket.socket() as probe:
@@ -338,23 +342,14 @@ def compare(name, arms, args):
     return results
 
 
-def print_overhead(one_step, others):
-    """What a client costs beside its training: the peers by doing none, Drystone, which cannot, by
-    the line through one and nine steps."""
-    print("\nWithout training. No method of Drystone returns a made update, so its figures are "
-          "those of\none step less an eighth of what nine take longer: an estimate. "
-          "The peers' are measured."
-          "\n\n| arm | ms a client | CPU, ms | one step: ms | CPU, ms |\n|---|--:|--:|--:|--:|")
-    for arm, turns in one_step.items():
-        if arm not in others:
-            continue
-        cells = []
-        for value in (lambda turns: 1e3 / median_of(turns, "clients_s"),
-                      lambda turns: median_of(turns, "cpu_ms")):
-            one, other = value(turns), value(others[arm])
-            cells.append((one - (other - one) / 8 if arm in GROUPS else other, one))
-        (bare, one), (bare_cpu, one_cpu) = cells
-        print(f"| {arm} | {bare:.2f} | {bare_cpu:.2f} | {one:.2f} | {one_cpu:.2f} |", flush=True)
+def print_overhead(one_step, none):
+    """What a client costs beside its training."""
+    print("\n| arm | without training, ms a client | CPU, ms | one step: ms | CPU, ms |"
+          "\n|---|--:|--:|--:|--:|")
+    for arm, turns in none.items():
+        cells = [cell for case in (turns, one_step[arm])
+                 for cell in (1e3 / median_of(case, "clients_s"), median_of(case, "cpu_ms"))]
+        print(f"| {arm} | " + " | ".join(f"{cell:.2f}" for cell in cells) + " |", flush=True)
 
 
 def growth(args):
@@ -401,6 +396,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drystone", default="build/bin/drystone")
+    parser.add_argument("--overhead", default="build/bench/simulation_overhead")
     parser.add_argument("--arms", default=",".join(ARMS), help="some of the default, with commas")
     parser.add_argument("--cases", default="1x32,4x64,tiny", help="some of the default, or ''")
     parser.add_argument("--rounds", type=int, default=12, help="of each turn")
@@ -429,9 +425,8 @@ def main():
     arms = [arm for arm in args.arms.split(",") if present(arm)]
     results = {name: compare(name, arms, args) for name in names}
     if "tiny" in results:
-        nine = compare("tiny, 9 steps", [arm for arm in arms if arm in GROUPS], args)
-        none = compare("tiny, no step", [arm for arm in arms if arm in PEERS], args)
-        print_overhead(results["tiny"], nine | none)
+        bare = [arm for arm in arms if arm in PEERS or pathlib.Path(args.overhead).exists()]
+        print_overhead(results["tiny"], compare("tiny, no step", bare, args))
     growth(args)
 
 

@@ -177,8 +177,7 @@ void Console::on_published(const RoundReport& round) {
                     {"since_start", std::string_view(clock)},
                     {"late", static_cast<std::int64_t>(round.simulated->late)},
                     {"dropped", static_cast<std::int64_t>(round.simulated->dropped)},
-                                      {"surplus",
-                                       static_cast<std::int64_t>(round.simulated->surplus)}});
+                    {"surplus", static_cast<std::int64_t>(round.simulated->surplus)}});
   }
   core::log_info("version published", {{"version", static_cast<std::int64_t>(round.version)},
                                        {"stack_rank", round.stack_rank},

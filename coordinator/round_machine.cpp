@@ -341,7 +341,8 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
     }
   }
   for (const std::string& client : unanswered()) causes.push_back(client + ": no answer");
-  for (std::size_t i = 0; i < std::min(causes.size(), kNamedCauses); ++i) reason += "; " + causes[i];
+  for (std::size_t i = 0; i < std::min(causes.size(), kNamedCauses); ++i)
+    reason += "; " + causes[i];
   if (causes.size() > kNamedCauses) {
     reason += "; and " + std::to_string(causes.size() - kNamedCauses) + " others";
   }
@@ -354,12 +355,12 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   const bool enough_left = num_trainable() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
     phase_ = Phase::Done;
-    actions.emplace_back(Fail{"round " + std::to_string(round) + " abandoned " + times(attempt_) +
-                              ": " + reason + "; " +
-                              (is_any_to_mend || is_ours ? "mend these clients"
-                                              : "see that these clients run and answer within "
-                                                "federation.deadline") +
-                              ", then start again"});
+    actions.emplace_back(Fail{
+        "round " + std::to_string(round) + " abandoned " + times(attempt_) + ": " + reason + "; " +
+        (is_any_to_mend || is_ours ? "mend these clients"
+                                   : "see that these clients run and answer within "
+                                     "federation.deadline") +
+        ", then start again"});
     return;
   }
   if (is_ours) pause(now);

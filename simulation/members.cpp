@@ -293,12 +293,13 @@ void Members::load_devices() {
       if (own.empty() ? device.share > 0.0 : device.name == own) check_memory(kind, device);
     }
     if (!is_known) {
-      throw core::config_error(
-          config_, "clients." + std::to_string(kind) + ".device",
-          devices_.empty() ? "needs simulation.profiles, a file of devices; set it, or "
-                                                  "remove this key"
-                                                : "\"" + own + "\" is not in simulation.profiles; add "
-                                                  "it there, or name one that is");
+      throw core::config_error(config_, "clients." + std::to_string(kind) + ".device",
+                               devices_.empty()
+                                   ? "needs simulation.profiles, a file of devices; set it, or "
+                                     "remove this key"
+                                   : "\"" + own +
+                                         "\" is not in simulation.profiles; add "
+                                         "it there, or name one that is");
     }
   }
 }

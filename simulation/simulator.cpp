@@ -114,7 +114,8 @@ Simulation::Simulation(core::Config config, const SimulationOptions& options,
                     },
                 .num_cores = options_.link == nullptr ? 0 : options_.link->num_cores()},
                hub_) {
-  trainers_.emplace(members_, config_, options_.link, [this] { server_->wake(); }, options_.stop);
+  trainers_.emplace(
+      members_, config_, options_.link, options_.train, [this] { server_->wake(); }, options_.stop);
   std::vector<coordinator::Observer*> heard = observers_;
   heard.push_back(this);
   coordinator_ = std::make_unique<coordinator::Coordinator>(

@@ -11,6 +11,7 @@
 #include "coordinator/coordinator.h"
 #include "core/config.h"
 #include "simulation/link.h"
+#include "simulation/slot_training.h"
 
 namespace drystone::simulation {
 
@@ -19,6 +20,7 @@ struct SimulationOptions {
   std::string device = "auto";
   std::stop_token stop;  ///< finishes the write in hand, keeps the state
   Link* link = nullptr;  ///< to processes that help; this one is process 0
+  TrainSlot train = simulation::train;
 };
 
 struct SimulationOutcome {

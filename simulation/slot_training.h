@@ -20,4 +20,7 @@ struct SlotTraining {
 /// On the calling thread. @throws core::Error  as client::run_jobs
 std::vector<client::JobResult> train(SlotTraining& slot);
 
+/// As train; benchmarks give made results instead.
+using TrainSlot = std::function<std::vector<client::JobResult>(SlotTraining&)>;
+
 }  // namespace drystone::simulation

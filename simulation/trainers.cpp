@@ -7,9 +7,10 @@ namespace drystone::simulation {
 
 using namespace std::chrono_literals;
 
-Trainers::Trainers(const Members& members, const core::Config& config, Link* link,
+Trainers::Trainers(const Members& members, const core::Config& config, Link* link, TrainSlot train,
                    std::function<void()> wake, const std::stop_token& stop)
     : num_here_(members.num_workers()),
+      train_(std::move(train)),
       workers_(num_here_, {.on_thread_start = {}, .on_finished = wake}) {
   if (link == nullptr) return;
   helpers_.emplace(*link, introduce(members, config, num_here_), std::move(wake), stop);
@@ -55,8 +56,8 @@ bool Trainers::is_idle() const { return !helpers_ || workers_.num_pending() < nu
 
 void Trainers::train_here(SlotTraining slot) {
   auto shared = std::make_shared<SlotTraining>(std::move(slot));
-  workers_.post([shared]() -> core::WorkerPool::Continuation {
-    auto results = std::make_shared<std::vector<client::JobResult>>(simulation::train(*shared));
+  workers_.post([this, shared]() -> core::WorkerPool::Continuation {
+    auto results = std::make_shared<std::vector<client::JobResult>>(train_(*shared));
     return [shared, results] { shared->on_done(std::move(*results)); };
   });
 }

@@ -16,7 +16,7 @@ class Trainers {
  public:
   /// @param wake  called from any thread when there is something for run_finished
   /// @throws core::Error  as Helpers
-  Trainers(const Members& members, const core::Config& config, Link* link,
+  Trainers(const Members& members, const core::Config& config, Link* link, TrainSlot train,
            std::function<void()> wake, const std::stop_token& stop);
 
   /// Of all processes.
@@ -35,6 +35,7 @@ class Trainers {
   void train_here(SlotTraining slot);
 
   std::size_t num_here_;
+  TrainSlot train_;  ///< in this process
   std::optional<Helpers> helpers_;
   std::deque<SlotTraining> waiting_;
   core::WorkerPool workers_;

@@ -228,8 +228,8 @@ TEST_CASE("simulated time: all clients together train the tokens that they are s
   const SimulatedTimes times;
   times.write("[[devices]]\nname = \"server\"\ntokens_per_second = 1\n");
   for (const std::string batch : {"1", "7", "1000"}) {
-    const auto outcome = times.run("batch-" + batch, {"training.batch_size=" + batch},
-                                   {}, {}, "8760h");
+    const auto outcome =
+        times.run("batch-" + batch, {"training.batch_size=" + batch}, {}, {}, "8760h");
     for (const auto& round : outcome.report.rounds) {
       CHECK(round.simulated->busy_seconds == doctest::Approx(static_cast<double>(round.tokens)));
     }
@@ -251,8 +251,7 @@ TEST_CASE("simulated time: a device that cannot hold its client's training is na
   times.write(
       "[[devices]]\nname = \"server\"\ntokens_per_second = 1\n"
       "[[devices]]\nname = \"watch\"\ntokens_per_second = 1\nmemory = \"1MB\"\n");
-  CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("memory of watch"),
-                       core::ConfigError);
+  CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("memory of watch"), core::ConfigError);
   times.write("[[devices]]\nname = \"phone\"\ntokens_per_second = 1\n");
   CHECK_THROWS_WITH_AS(times.run("run"), doctest::Contains("clients.0.device"), core::ConfigError);
 }
