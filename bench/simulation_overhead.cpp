@@ -1,7 +1,7 @@
 // What a simulation takes beside training: the first client's update is trained, every other one is
-// that with a number changed, so that each has bytes and a hash of its own. Prints one line of JSON:
-// the update's bytes, milliseconds and processor milliseconds a client over the rounds after the
-// first, and how long copying the update in memory takes.
+// that with a number changed, so that each has bytes and a hash of its own. Prints JSON: the
+// update's bytes, milliseconds and processor milliseconds a client over the rounds after the first,
+// and how long copying the update in memory takes.
 // Run: build/bench/simulation_overhead FEDERATION.toml FOLDER [KEY=VALUE …]
 
 #include <atomic>

@@ -29,9 +29,9 @@ struct Grouping {
 /// Clients who train together: one, or a group.
 using Slot = std::vector<std::string>;
 
-/// As few groups of a class as the bounds allow, equally large, in the order of names, so that the bits do not
-/// depend on who is ready first; then the slots by cost, the dearest first, so that no worker is
-/// left with a long one at the end.
+/// As few groups of a class as the bounds allow, equally large, in the order of names, so that the
+/// bits do not depend on who is ready first; then the slots by cost, the dearest first, so that no
+/// worker is left with a long one at the end.
 /// @param candidates  sorted by name
 std::vector<Slot> schedule(const std::vector<Candidate>& candidates, const Grouping& grouping);
 

@@ -36,9 +36,9 @@ struct Fate {
   double seconds = 0.0;  ///< from the plan to the update's arrival; Dropped: 0
 };
 
-/// The federation's clock, in seconds from its start, and what its clients cost. A function of seed,
-/// plans and devices alone: it depends neither on this machine nor on the order in which trainings
-/// end here. A client that is not available begins when it is again.
+/// The federation's clock, in seconds from its start, and what its clients cost. A function of
+/// seed, plans and devices alone: it depends neither on this machine nor on the order in which
+/// trainings end here. A client that is not available begins when it is again.
 class VirtualTime {
  public:
   /// @param deadline  seconds that a round waits for its clients

@@ -115,7 +115,8 @@ def run_group(shell, group):
 def examples():
     """Those that no row runs; a posterior after what it is of."""
     shown = " ".join(command for group in meanings.GROUPS for command, _ in group.rows)
-    files = sorted((ROOT / "examples").rglob("*.toml"), key=lambda file: ("laplace" in file.name, file))
+    files = sorted((file for file in (ROOT / "examples").rglob("*.toml") if file.parent.name != "devices"),
+                   key=lambda file: ("laplace" in file.name, file))
     names = [str(file.relative_to(ROOT)) for file in files]
     return [name for name in names if name not in shown]
 
