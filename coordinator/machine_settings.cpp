@@ -36,8 +36,8 @@ void check_trainers(const core::Config& config, std::size_t num_trainers) {
 /// With over_selection; 0: the cohort.
 std::uint64_t num_asked(const core::FederationConfig& federation) {
   constexpr double kRounding = 1e-9;  // 10 · 1.1 is a little more than 11
-  return static_cast<std::uint64_t>(std::ceil(
-      static_cast<double>(federation.cohort) * federation.over_selection * (1.0 - kRounding)));
+  return static_cast<std::uint64_t>(std::ceil(static_cast<double>(federation.cohort) *
+                                              federation.over_selection * (1.0 - kRounding)));
 }
 
 /// A plan names all who are asked. @throws core::ConfigError  it would not fit
