@@ -96,14 +96,14 @@ const core::Device& draw_device(const std::vector<core::Device>& devices, std::u
   }
   core::SplitMix64 random({seed, 0, client, "device"});
   double left = random.uniform() * shares;
-  const core::Device* drawn = nullptr;
-  for (const core::Device& device : devices) {
-    if (device.share == 0.0) continue;
-    drawn = &device;
-    if (left < device.share) break;
-    left -= device.share;
+  std::size_t drawn = 0;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    if (devices[i].share == 0.0) continue;
+    drawn = i;
+    if (left < devices[i].share) break;
+    left -= devices[i].share;
   }
-  return *drawn;
+  return devices[drawn];
 }
 
 }  // namespace drystone::simulation

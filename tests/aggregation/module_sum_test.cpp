@@ -1,5 +1,8 @@
 #include "aggregation/module_sum.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/diag.h>
 #include <ATen/ops/empty.h>
@@ -39,17 +42,19 @@ double relative(const at::Tensor& difference, const at::Tensor& whole) {
 
 }  // namespace
 
+using Shape = std::pair<std::int64_t, std::int64_t>;
+
 TEST_CASE("ModuleSum: the sum of random updates, in factors and multiplied out") {
-  for (const auto& [out, in] : {std::pair(24, 10), std::pair(10, 24), std::pair(9, 9)}) {
+  for (const auto& [out, in] : {Shape(24, 10), Shape(10, 24), Shape(9, 9)}) {
     ModuleSum sum;
     at::Tensor expected = at::zeros({out, in}, at::kDouble);
-    for (int version = 0; version < 7; ++version) {
-      const auto seed = static_cast<std::uint64_t>(100 * out + version);
+    for (std::uint64_t version = 0; version < 7; ++version) {
+      const std::uint64_t seed = 100 * static_cast<std::uint64_t>(out) + version;
       const tensors::Factors update{.b = drawn(out, 2, seed), .a = drawn(2, in, seed + 50)};
       sum = aggregation::add(sum, update);
       expected += at::mm(update.b, update.a);
       CHECK(relative(product_of(sum) - expected, expected) < 1e-13);
-      CHECK(sum.rank() == std::min<std::int64_t>(2 * (version + 1), std::min(out, in)));
+      CHECK(sum.rank() == std::min(2 * static_cast<std::int64_t>(version + 1), std::min(out, in)));
     }
     CHECK(sum.product.defined());
   }

@@ -114,6 +114,7 @@ TEST_CASE("virtual time: a client begins when its device is available") {
 TEST_CASE("virtual time: failures are as frequent as said, and drawn anew in each attempt") {
   const core::Device device{.name = "d", .tokens_per_second = 1.0, .failures = 0.2};
   std::vector<simulation::Task> tasks;
+  tasks.reserve(4000);
   for (int i = 0; i < 4000; ++i) tasks.push_back({"client-" + std::to_string(i), device, {}});
   std::set<std::size_t> dropped[2];
   for (std::uint64_t attempt = 0; attempt < 2; ++attempt) {
