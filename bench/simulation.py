@@ -291,7 +291,8 @@ def measure(arm, name, args, clients=100, cohort=10):
     if len(marks) <= args.warm_up:
         raise SystemExit(f"{folder}: no more than {len(marks)} rounds were told; see err.txt there")
     warm = marks[args.warm_up - 1:]
-    rounds = [end - start for start, end in zip(warm, warm[1:])]
+    # A round of nothing can be shorter than what the marks tell.
+    rounds = [max(end - start, 1e-3) for start, end in zip(warm, warm[1:])]
     seconds = statistics.median(rounds)
     cpu = processes.processor_seconds(warm[-1]) - processes.processor_seconds(warm[0])
     figures = dict(clients_s=cohort / seconds, best=cohort / min(rounds), round_s=seconds,
