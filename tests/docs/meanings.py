@@ -158,6 +158,7 @@ NOT_RUN = {
     "bench/gpu_simulation.sh --device cpu --tiny": NEEDS_BENCH,
     "bench/gpu_simulation.sh --peak 989": "needs a GPU",
     "build/bench/group_bench tinyllama --rows 8x1x128,8x4x512": NEEDS_BENCH,
+    "build/bench/group_bench 15m --dtype float32 --device cpu --ranks 8 --steps 4 --rows …": NEEDS_BENCH,
     ".venv/bin/python bench/step_profile.py --ranks 8": NEEDS_PACKAGES,
     ".venv/bin/python bench/product_forms.py": NEEDS_PACKAGES,
     ".venv/bin/python bench/tokenizer_bench.py build/bench/tokenizer_timer": NEEDS_PACKAGES,
