@@ -176,6 +176,7 @@ std::vector<std::string> Provisioner::run() {
   const training::Workbench workbench(client::workbench_config(config_, "cpu"));
   config_.model.sha256 = workbench.base_sha256();
   std::vector<core::TrainingConfig> trainings;
+  trainings.reserve(listed_.size());
   for (const core::ListedClient& listed : listed_) trainings.push_back(listed.training);
   initial_ = client::initial_version(config_, workbench);
   layout_ = workbench.layout(trainings, initial_);
@@ -254,6 +255,7 @@ void Provisioner::resolve_labels() {
 std::map<std::string, client::Records> Provisioner::shards() const {
   if (config_.data.train.empty()) return {};
   std::vector<std::string> names;
+  names.reserve(listed_.size());
   for (const core::ListedClient& listed : listed_) names.push_back(listed.name);
   const client::Records train = client::load_train(config_);
   client::check_labels(config_, train);
@@ -361,6 +363,7 @@ std::vector<fs::path> provision(core::Config config, const ProvisionOptions& opt
     staging.commit();
   }
   std::vector<fs::path> folders;
+  folders.reserve(parties.size());
   for (const std::string& party : parties) folders.push_back(options.out / party);
   return folders;
 }

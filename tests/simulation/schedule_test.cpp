@@ -15,6 +15,7 @@ namespace {
 
 std::vector<Candidate> random_candidates(std::size_t count, core::SplitMix64& random) {
   std::vector<Candidate> candidates;
+  candidates.reserve(count);
   for (std::size_t i = 0; i < count; ++i) {
     candidates.push_back({.client = "client-" + std::to_string(1000 + i),
                           .cost = random.uniform(),
@@ -74,6 +75,7 @@ TEST_CASE("schedule: who trains together does not depend on costs") {
 TEST_CASE("schedule: groups fill a pass, and keep every worker busy") {
   const auto sizes = [](std::size_t count, double tokens, const simulation::Grouping& grouping) {
     std::vector<Candidate> candidates;
+    candidates.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
       candidates.push_back({.client = "client-" + std::to_string(1000 + i),
                             .cost = 1.0,

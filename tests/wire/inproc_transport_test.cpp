@@ -84,6 +84,7 @@ TEST_CASE("InprocHub: many client threads, nothing lost") {
   wire::InprocHub hub;
   const auto server = hub.server();
   std::vector<std::jthread> threads;
+  threads.reserve(kClients);
   std::vector<int> echoes(kClients, 0);
   for (int i = 0; i < kClients; ++i) {
     threads.emplace_back([&hub, &echoes, i] {
