@@ -333,9 +333,12 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   std::vector<std::string> causes;
   for (const auto& [client, refusal] : refused_) {
     causes.push_back(client + ": " + core::name(refusal));
+    // A simulation says itself who would have been late. A deployed client that says so of itself
+    // would be asked again and again.
+    const bool was_late = settings_.all_are_there && refusal == core::Refusal::Timeout;
     if (refusal == core::Refusal::LocalFailure) {
       is_ours = true;  // our own disk: no fault of this client
-    } else if (refusal != core::Refusal::Timeout) {
+    } else if (!was_late) {
       is_any_to_mend = true;
       excluded_.insert(client);
     }

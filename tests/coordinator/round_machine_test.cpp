@@ -374,16 +374,25 @@ TEST_CASE("round machine: with over-selection the first of those asked make the 
   CHECK(only<Abandon>(abandoned).size() == 1);
 }
 
-TEST_CASE("round machine: who was late in an abandoned attempt is asked in the next one") {
-  auto s = settings(2, 1);
-  s.quorum = 2;
-  RoundMachine machine(s, {}, 0s);
-  join_all(machine, s);
-  machine.handle(UpdateRefused{"client-1", core::Refusal::Timeout}, 1s);
-  const auto actions = machine.handle(update_of("client-2"), 1s);
-  CHECK(only<Abandon>(actions).size() == 1);
-  REQUIRE(only<PersistPlan>(actions).size() == 1);
-  CHECK(only<PersistPlan>(actions).front().plan.cohort.size() == 2);
+TEST_CASE("round machine: who would be late in a simulated attempt is asked in the next one") {
+  for (const bool all_are_there : {false, true}) {
+    CAPTURE(all_are_there);
+    auto s = settings(3, 1);
+    s.cohort = 2;
+    s.quorum = 2;
+    s.all_are_there = all_are_there;
+    RoundMachine machine(s, {}, 0s);
+    const auto opened = all_are_there ? machine.handle(TimePassed{}, 0s) : join_all(machine, s);
+    REQUIRE(machine.collecting() != nullptr);
+    const std::vector<std::string> cohort = machine.collecting()->plan.cohort;
+    machine.handle(UpdateRefused{cohort[0], core::Refusal::Timeout}, 1s);
+    const auto actions = machine.handle(update_of(cohort[1]), 1s);
+    CHECK(only<Abandon>(actions).size() == 1);
+    REQUIRE(only<PersistPlan>(actions).size() == 1);
+    const std::vector<std::string> next = only<PersistPlan>(actions).front().plan.cohort;
+    CHECK(next.size() == 2);
+    CHECK((std::ranges::find(next, cohort[0]) != next.end()) == all_are_there);
+  }
 }
 
 TEST_CASE(
