@@ -147,12 +147,14 @@ void Simulation::keep_devices() {
   constexpr std::uint64_t kMostBytes = 1 << 24;
   const std::filesystem::path own = options_.run_dir / "devices.toml";
   const core::Bytes given = core::read_file(config_.simulation.profiles, kMostBytes);
-  if (std::filesystem::exists(own) && core::read_file(own, kMostBytes) != given) {
+  const bool is_there = std::filesystem::exists(own);
+  const bool is_same = is_there && core::read_file(own, kMostBytes) == given;
+  if (is_there && !is_same) {
     core::log_warning("other devices than this run began with: its simulated times are of both",
                       {{"was", std::string_view(own.native())},
                        {"now", std::string_view(config_.simulation.profiles.native())}});
   }
-  core::write_file_atomic(own, given);
+  if (!is_same) core::write_file_atomic(own, given);
   config_.simulation.profiles = std::filesystem::absolute(own);
 }
 
