@@ -28,6 +28,12 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// A deployed federation has machines of its own, and this one's paths mean nothing there.
+void forget_simulation(core::Config& config) {
+  config.simulation = {};
+  for (core::ClientGroup& group : config.clients) group.device.clear();
+}
+
 constexpr const char* kCoordinatorName = "coordinator";
 constexpr const char* kCopiedModel = "model";
 
@@ -309,7 +315,7 @@ void Provisioner::write_client(const core::ListedClient& listed, const client::R
                      .identity = "keys/" + name,
                      .coordinator_key = std::string("keys/") + kCoordinatorName + ".pub",
                      .allow = {}};
-  config.simulation = {};
+  forget_simulation(config);
   config.output.dir = "run";
   place_model(name, config.model);
   config.federation.layout = "layout.json";
@@ -328,7 +334,7 @@ void Provisioner::write_coordinator() {
   core::Config config = config_;
   config.federation.layout = "layout.json";
   config.federation.initial = "initial.safetensors";
-  config.simulation = {};
+  forget_simulation(config);
   config.security = {.coordinator = bind(),
                      .identity = std::string("keys/") + kCoordinatorName,
                      .coordinator_key = {},
