@@ -138,10 +138,9 @@ function(drystone_test_helper name)
   drystone_set_up_test(drystone_${name} ${arg_TORCH} ${arg_DEPS})
 endfunction()
 
-# drystone_test(<folder> [TORCH] SOURCES … [APART …] DEPS …): one binary a folder, one ctest entry a
-# source file. APART: those of its tests that cannot be compiled beside others.
+# drystone_test(<folder> [TORCH] SOURCES … DEPS …): one binary a folder, one ctest entry a source file.
 function(drystone_test folder)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;APART;DEPS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
   set(target drystone_${folder}_tests)
   set(compiled ${arg_SOURCES})
   if(DRYSTONE_UNITY)
@@ -151,8 +150,7 @@ function(drystone_test folder)
     drystone_batch_tests(batches ${tests})
     list(APPEND compiled ${batches})
   endif()
-  list(APPEND arg_SOURCES ${arg_APART})
-  add_executable(${target} ${compiled} ${arg_APART})
+  add_executable(${target} ${compiled})
   if(DRYSTONE_UNITY)
     # GCC takes the tests of a batch for headers.
     target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)

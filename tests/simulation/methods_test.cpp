@@ -18,6 +18,7 @@
 #include "core/error.h"
 #include "simulation/simulator.h"
 #include "tensors/factor_set_io.h"
+#include "tests/simulation/stop_after_first_version.h"
 #include "tests/simulation/tiny_federation.h"
 
 using namespace drystone;
@@ -197,11 +198,6 @@ TEST_CASE("methods: PiSSA's common start is subtracted once") {
 }
 
 TEST_CASE("methods: LoRA-Pro's moments of W live on in the client's folder, also after a stop") {
-  class StopAfterFirstVersion final : public coordinator::Observer {
-   public:
-    void on_published(const coordinator::RoundReport&) override { source.request_stop(); }
-    std::stop_source source;
-  };
   const auto federation = [](const char* options) {
     return TinyFederation(entry("lora-pro", 3, options) + entry("lora-pro", 2, options));
   };
@@ -213,7 +209,7 @@ TEST_CASE("methods: LoRA-Pro's moments of W live on in the client's folder, also
   CHECK(fs::exists(memory / "2.safetensors"));
   CHECK_FALSE(fs::exists(memory / "1.safetensors"));
 
-  StopAfterFirstVersion stopper;
+  test::StopAfterFirstVersion stopper;
   const simulation::SimulationOptions parts{
       .run_dir = keeps.path() / "parts", .device = "cpu", .stop = stopper.source.get_token()};
   const core::Config config = keeps.config({"federation.rounds=3"});

@@ -11,6 +11,7 @@
 #include "cli/verify.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/peft_io.h"
+#include "tests/simulation/stop_after_first_version.h"
 #include "tests/simulation/tiny_federation.h"
 
 using namespace drystone;
@@ -54,13 +55,6 @@ at::Tensor clients_sum(const fs::path& run_dir, const std::string& module) {
   }
   return sum;
 }
-
-// Asks for a stop as soon as a version is published.
-class StopAfterFirstVersion final : public coordinator::Observer {
- public:
-  void on_published(const coordinator::RoundReport&) override { source.request_stop(); }
-  std::stop_source source;
-};
 
 }  // namespace
 
@@ -109,7 +103,7 @@ TEST_CASE("simulate: another seed, another result") {
 TEST_CASE("simulate: stopped after a round and resumed ends in the same head") {
   const TinyFederation tiny;
   const auto whole = run(tiny, "whole", {"federation.rounds=3"});
-  StopAfterFirstVersion stopper;
+  test::StopAfterFirstVersion stopper;
   const auto part =
       run(tiny, "parts", {"federation.rounds=3"}, {&stopper}, stopper.source.get_token());
   CHECK(part.stopped);
@@ -121,7 +115,7 @@ TEST_CASE("simulate: stopped after a round and resumed ends in the same head") {
 
 TEST_CASE("simulate: a published version that was edited meanwhile is not trained from") {
   const TinyFederation tiny;
-  StopAfterFirstVersion stopper;
+  test::StopAfterFirstVersion stopper;
   run(tiny, "run", {"federation.rounds=3"}, {&stopper}, stopper.source.get_token());
   for (const auto& version : fs::directory_iterator(tiny.path() / "run" / "versions")) {
     CAPTURE(version.path());

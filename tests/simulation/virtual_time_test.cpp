@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "core/error.h"
+#include "tests/simulation/stop_after_first_version.h"
 #include "tests/simulation/tiny_language_model.h"
 
 using namespace drystone;
@@ -145,13 +146,6 @@ TEST_CASE("virtual time: devices are drawn by their shares") {
 
 namespace {
 
-/// Asks for a stop as soon as a version is published.
-class StopAfterFirstVersion final : public coordinator::Observer {
- public:
-  void on_published(const coordinator::RoundReport&) override { source.request_stop(); }
-  std::stop_source source;
-};
-
 /// Three clients: a quick one and two that fail or are late now and then.
 class SimulatedTimes {
  public:
@@ -217,7 +211,7 @@ TEST_CASE("simulated time: neither workers nor a stop change what happens when")
   const auto many = times.run("many", {"simulation.workers=4"});
   CHECK(many.report.head == whole.report.head);
   CHECK(times_of(many.report) == times_of(whole.report));
-  StopAfterFirstVersion stopper;
+  test::StopAfterFirstVersion stopper;
   const auto part = times.run("parts", {}, {&stopper}, stopper.source.get_token());
   CHECK(part.report.rounds.size() < 6);
   const auto rest = times.run("parts");
