@@ -1,22 +1,9 @@
 #include "adapters/registry.h"
 
 #include <algorithm>
-#include <array>
 
-#include "adapters/methods/ba_lora.h"
-#include "adapters/methods/bilora.h"
-#include "adapters/methods/clora.h"
-#include "adapters/methods/flat_lora.h"
-#include "adapters/methods/kasa.h"
-#include "adapters/methods/lora.h"
 #include "adapters/methods/lora_ensemble.h"
-#include "adapters/methods/lora_pro.h"
-#include "adapters/methods/lora_prune.h"
-#include "adapters/methods/lora_rite.h"
-#include "adapters/methods/pissa.h"
-#include "adapters/methods/rac_lora.h"
-#include "adapters/methods/sbora.h"
-#include "adapters/methods/sora.h"
+#include "adapters/methods/table.h"
 #include "adapters/posterior/laplace_lora.h"
 #include "adapters/specification.h"
 #include "core/choices.h"
@@ -27,25 +14,26 @@ namespace drystone::adapters {
 
 namespace {
 
-/// The one table: a new method adds its line here, in the contract's order.
-const std::array kMethods = {
-    lora_method(),          rslora_method(),    pissa_method(),      ba_lora_method(),
-    kasa_method(),          bilora_method(),    sbora_fa_method(),   sbora_fb_method(),
-    sora_method(),          lora_pro_method(),  lora_rite_method(),  clora_method(),
-    rac_lora_method(),      flat_lora_method(), lora_prune_method(), laplace_lora_method(),
-    lora_ensemble_method(),
-};
+std::vector<Method> all_methods() {
+  const std::span<const Method> plain = plain_methods();
+  std::vector<Method> all(plain.begin(), plain.end());
+  all.push_back(laplace_lora_method());
+  all.push_back(lora_ensemble_method());
+  return all;
+}
 
 }  // namespace
 
-std::span<const Method> methods() { return kMethods; }
+std::span<const Method> methods() {
+  static const std::vector<Method> all = all_methods();
+  return all;
+}
 
 const Method& find_method(std::string_view name) {
-  const auto found = std::find_if(kMethods.begin(), kMethods.end(),
-                                  [&](const Method& method) { return method.name == name; });
-  if (found != kMethods.end()) return *found;
+  const auto found = std::ranges::find(methods(), name, &Method::name);
+  if (found != methods().end()) return *found;
   std::vector<std::string> names;
-  for (const Method& method : kMethods) names.emplace_back(method.name);
+  for (const Method& method : methods()) names.emplace_back(method.name);
   throw core::ConfigError("training.method: " + core::quote(name) + " is not available; " +
                           core::did_you_mean(name, names) +
                           "methods that work: " + core::join(names));

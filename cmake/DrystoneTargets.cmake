@@ -138,10 +138,14 @@ function(drystone_test_helper name)
   drystone_set_up_test(drystone_${name} ${arg_TORCH} ${arg_DEPS})
 endfunction()
 
-# drystone_test(<folder> [TORCH] SOURCES … DEPS …): one binary a folder, one ctest entry a source file.
+# drystone_test(<folder> [TORCH] [SOURCES …] DEPS …): one binary a folder, one ctest entry a source file.
+# Without SOURCES: every *_test.cpp there.
 function(drystone_test folder)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "SOURCES;DEPS")
   set(target drystone_${folder}_tests)
+  if(NOT arg_SOURCES)
+    file(GLOB arg_SOURCES CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} *_test.cpp)
+  endif()
   set(compiled ${arg_SOURCES})
   if(DRYSTONE_UNITY)
     set(tests ${arg_SOURCES})

@@ -22,6 +22,4 @@ void set_hypergradient(const std::vector<Parameter>& lower, const std::vector<Pa
                        const std::function<void()>& upper_pass,
                        const std::function<void()>& lower_pass, bool first_order);
 
-Method bilora_method();
-
 }  // namespace drystone::adapters

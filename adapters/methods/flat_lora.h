@@ -39,7 +39,4 @@ class PerturbedWeight final : public models::FrozenWeight {
   std::uint64_t key_;
 };
 
-/// Table entry.
-Method flat_lora_method();
-
 }  // namespace drystone::adapters

@@ -1,4 +1,4 @@
-#include "adapters/methods/kasa.h"
+// KaSA: knowledge-aware singular-value adaptation (Wang et al., 2024, arXiv:2412.06071).
 
 #include <algorithm>
 #include <memory>
@@ -14,6 +14,7 @@
 #include <ATen/ops/zeros.h>
 
 #include "adapters/methods/lora.h"
+#include "adapters/method.h"
 #include "adapters/methods/orthonormality.h"
 #include "adapters/methods/spectral.h"
 #include "adapters/side_path.h"

@@ -37,8 +37,4 @@ class LoraLayer : public SidePath {
   at::Tensor b_;
 };
 
-/// Table entries.
-Method lora_method();
-Method rslora_method();
-
 }  // namespace drystone::adapters

@@ -1,7 +1,7 @@
 #include "adapters/methods/lora_ensemble.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <span>
@@ -10,20 +10,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
-#include "adapters/methods/ba_lora.h"
 #include "adapters/methods/base_pass.h"
-#include "adapters/methods/bilora.h"
-#include "adapters/methods/clora.h"
-#include "adapters/methods/flat_lora.h"
-#include "adapters/methods/kasa.h"
-#include "adapters/methods/lora.h"
-#include "adapters/methods/lora_pro.h"
-#include "adapters/methods/lora_rite.h"
 #include "adapters/methods/output_regularisers.h"
-#include "adapters/methods/pissa.h"
-#include "adapters/methods/rac_lora.h"
-#include "adapters/methods/sbora.h"
-#include "adapters/methods/sora.h"
+#include "adapters/methods/table.h"
 #include "adapters/side_path.h"
 #include "adapters/specification.h"
 #include "core/check.h"
@@ -37,13 +26,14 @@ namespace {
 
 constexpr std::string_view kLoraEnsemble = "lora-ensemble";
 
-/// What a member may be.
+/// What a member may be: a method that collects nothing beside its factors.
 std::span<const Method> member_methods() {
-  static const std::array known = {
-      lora_method(),     rslora_method(),   pissa_method(),     ba_lora_method(),   kasa_method(),
-      bilora_method(),   sbora_fa_method(), sbora_fb_method(),  sora_method(),      clora_method(),
-      rac_lora_method(), lora_pro_method(), lora_rite_method(), flat_lora_method(),
-  };
+  static const std::vector<Method> known = [] {
+    std::vector<Method> plain;
+    std::ranges::copy_if(plain_methods(), std::back_inserter(plain),
+                         [](const Method& method) { return method.statistics == nullptr; });
+    return plain;
+  }();
   return known;
 }
 

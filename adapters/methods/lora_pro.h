@@ -30,6 +30,4 @@ struct Directions {
 Directions lora_pro_directions(const StackedPairs& pairs, double scale, FreeMatrix free_matrix,
                                double damping, double cutoff);
 
-Method lora_pro_method();
-
 }  // namespace drystone::adapters

@@ -35,7 +35,4 @@ Importance importance(const models::FrozenWeight& weight, const Pair& pair, cons
 /// @throws core::ConfigError  shares that leave no time to prune
 std::optional<tensors::PruningPlan> pruning_plan(const AdapterSpec& spec, std::int64_t rounds);
 
-/// Table entry.
-Method lora_prune_method();
-
 }  // namespace drystone::adapters

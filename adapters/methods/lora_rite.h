@@ -39,6 +39,4 @@ std::unique_ptr<Optimizer> make_lora_rite_optimizer(const std::vector<Parameter>
                                                     const LoraRiteOptions& options,
                                                     const AdamWOptions& others, const Step& step);
 
-Method lora_rite_method();
-
 }  // namespace drystone::adapters

@@ -17,6 +17,4 @@ enum class Sketch { Gaussian, Orthonormal };
 at::Tensor draw_sketch(const AdapterStart& start, const std::string& module, std::int64_t block,
                        std::int64_t rank, std::int64_t size, Sketch sketch);
 
-Method rac_lora_method();
-
 }  // namespace drystone::adapters

@@ -95,6 +95,8 @@ std::unique_ptr<Adapter> make_sbora(models::Model& model, const AdapterSpec& spe
 
 }  // namespace
 
+// Trains B over inputs (columns of W) that a key of seed, round and module picks: the same for all
+// clients of a round, those of a smaller rank being the first of a larger one.
 Method sbora_fa_method() {
   return {.name = "sbora-fa",
           .summary = "trains single columns of W (Po et al., 2024, arXiv:2407.05413)",
@@ -103,6 +105,7 @@ Method sbora_fa_method() {
           .rank_limit = basis_vectors<Fixed::A>};
 }
 
+// Trains A over outputs (rows of W), picked alike.
 Method sbora_fb_method() {
   return {.name = "sbora-fb",
           .summary = "trains single rows of W (Po et al., 2024, arXiv:2407.05413)",

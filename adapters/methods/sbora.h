@@ -29,10 +29,4 @@ at::Tensor scattered_linear(const models::LayerInput& x, const models::FrozenWei
                             const at::Tensor& bias, const at::Tensor& index, const at::Tensor& a,
                             double scale, const models::Dropout& dropout);
 
-/// Trains B over inputs (columns of W) that a key of seed, round and module picks: the same for all
-/// clients of a round, those of a smaller rank being the first of a larger one.
-Method sbora_fa_method();
-/// Trains A over outputs (rows of W).
-Method sbora_fb_method();
-
 }  // namespace drystone::adapters

@@ -22,6 +22,4 @@ void shrink_(at::Tensor& gates, double threshold, Prox prox);
 double staged_threshold(std::string_view schedule, double first, double last, std::int64_t stage,
                         std::int64_t stages);
 
-Method sora_method();
-
 }  // namespace drystone::adapters

@@ -1,5 +1,3 @@
-#include "adapters/methods/kasa.h"
-
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
