@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,18 @@
 
 namespace drystone::aggregation {
 
+/// How large a whole update is: roots of sums of squares, statistics left out.
+struct UpdateNorms {
+  double modules = 0.0;
+  double dense = 0.0;
+};
+
 /// The payload of one accepted update.
 struct UpdateFile {
   std::string client;  ///< for messages
   std::uint64_t num_examples = 0;
   std::filesystem::path payload;  ///< factor set file; not changed while the round is aggregated
+  std::optional<UpdateNorms> norms = {};  ///< where they are known: norms_of the payload
 };
 
 /// The files of one aggregation. None of the outputs is fsynced; both are complete or absent.

@@ -46,6 +46,26 @@ core::Expected<void> check(const std::string& name, double norm, double referenc
   return core::refuse(core::Refusal::NormAboveBound, text.str());
 }
 
+/// @param fits_module, fits_dense  (part, its norm) -> Expected<void>: whether to go on
+core::Expected<UpdateNorms> measure(const tensors::FactorSetFile& update, const auto& fits_module,
+                                    const auto& fits_dense) {
+  double modules = 0.0;
+  double dense = 0.0;
+  for (const auto& [name, shape] : update.shapes().modules) {
+    const double norm = product_norm(update.module(name));
+    if (auto fits = fits_module(name, norm); !fits) return tl::make_unexpected(fits.error());
+    modules += norm * norm;
+    update.forget_pages();
+  }
+  for (const auto& [name, shape] : update.shapes().dense) {
+    if (is_statistic(name)) continue;
+    const double norm = norm_of(update.dense(name));
+    if (auto fits = fits_dense(name, norm); !fits) return tl::make_unexpected(fits.error());
+    dense += norm * norm;
+  }
+  return UpdateNorms{.modules = std::sqrt(modules), .dense = std::sqrt(dense)};
+}
+
 /// Weighted lower median of the values above zero; 0 without any.
 double median(std::vector<std::pair<double, double>> values_and_shares) {
   std::erase_if(values_and_shares, [](const auto& v) { return v.first <= 0.0 || v.second <= 0.0; });
@@ -79,38 +99,21 @@ double reference_dense_norm(const AdapterLayout& layout, const std::string& part
   return reference(layout, part, num_entries(layout.dense.at(part)), 1.0);
 }
 
-core::Expected<void> check_norms(const tensors::FactorSetFile& update, const AdapterLayout& layout,
-                                 double max_norm) {
-  if (max_norm == 0.0) return {};
-  for (const auto& [name, shape] : update.shapes().modules) {
-    const double norm = product_norm(update.module(name));
-    if (auto fits = check(name, norm, reference_norm(layout, name), max_norm); !fits) return fits;
-    update.forget_pages();
-  }
-  for (const auto& [name, shape] : update.shapes().dense) {
-    if (is_statistic(name)) continue;
-    const double norm = norm_of(update.dense(name));
-    if (auto fits = check(name, norm, reference_dense_norm(layout, name), max_norm); !fits) {
-      return fits;
-    }
-  }
-  return {};
+UpdateNorms norms_of(const tensors::FactorSetFile& update) {
+  const auto any = [](const std::string&, double) { return core::Expected<void>(); };
+  return *measure(update, any, any);
 }
 
-UpdateNorms norms_of(const tensors::FactorSetFile& update) {
-  double modules = 0.0;
-  double dense = 0.0;
-  for (const auto& [name, shape] : update.shapes().modules) {
-    const double norm = product_norm(update.module(name));
-    modules += norm * norm;
-    update.forget_pages();
-  }
-  for (const auto& [name, shape] : update.shapes().dense) {
-    if (is_statistic(name)) continue;
-    const double norm = norm_of(update.dense(name));
-    dense += norm * norm;
-  }
-  return {.modules = std::sqrt(modules), .dense = std::sqrt(dense)};
+core::Expected<UpdateNorms> check_norms(const tensors::FactorSetFile& update,
+                                        const AdapterLayout& layout, double max_norm) {
+  return measure(
+      update,
+      [&](const std::string& module, double norm) {
+        return check(module, norm, reference_norm(layout, module), max_norm);
+      },
+      [&](const std::string& part, double norm) {
+        return check(part, norm, reference_dense_norm(layout, part), max_norm);
+      });
 }
 
 std::vector<double> weight_factors(std::span<const UpdateNorms> norms,

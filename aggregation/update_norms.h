@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "aggregation/layout.h"
+#include "aggregation/rule.h"
 #include "core/expected.h"
 #include "tensors/factor_set_io.h"
 #include "tensors/factors.h"
@@ -20,20 +21,15 @@ double product_norm(const tensors::Factors& factors);
 double reference_norm(const AdapterLayout& layout, const std::string& module);
 double reference_dense_norm(const AdapterLayout& layout, const std::string& part);
 
-/// No module's ‖ΔW‖ and no dense part's norm exceeds `max_norm` times what it is relative to;
-/// statistics are not of the model and are left out. Refuses with NormAboveBound, naming part and
-/// both numbers.
-/// @param update    has passed check_payload
-/// @param max_norm  0: no bound
-core::Expected<void> check_norms(const tensors::FactorSetFile& update, const AdapterLayout& layout,
-                                 double max_norm);
-
-/// Of a whole update: roots of sums of squares, statistics left out.
-struct UpdateNorms {
-  double modules = 0.0;
-  double dense = 0.0;
-};
 UpdateNorms norms_of(const tensors::FactorSetFile& update);
+
+/// norms_of(update), if no module's ‖ΔW‖ and no dense part's norm exceeds `max_norm` times what it
+/// is relative to; statistics are not of the model and are left out. Refuses with NormAboveBound,
+/// naming part and both numbers.
+/// @param update    has passed check_payload
+/// @param max_norm  > 0
+core::Expected<UpdateNorms> check_norms(const tensors::FactorSetFile& update,
+                                        const AdapterLayout& layout, double max_norm);
 
 /// For each update the factor ≤ 1 that its weight is multiplied by: max_norm times the round's
 /// median norm, over its own norm, where that is larger, for its modules or its dense parts,

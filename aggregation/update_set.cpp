@@ -42,7 +42,9 @@ UpdateSet::UpdateSet(std::vector<UpdateFile> updates, const RoundWeights& weight
 void UpdateSet::lower_weights(double max_norm) {
   if (max_norm == 0.0 || files_.size() == 1) return;
   std::vector<UpdateNorms> norms;
-  for (const tensors::FactorSetFile& file : files_) norms.push_back(norms_of(file));
+  for (std::size_t i = 0; i < files_.size(); ++i) {
+    norms.push_back(updates_[i].norms ? *updates_[i].norms : norms_of(files_[i]));
+  }
   const std::vector<double> factors = weight_factors(norms, shares_, max_norm);
   double total = 0.0;
   for (std::size_t i = 0; i < files_.size(); ++i) {

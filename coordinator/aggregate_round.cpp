@@ -70,7 +70,7 @@ AggregatedRound RoundAggregator::aggregate(const OpenRound& round,
   forget_carry(base + 1);
   for (const auto& [client, update] : round.accepted) {
     check_update(update, blobs.path(update.payload));
-    job.updates.push_back({client, update.num_examples, blobs.path(update.payload)});
+    job.updates.push_back({client, update.num_examples, blobs.path(update.payload), update.norms});
   }
   AggregatedRound result{
       .payload = job.output, .mode = mode_, .report = rule_->aggregate(job), .unsound = {}};

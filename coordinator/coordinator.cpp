@@ -50,7 +50,8 @@ AcceptedUpdate accepted_update(const Upload& upload) {
   return {.client = upload.manifest.client,
           .payload = upload.manifest.payload,
           .num_examples = upload.manifest.num_examples,
-          .manifest = upload.offer.bytes};
+          .manifest = upload.offer.bytes,
+          .norms = upload.norms};
 }
 
 MachineSettings settings_for(const CoordinatorSetup& setup,

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "aggregation/layout.h"
@@ -13,6 +14,9 @@
 #include "wire/messages.h"
 
 namespace drystone::coordinator {
+
+/// How large a payload is that passed; nothing is measured where aggregation.max_norm is 0.
+using PayloadVerdict = core::Expected<std::optional<aggregation::UpdateNorms>>;
 
 /// Guards one federation. Not thread-safe except check_payload, which only reads.
 class Gate {
@@ -33,9 +37,9 @@ class Gate {
                                                    const wire::Signed& offer,
                                                    const OpenRound& round) const;
 
-  /// Steps 4–6 on the received bytes: header and layout, rank quota, finite, gauge.
-  core::Expected<void> check_payload(const wire::UpdateManifest& manifest,
-                                     const std::filesystem::path& payload) const;
+  /// Steps 4–6 on the received bytes: header and layout, rank quota, finite, gauge, norms.
+  PayloadVerdict check_payload(const wire::UpdateManifest& manifest,
+                               const std::filesystem::path& payload) const;
 
  private:
   crypto::RosterEntry entry(const std::string& client) const;

@@ -14,6 +14,7 @@
 #include <variant>
 #include <vector>
 
+#include "aggregation/rule.h"
 #include "core/clock.h"
 #include "core/expected.h"
 #include "core/name_list.h"
@@ -47,6 +48,8 @@ struct AcceptedUpdate {
   core::Digest payload{};
   std::uint64_t num_examples = 0;
   core::Bytes manifest;  ///< encoded wire::UpdateManifest: the leaf
+  /// As the gate measured them; not stored: after a resume they are measured again.
+  std::optional<aggregation::UpdateNorms> norms = {};
 };
 
 /// An open round: the plan and what was accepted so far.

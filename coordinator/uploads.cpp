@@ -129,7 +129,7 @@ void Uploads::check(const std::string& client) {
   ++being_checked_[payload];
   executor_.post(
       [this, client, manifest = transfer.upload.manifest, path = store_.blobs().path(payload)] {
-        core::Expected<void> verdict;
+        PayloadVerdict verdict;
         std::string trouble;
         try {
           verdict = gate_.check_payload(manifest, path);
@@ -149,8 +149,9 @@ void Uploads::check(const std::string& client) {
   begin_waiting(payload);
 }
 
-void Uploads::judge(const std::string& client, const core::Expected<void>& verdict) {
+void Uploads::judge(const std::string& client, const PayloadVerdict& verdict) {
   if (!verdict) return reject(client, verdict.error());
+  uploads_.at(client).upload.norms = *verdict;
   try {
     hooks_.accept(uploads_.at(client).upload);
   } catch (const std::exception& error) {

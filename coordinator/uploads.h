@@ -18,7 +18,8 @@ namespace drystone::coordinator {
 struct Upload {
   wire::UpdateManifest manifest;
   wire::Signed offer;
-  double seconds = 0.0;  ///< the client's own figure, unsigned
+  double seconds = 0.0;                                ///< the client's own figure, unsigned
+  std::optional<aggregation::UpdateNorms> norms = {};  ///< once the payload passed the gate
 };
 
 /// At most one upload a client and one transfer a payload: two receivers must not write to one
@@ -72,7 +73,7 @@ class Uploads {
   void begin_waiting(const core::Digest& payload);
   void ask_for_more(const std::string& client);
   void check(const std::string& client);
-  void judge(const std::string& client, const core::Expected<void>& verdict);
+  void judge(const std::string& client, const PayloadVerdict& verdict);
   void reject(const std::string& client, const core::Failure& failure);
 
   Store& store_;

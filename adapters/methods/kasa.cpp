@@ -13,8 +13,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
-#include "adapters/methods/lora.h"
 #include "adapters/method.h"
+#include "adapters/methods/lora.h"
 #include "adapters/methods/orthonormality.h"
 #include "adapters/methods/spectral.h"
 #include "adapters/side_path.h"

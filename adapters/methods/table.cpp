@@ -23,21 +23,10 @@ Method lora_prune_method();
 
 std::span<const Method> plain_methods() {
   static const std::array rows = {
-    lora_method(),
-    rslora_method(),
-    pissa_method(),
-    ba_lora_method(),
-    kasa_method(),
-    bilora_method(),
-    sbora_fa_method(),
-    sbora_fb_method(),
-    sora_method(),
-    lora_pro_method(),
-    lora_rite_method(),
-    clora_method(),
-    rac_lora_method(),
-    flat_lora_method(),
-    lora_prune_method(),
+      lora_method(),     rslora_method(),    pissa_method(),      ba_lora_method(),
+      kasa_method(),     bilora_method(),    sbora_fa_method(),   sbora_fb_method(),
+      sora_method(),     lora_pro_method(),  lora_rite_method(),  clora_method(),
+      rac_lora_method(), flat_lora_method(), lora_prune_method(),
   };
   return rows;
 }

@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "aggregation/rules.h"
+#include "aggregation/update_norms.h"
 #include "core/error.h"
 #include "tensors/factor_set_io.h"
 #include "tests/aggregation/random_updates.h"
@@ -290,6 +291,28 @@ TEST_CASE("every rule: an update far above the round's median weighs less, and i
     CHECK(round.run(open).lowered.empty());
     CHECK(test::norm(test::dense(round.result().modules.at("m.q"))) > 1e3 * without);
   }
+}
+
+TEST_CASE("a rule: norms that are known are not measured again, and make no other bytes") {
+  core::AggregationConfig config = config_of("flora");
+  config.max_norm = 2.0;
+  Round round;
+  round.add_random(9, {3, 3, 3});
+  round.add("large", 20, [] {
+    tensors::FactorSet update;
+    update.modules["m.q"] = test::random_factors(9, "large", kIn, kOut, 3, 50.0);
+    update.dense["bias"] = test::random_tensor(9, "bias", {5});
+    return update;
+  }());
+  const auto measured = round.run(config, "measured").lowered;
+  REQUIRE(measured.contains("large"));
+  for (UpdateFile& update : round.job().updates) {
+    update.norms = norms_of(tensors::FactorSetFile(update.payload));
+  }
+  CHECK(round.run(config, "known").lowered == measured);
+  CHECK(content(round.file("known")) == content(round.file("measured")));
+  round.job().updates.front().norms->modules *= 1e3;
+  CHECK(round.run(config).lowered.contains(round.job().updates.front().client));
 }
 
 TEST_CASE("flora: the same job gives the same bytes") {

@@ -20,8 +20,8 @@ AdapterLayout layout() {
           .norms = {{"m", 5.0}, {"bias", 0.0}}};
 }
 
-core::Expected<void> check(const tensors::FactorSet& update, double max_norm,
-                           const AdapterLayout& plan = layout()) {
+core::Expected<UpdateNorms> check(const tensors::FactorSet& update, double max_norm,
+                                  const AdapterLayout& plan = layout()) {
   const test::TemporaryFolder folder;
   tensors::write_factor_set(folder / "update", update);
   return check_norms(tensors::FactorSetFile(folder / "update"), plan, max_norm);
@@ -52,7 +52,6 @@ TEST_CASE("check_norms: relative to the base's weight, with a floor where that i
   REQUIRE_FALSE(refused.has_value());
   CHECK(refused.error().code == core::Refusal::NormAboveBound);
   CHECK(refused.error().detail.find("m: the update's norm 51 is more than 10 times the 5") == 0);
-  CHECK(check(update_of(51.0), 0.0).has_value());  // no bound
   AdapterLayout small = layout();
   small.norms["m"] = 0.0;  // 0.02 · √240 = 0.31
   CHECK(check(update_of(3.0), 10.0, small).has_value());
@@ -74,6 +73,19 @@ TEST_CASE("check_norms: dense parts are bounded, statistics are not") {
   tensors::FactorSet scores = update_of(1.0);
   scores.dense["statistics/scores"] = at::full({3}, 1e30);
   CHECK(check(scores, 10.0).has_value());
+}
+
+TEST_CASE("check_norms: what passes is measured as a whole") {
+  tensors::FactorSet update = update_of(3.0, 2.0);
+  update.modules["n"] = test::random_factors(2, "n", 12, 20, 2);
+  update.modules["n"].b *= 4.0 / test::norm(test::dense(update.modules["n"]));
+  update.dense["statistics/scores"] = at::full({3}, 1e30);
+  AdapterLayout plan = layout();
+  plan.modules["n"] = {.out = 12, .in = 20};
+  const auto norms = check(update, 10.0, plan);
+  REQUIRE(norms.has_value());
+  CHECK(norms->modules == doctest::Approx(5.0).epsilon(1e-6));
+  CHECK(norms->dense == doctest::Approx(2.0).epsilon(1e-6));
 }
 
 std::vector<double> factors_of(const std::vector<double>& norms, const std::vector<double>& shares,

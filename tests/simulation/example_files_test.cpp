@@ -87,7 +87,8 @@ TEST_CASE("examples: those of methods are called alike, say how to run them and 
     CHECK(config.training.method == file.stem());
     CHECK(fs::path(config.output.dir).filename() == "news-" + file.stem().string());
     const std::string head = head_of(file);
-    CHECK(contains(head, "build/bin/drystone simulate examples/methods/" + file.filename().string()));
+    CHECK(
+        contains(head, "build/bin/drystone simulate examples/methods/" + file.filename().string()));
     CHECK(contains(head, "# Expect"));
   }
 }
