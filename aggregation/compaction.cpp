@@ -46,23 +46,43 @@ void require_finite(const at::Tensor& core_matrix) {
                 "compact: a factor holds NaN or infinity");
 }
 
-Decomposition decompose(const at::Tensor& b, const at::Tensor& a) {
-  const int64_t rank = a.size(0);
-  Decomposition result;
-  at::Tensor core_matrix;
-  if (rank < std::min(b.size(0), a.size(1))) {
-    std::tie(result.b_qr, result.b_tau) = at::geqrf(b);
-    std::tie(result.a_qr, result.a_tau) = at::geqrf(a.t());
-    core_matrix = at::mm(upper_triangle(result.b_qr), upper_triangle(result.a_qr).t());
-  } else {
-    core_matrix = at::mm(b, a);
-  }
+void decompose_core(Decomposition& result, const at::Tensor& core_matrix) {
   require_finite(core_matrix);
   at::Tensor v_transposed;
   std::tie(result.u, result.sigma, v_transposed) =
       at::linalg_svd(core_matrix, /*full_matrices=*/false);
   result.v = v_transposed.t();
+}
+
+Decomposition decompose(const at::Tensor& b, const at::Tensor& a) {
+  const int64_t rank = a.size(0);
+  Decomposition result;
+  if (rank < std::min(b.size(0), a.size(1))) {
+    std::tie(result.b_qr, result.b_tau) = at::geqrf(b);
+    std::tie(result.a_qr, result.a_tau) = at::geqrf(a.t());
+    decompose_core(result, at::mm(upper_triangle(result.b_qr), upper_triangle(result.a_qr).t()));
+  } else {
+    decompose_core(result, at::mm(b, a));
+  }
   return result;
+}
+
+int64_t rank_of(const ScaledFactors& term) { return term.scale == 0.0 ? 0 : term.factors.rank(); }
+
+/// Σ scale · B · A, stacks of at most `most` ranks (or one term) at a time.
+at::Tensor product_of(std::span<const ScaledFactors> terms, int64_t most, StackBuffer& buffer) {
+  at::Tensor sum;
+  while (!terms.empty()) {
+    std::size_t count = 1;
+    int64_t rank = rank_of(terms.front());
+    while (count < terms.size() && rank + rank_of(terms[count]) <= most) {
+      rank += rank_of(terms[count++]);
+    }
+    const tensors::Factors part = buffer.fill(terms.first(count));
+    sum = sum.defined() ? sum.addmm_(part.b, part.a) : at::mm(part.b, part.a);
+    terms = terms.subspan(count);
+  }
+  return sum;
 }
 
 /// Singular values [first, last) as balanced factors with fixed signs.
@@ -127,6 +147,23 @@ Compacted copy_of(const tensors::Factors& stack, at::ScalarType dtype) {
                      .sigma = {}}};
 }
 
+Compacted cut(const Decomposition& svd, int64_t stack_rank, const Compaction& compaction,
+              at::ScalarType dtype) {
+  const double* values = svd.sigma.const_data_ptr<double>();
+  std::vector<double> sigma(values, values + svd.sigma.numel());
+  const int64_t lossless_rank = rank_within(sigma, kLosslessTolerance);
+  const int64_t kept_rank = wanted_rank(compaction, sigma, lossless_rank);
+
+  Compacted result;
+  result.factors = factors_of(svd, 0, kept_rank, dtype);
+  if (kept_rank < lossless_rank) result.tail = factors_of(svd, kept_rank, lossless_rank, dtype);
+  result.report = {.stack_rank = stack_rank,
+                   .kept_rank = kept_rank,
+                   .relative_error = share_after(sigma, kept_rank),
+                   .sigma = std::move(sigma)};
+  return result;
+}
+
 }  // namespace
 
 Compaction compaction_of(const core::AggregationConfig& config) {
@@ -153,21 +190,24 @@ Compacted compact(const tensors::Factors& stack, const Compaction& compaction,
                 "compact: needs B [out, R] and A [R, in] with R >= 1");
   const at::NoGradGuard no_grad;
   if (compaction.kind == CompactionKind::None) return copy_of(stack, dtype);
-
   const Decomposition svd = decompose(stack.b.to(at::kDouble), stack.a.to(at::kDouble));
-  const double* values = svd.sigma.const_data_ptr<double>();
-  std::vector<double> sigma(values, values + svd.sigma.numel());
-  const int64_t lossless_rank = rank_within(sigma, kLosslessTolerance);
-  const int64_t kept_rank = wanted_rank(compaction, sigma, lossless_rank);
+  return cut(svd, stack.rank(), compaction, dtype);
+}
 
-  Compacted result;
-  result.factors = factors_of(svd, 0, kept_rank, dtype);
-  if (kept_rank < lossless_rank) result.tail = factors_of(svd, kept_rank, lossless_rank, dtype);
-  result.report = {.stack_rank = stack.rank(),
-                   .kept_rank = kept_rank,
-                   .relative_error = share_after(sigma, kept_rank),
-                   .sigma = std::move(sigma)};
-  return result;
+Compacted compact_sum(std::span<const ScaledFactors> terms, const Compaction& compaction,
+                      StackBuffer& buffer) {
+  core::require(!terms.empty(), "compact_sum: no term");
+  const at::NoGradGuard no_grad;
+  const tensors::Factors& first = terms.front().factors;
+  const int64_t most = kStackedAtOnce * std::min(first.b.size(0), first.a.size(1));
+  int64_t rank = 0;
+  for (const ScaledFactors& term : terms) rank += rank_of(term);
+  if (compaction.kind == CompactionKind::None || rank <= most) {
+    return compact(buffer.fill(terms), compaction);
+  }
+  Decomposition svd;
+  decompose_core(svd, product_of(terms, most, buffer));
+  return cut(svd, rank, compaction, at::kFloat);
 }
 
 }  // namespace drystone::aggregation

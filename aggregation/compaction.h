@@ -4,8 +4,10 @@
 // the part that is cut, for error feedback.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "aggregation/stacking.h"
 #include "core/config.h"
 #include "tensors/factors.h"
 
@@ -55,5 +57,16 @@ struct Compacted {
 /// @throws core::InvalidArgument  not a pair of factors, or a number that is not finite
 Compacted compact(const tensors::Factors& stack, const Compaction& compaction,
                   at::ScalarType dtype = at::kFloat);
+
+/// Of a sum's terms together, at most this many times min(out, in) are stacked at a time.
+inline constexpr int64_t kStackedAtOnce = 4;
+
+/// compact of the terms' stack, float32. Where that is of more than kStackedAtOnce · min(out, in)
+/// ranks, products of its parts are summed in their order: memory follows the module, not the number
+/// of terms.
+/// @param buffer  of float64; nobody else uses it meanwhile
+/// @throws core::InvalidArgument  as StackBuffer::fill and compact
+Compacted compact_sum(std::span<const ScaledFactors> terms, const Compaction& compaction,
+                      StackBuffer& buffer);
 
 }  // namespace drystone::aggregation

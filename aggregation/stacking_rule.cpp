@@ -116,7 +116,7 @@ AggregationReport StackingRule::aggregate(const AggregationJob& job) const {
       }
     }
     carry.append_to(terms, name);
-    const Compacted compacted = compact(buffer.fill(terms), compaction);
+    const Compacted compacted = compact_sum(terms, compaction, buffer);
     output.add_module(name, compacted.factors);
     if (compacted.has_tail()) next_carry.add(name, compacted.tail);
     report.stack_rank = std::max(report.stack_rank, compacted.report.stack_rank);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -45,6 +46,30 @@ TEST_CASE("compact: lossless gives the product back at full rank") {
     const auto exact = compact(stack, kLossless, at::kDouble);
     CHECK(relative_difference(test::dense(exact.factors), test::dense(stack)) <= 1e-13);
   }
+}
+
+TEST_CASE("compact_sum: the stack's own, and of many terms their product, part by part") {
+  for (const int64_t num_terms : {2, 13, 14, 60}) {  // of rank 3 in 9 x 14: 36 ranks at once
+    CAPTURE(num_terms);
+    std::vector<ScaledFactors> terms;
+    for (int64_t k = 0; k < num_terms; ++k) {
+      terms.push_back({random_stack(static_cast<std::uint64_t>(k), 9, 14, 3), k == 5 ? 0.0 : 0.1});
+    }
+    StackBuffer buffer(at::kDouble);
+    const Compacted parts = compact_sum(terms, kLossless, buffer);
+    const at::Tensor sum = test::dense(StackBuffer(at::kDouble).fill(terms));
+    StackBuffer whole(at::kDouble);
+    const Compacted once = compact(whole.fill(terms), kLossless);
+    CHECK(relative_difference(test::dense(parts.factors), sum) <= kRounding);
+    CHECK(parts.report.stack_rank == once.report.stack_rank);
+    CHECK(parts.report.kept_rank == once.report.kept_rank);
+    const bool fits = num_terms <= 13;
+    CHECK(at::equal(parts.factors.b, once.factors.b) == fits);
+    const tensors::Factors part = buffer.fill(std::span(terms).first(2));
+    CHECK(part.b.storage().nbytes() <= 9 * kStackedAtOnce * 9 * sizeof(double));
+  }
+  StackBuffer buffer(at::kDouble);
+  CHECK_THROWS_AS(compact_sum({}, kLossless, buffer), core::InvalidArgument);
 }
 
 TEST_CASE("compact: ranks that repeat others are dropped, also when float32 scales hide it") {
