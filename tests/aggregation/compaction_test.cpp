@@ -63,8 +63,7 @@ TEST_CASE("compact_sum: the stack's own, and of many terms their product, part b
     CHECK(relative_difference(test::dense(parts.factors), sum) <= kRounding);
     CHECK(parts.report.stack_rank == once.report.stack_rank);
     CHECK(parts.report.kept_rank == once.report.kept_rank);
-    const bool fits = num_terms <= 13;
-    CHECK(at::equal(parts.factors.b, once.factors.b) == fits);
+    if (num_terms <= 13) CHECK(at::equal(parts.factors.b, once.factors.b));
     const tensors::Factors part = buffer.fill(std::span(terms).first(2));
     CHECK(part.b.storage().nbytes() <= 9 * kStackedAtOnce * 9 * sizeof(double));
   }
