@@ -17,7 +17,7 @@ of 4 x 64; averages of factors, as the peers make (--rule flora: Drystone by its
 shows; beside it what all take without any step: the peers return what they were sent, Drystone (if
 --overhead is there: cmake -DDRYSTONE_BUILD_BENCH=ON) an update that one client trained, changed in
 one number. Last, Drystone alone by the number of listed clients (--listed, --million), 100 of them
-a round.
+a round; by the number that is asked (--asked) of the most listed; and through --long rounds.
 
 Arms take turns in processes of their own, so that all meet the same machine. A round is warm after
 the first --warm-up. "clients/s": by the median of a turn's warm rounds, then median and range of
@@ -256,7 +256,7 @@ def write_texts(path, clients, case, vocabulary):
             file.write('{"text": "%s"}\n' % " ".join(draw.choices(words, k=length + 1)))
 
 
-def measure(arm, name, args, clients=100, cohort=10):
+def measure(arm, name, args, clients=100, cohort=10, rounds=None):
     """One turn of one arm. @return  dict of its figures, or None"""
     shape, batch, length, steps = CASES[name]
     folder = (args.out / f"{name}-{clients}-{arm}".replace(", ", "-").replace(" ", "-")).resolve()
@@ -264,7 +264,7 @@ def measure(arm, name, args, clients=100, cohort=10):
     folder.mkdir(parents=True)
     model = checkpoint(shape, args).resolve()
     case = dict(model=str(model), batch=batch, length=length, steps=steps, clients=clients,
-                cohort=cohort, rounds=args.rounds, cores=args.cores)
+                cohort=cohort, rounds=rounds or args.rounds, cores=args.cores)
     if arm in GROUPS:
         case["steps"] = max(steps, 1)
         train = args.out.resolve() / f"{shape}-{clients}-{batch * case['steps']}-{length}.jsonl"
@@ -297,7 +297,7 @@ def measure(arm, name, args, clients=100, cohort=10):
     cpu = processes.processor_seconds(warm[-1]) - processes.processor_seconds(warm[0])
     figures = dict(clients_s=cohort / seconds, best=cohort / min(rounds), round_s=seconds,
                    first_s=marks[0] - begin, cpu_ms=1e3 * cpu / len(rounds) / cohort,
-                   mb=processes.peak / 1e6)
+                   mb=processes.peak / 1e6, all_s=rounds)
     with open(args.out / "turns.jsonl", "a", encoding="utf-8") as file:
         ends = [round(mark - begin, 3) for mark in marks]
         turn = dict(arm=arm, case=name, listed=clients, **figures, ends=ends)
@@ -354,14 +354,28 @@ def print_overhead(one_step, none):
 
 
 def growth(args):
-    if args.listed:
-        print("\nListed clients, 260k, one step of 8 tokens, 100 a round (drystone)\n\n"
-              "| listed | first, s | a round, s | CPU, ms | MB |\n|--:|--:|--:|--:|--:|")
-    for clients in args.listed:
-        figures = measure("drystone", "tiny", args, clients, 100)
+    head = "first, s | a round, s | ms a client | CPU, ms | MB |\n|--:|--:|--:|--:|--:|--:|"
+    cases = [(listed, 100) for listed in args.listed]
+    cases += [(max(args.listed), asked) for asked in args.asked if args.listed]
+    if cases:
+        print("\nMany clients, 260k, one step of 8 tokens (drystone)\n\n| listed, asked | " + head)
+    for listed, asked in cases:
+        rounds = args.rounds if asked <= 1000 else args.warm_up + 1
+        figures = measure("drystone", "tiny", args, listed, asked, rounds)
         if figures:
-            print(f"| {clients:,} | {figures['first_s']:.1f} | {figures['round_s']:.2f} | "
-                  f"{figures['cpu_ms']:.1f} | {figures['mb']:.0f} |", flush=True)
+            print(f"| {listed:,}, {asked:,} | {figures['first_s']:.1f} | {figures['round_s']:.2f} | "
+                  f"{1e3 * figures['round_s'] / asked:.2f} | {figures['cpu_ms']:.1f} | "
+                  f"{figures['mb']:.0f} |", flush=True)
+    if not args.long:
+        return
+    print("\nMany rounds, 260k, one step of 8 tokens, 1,000 clients, 100 a round (drystone)\n\n"
+          "| rounds | the first ten, s a round | the last ten | MB |\n|--:|--:|--:|--:|")
+    for rounds in (args.long // 10, args.long):
+        figures = measure("drystone", "tiny", args, 1000, 100, rounds)
+        if figures:
+            ends = [statistics.median(part) for part in (figures["all_s"][:10],
+                                                         figures["all_s"][-10:])]
+            print(f"| {rounds} | {ends[0]:.3f} | {ends[1]:.3f} | {figures['mb']:.0f} |", flush=True)
 
 
 def processor():
@@ -405,6 +419,8 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--rule", default="fedit", choices=["fedit", "flora", "zero-pad"])
     parser.add_argument("--listed", type=int, nargs="*", default=[1000, 10000, 100000])
+    parser.add_argument("--asked", type=int, nargs="*", default=[], help="e.g. 10 1000 10000")
+    parser.add_argument("--long", type=int, default=0, help="rounds of one run, e.g. 100")
     parser.add_argument("--million", action="store_true", help="a million listed clients as well")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for an arm's turn")
