@@ -163,7 +163,8 @@ void run(const fs::path& folder, std::int64_t rank, std::int64_t rounds) {
                                         .layout = llama_110m(),
                                         .initial = folder / "initial",
                                         .state_dir = folder / "state"},
-                                       identity, *server, clock, {&watch});
+                                       identity, *server, clock,
+                                       coordinator::background_thread(*server), {&watch});
   coordinator::GlobalKeeper global({.run_dir = folder,
                                     .state_dir = folder / "state",
                                     .settings = {.config = config, .base_model = ""}},

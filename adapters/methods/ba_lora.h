@@ -13,4 +13,6 @@ namespace drystone::adapters {
 /// fifth); cosine (from 1 to 0.1); two-phase (0 in the first fifth, then a ramp of 5 %).
 double scheduled_weight(std::string_view schedule, double full, const Step& step);
 
+Method ba_lora_method();
+
 }  // namespace drystone::adapters

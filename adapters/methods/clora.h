@@ -17,4 +17,6 @@ namespace drystone::adapters {
 at::Tensor null_directions(std::uint64_t seed, const std::string& side, const std::string& module,
                            std::int64_t size, std::int64_t k);
 
+Method clora_method();
+
 }  // namespace drystone::adapters

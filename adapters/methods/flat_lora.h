@@ -39,4 +39,6 @@ class PerturbedWeight final : public models::FrozenWeight {
   std::uint64_t key_;
 };
 
+Method flat_lora_method();
+
 }  // namespace drystone::adapters

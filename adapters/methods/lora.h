@@ -37,4 +37,7 @@ class LoraLayer : public SidePath {
   at::Tensor b_;
 };
 
+Method lora_method();
+Method rslora_method();
+
 }  // namespace drystone::adapters

@@ -32,4 +32,6 @@ std::vector<MethodOption> pissa_options();
 /// 2r
 std::int64_t pissa_export_rank(const AdapterSpec& spec);
 
+Method pissa_method();
+
 }  // namespace drystone::adapters

@@ -48,13 +48,15 @@ void declare(core::CommandLine& line, Options& options) {
   line.option("--out", options.out, "Markdown file whose tables are replaced");
   line.option("--validation", options.validation, "Texts for choosing the learning rate")
       .check(core::whole_number({}));
-  line.option("--grid", options.plan.grid, "Learning rates")->check(CLI::Range(1, 20));
+  line.option("--grid", options.plan.grid, "Learning rates")
+      .check(core::whole_number({.low = 1, .high = 20}));
   line.option("--factor", options.plan.factor, "From one learning rate to the next")
-      ->check(CLI::Range(1.1, 100.0));
+      .check(core::real_number({.low = 1.1, .high = 100.0}));
   line.option("--extend", options.plan.extend,
               "Further learning rates at most, while the best is at an end of the grid")
-      ->check(CLI::Range(0, 20));
-  line.option("--seeds", options.plan.seeds, "Seeds of the test")->check(CLI::Range(1, 100));
+      .check(core::whole_number({.low = 0, .high = 20}));
+  line.option("--seeds", options.plan.seeds, "Seeds of the test")
+      .check(core::whole_number({.low = 1, .high = 100}));
 }
 
 std::vector<const adapters::Method*> chosen_methods(const Options& options) {
