@@ -61,9 +61,9 @@ Compacted compact(const tensors::Factors& stack, const Compaction& compaction,
 /// Of a sum's terms together, at most this many times min(out, in) are stacked at a time.
 inline constexpr int64_t kStackedAtOnce = 4;
 
-/// compact of the terms' stack, float32. Where that is of more than kStackedAtOnce · min(out, in)
-/// ranks, products of its parts are summed in their order: memory follows the module, not the number
-/// of terms.
+/// compact of the terms' stack, float32. Where that has more than kStackedAtOnce · min(out, in)
+/// ranks, products of its parts are summed in their order: memory follows the module, not the
+/// number of terms.
 /// @param buffer  of float64; nobody else uses it meanwhile
 /// @throws core::InvalidArgument  as StackBuffer::fill and compact
 Compacted compact_sum(std::span<const ScaledFactors> terms, const Compaction& compaction,
