@@ -55,7 +55,7 @@ core::Expected<UpdateNorms> measure(const tensors::FactorSetFile& update, const 
     const double norm = product_norm(update.module(name));
     if (auto fits = fits_module(name, norm); !fits) return tl::make_unexpected(fits.error());
     modules += norm * norm;
-    update.forget_pages();
+    if (update.num_bytes() >= kWorthForgetting) update.forget_pages();
   }
   for (const auto& [name, shape] : update.shapes().dense) {
     if (is_statistic(name)) continue;

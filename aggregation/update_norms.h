@@ -1,6 +1,7 @@
 #pragma once
 // How large an update is: what one client may weigh in a round, and what no update may exceed.
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,9 @@
 #include "tensors/factors.h"
 
 namespace drystone::aggregation {
+
+/// Mapped bytes from which on their pages are given back after each module: it interrupts every core.
+inline constexpr std::uint64_t kWorthForgetting = 64ULL << 20;
 
 /// ‖B · A‖, Frobenius, from the Gram matrices of B and A in float64: no [out, in] matrix is formed.
 double product_norm(const tensors::Factors& factors);

@@ -32,7 +32,9 @@ UpdateSet::UpdateSet(std::vector<UpdateFile> updates, const RoundWeights& weight
   }
   shares_ = shares_of(weights.weighting, updates_);
   files_.reserve(updates_.size());
-  for (const UpdateFile& update : updates_) files_.emplace_back(update.payload);
+  for (const UpdateFile& update : updates_) {
+    num_bytes_ += files_.emplace_back(update.payload).num_bytes();
+  }
   lower_weights(weights.max_norm);
   collect_modules();
   collect_scopes();
@@ -144,6 +146,7 @@ at::Tensor UpdateSet::mean_dense(const std::string& name) const {
 }
 
 void UpdateSet::forget_pages() const {
+  if (num_bytes_ < kWorthForgetting) return;
   for (const tensors::FactorSetFile& file : files_) file.forget_pages();
 }
 

@@ -45,7 +45,7 @@ class UpdateSet {
   std::vector<WeightedFactors> module(const std::string& name) const;
   /// A part that is absent counts as zero.
   at::Tensor mean_dense(const std::string& name) const;
-  /// Gives the files' pages back after each module.
+  /// Gives the files' pages back after each module, where they are many.
   void forget_pages() const;
   const std::string& client(std::size_t index) const { return updates_[index].client; }
 
@@ -59,6 +59,7 @@ class UpdateSet {
 
   std::vector<UpdateFile> updates_;
   std::vector<tensors::FactorSetFile> files_;
+  std::uint64_t num_bytes_ = 0;  ///< of all files
   std::vector<double> shares_;
   std::map<std::string, double> lowered_;
   std::vector<std::set<std::string, std::less<>>> scopes_;  ///< of each update's parts

@@ -28,6 +28,7 @@ class FactorSetFile {
   /// @throws core::IoError  no such dense part
   at::Tensor dense(const std::string& name) const;
   void forget_pages() const { file_.forget_pages(); }
+  std::uint64_t num_bytes() const { return file_.bytes().size(); }
 
  private:
   SafetensorsFile file_;
