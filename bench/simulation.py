@@ -3,7 +3,7 @@
 
     python3 -m venv runs/peers
     runs/peers/bin/pip install torch==2.13.0 transformers peft 'flwr[simulation]' pfl
-    runs/peers/bin/python bench/simulation.py [--quick] [--cases 1x32,4x64,tiny] [--arms ...]
+    runs/peers/bin/python bench/simulation.py [--quick] [--cases 1x32,4x64,tiny,pfl] [--arms ...]
 
 Without those packages (any python3) what needs them is left out, which is said. A peer's own best
 set-up is in bench/simulation_peers.py. Drystone's workers, pfl's processes and Flower's actors have
@@ -13,8 +13,9 @@ one. "drystone-auto": simulation.group = "auto".
 Cases "1x32" and "4x64": a Llama of 15 million random weights (288 wide, 6 layers, 32,000 words),
 LoRA of rank 8 on query and value, 100 clients of which 10 a round, one step of 1 x 32 tokens or two
 of 4 x 64; averages of factors, as the peers make (--rule flora: Drystone by its default rule).
-"tiny": a Llama of 260 thousand weights and one step of 8 tokens, so that what is not training
-shows; beside it what all take without any step: the peers return what they were sent, Drystone (if
+"pfl": the size of pfl's published benchmark: a Llama of 260 thousand weights, 1,000 clients of 50
+texts, 50 a round, five steps of 10 x 16 tokens. "tiny": that Llama and one step of 8 tokens, so
+that what is not training shows; beside it what all take without any step: the peers return what they were sent, Drystone (if
 --overhead is there: cmake -DDRYSTONE_BUILD_BENCH=ON) an update that one client trained, changed in
 one number. Last, Drystone alone by the number of listed clients (--listed, --million), 100 of them
 a round; by the number that is asked (--asked) of the most listed; and through --long rounds.
@@ -64,8 +65,10 @@ CASES = {  # shape, batch, tokens, steps
     "1x32": ("15m", 1, 32, 1),
     "4x64": ("15m", 4, 64, 2),
     "tiny": ("260k", 1, 8, 1),
+    "pfl": ("260k", 10, 16, 5),
     "tiny, no step": ("260k", 1, 8, 0),
 }
+SIZES = {"pfl": (1000, 50)}  # clients, of which a round asks; else 100 and 10
 CONFIG = """name = "simulation"
 [model]
 path = "{model}"
@@ -256,9 +259,11 @@ def write_texts(path, clients, case, vocabulary):
             file.write('{"text": "%s"}\n' % " ".join(draw.choices(words, k=length + 1)))
 
 
-def measure(arm, name, args, clients=100, cohort=10, rounds=None):
+def measure(arm, name, args, clients=None, cohort=None, rounds=None):
     """One turn of one arm. @return  dict of its figures, or None"""
     shape, batch, length, steps = CASES[name]
+    if clients is None:
+        clients, cohort = SIZES.get(name, (100, 10))
     folder = (args.out / f"{name}-{clients}-{arm}".replace(", ", "-").replace(" ", "-")).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -320,7 +325,9 @@ def compare(name, arms, args):
     if not arms:
         return {}
     shape, batch, length, steps = CASES[name]
-    print(f"\n{name}: {shape}, 100 clients, 10 a round, {steps} steps of {batch} x {length} tokens;"
+    clients, cohort = SIZES.get(name, (100, 10))
+    print(f"\n{name}: {shape}, {clients} clients, {cohort} a round, {steps} steps of {batch} x "
+          f"{length} tokens;"
           f" {args.rounds} rounds, {args.turns} turns; load {os.getloadavg()[0]:.1f} before",
           flush=True)
     results = {arm: [] for arm in arms}
@@ -363,7 +370,8 @@ def growth(args):
         rounds = args.rounds if asked <= 1000 else args.warm_up + 1
         figures = measure("drystone", "tiny", args, listed, asked, rounds)
         if figures:
-            print(f"| {listed:,}, {asked:,} | {figures['first_s']:.1f} | {figures['round_s']:.2f} | "
+            print(f"| {listed:,}, {asked:,} | {figures['first_s']:.1f} | "
+                  f"{figures['round_s']:.2f} | "
                   f"{1e3 * figures['round_s'] / asked:.2f} | {figures['cpu_ms']:.1f} | "
                   f"{figures['mb']:.0f} |", flush=True)
     if not args.long:
@@ -413,7 +421,7 @@ def main():
     parser.add_argument("--drystone", default="build/bin/drystone")
     parser.add_argument("--overhead", default="build/bench/simulation_overhead")
     parser.add_argument("--arms", default=",".join(ARMS), help="some of the default, with commas")
-    parser.add_argument("--cases", default="1x32,4x64,tiny", help="some of the default, or ''")
+    parser.add_argument("--cases", default="1x32,4x64,tiny", help="some of these and pfl, or ''")
     parser.add_argument("--rounds", type=int, default=12, help="of each turn")
     parser.add_argument("--warm-up", type=int, default=2, help="rounds of these that do not count")
     parser.add_argument("--turns", type=int, default=3)
@@ -433,7 +441,7 @@ def main():
     if args.million:
         args.listed.append(10**6)
     names = [name for name in args.cases.split(",") if name]
-    unknown = set(names) - {"1x32", "4x64", "tiny"} | set(args.arms.split(",")) - set(ARMS)
+    unknown = set(names) - {"1x32", "4x64", "tiny", "pfl"} | set(args.arms.split(",")) - set(ARMS)
     if unknown or args.rounds <= args.warm_up:
         parser.error(f"unknown: {', '.join(sorted(unknown))}" if unknown
                      else "--rounds: more than --warm-up")
