@@ -581,6 +581,15 @@ bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
 std::optional<std::string> Coordinator::failure() const { return impl_->failure; }
 
+Standing Coordinator::standing() const {
+  Standing standing = impl_->machine.standing();
+  for (ClientStanding& client : standing.clients) {
+    const bool is_sending = impl_->uploads.contains(client.client);
+    if (client.stance == Stance::Asked && is_sending) client.stance = Stance::Uploading;
+  }
+  return standing;
+}
+
 std::uint64_t Coordinator::sound_version() const {
   return impl_->unsound ? *impl_->unsound - 1 : impl_->machine.version();
 }

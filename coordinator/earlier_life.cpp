@@ -13,6 +13,7 @@
 #include "coordinator/federation_id.h"
 #include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
+#include "coordinator/status.h"
 #include "coordinator/store.h"
 #include "core/error.h"
 #include "core/file_errors.h"
@@ -179,7 +180,7 @@ void start_over(const fs::path& run, const fs::path& state) {
     lock.emplace(state);
     for (const char* const name :
          {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "blobs", "clients", "memory",
-          "next.safetensors", "initial.safetensors"}) {
+          "next.safetensors", "initial.safetensors", kStatusFile}) {
       remove_whole(state / name);
     }
     std::vector<fs::path> of_rounds;
