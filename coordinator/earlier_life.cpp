@@ -13,7 +13,6 @@
 #include "coordinator/federation_id.h"
 #include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
-#include "coordinator/status.h"
 #include "coordinator/store.h"
 #include "core/error.h"
 #include "core/file_errors.h"

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "coordinator/earlier_life.h"
+#include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
 #include "coordinator/store.h"
 #include "core/error.h"

@@ -10,8 +10,6 @@
 
 namespace drystone::coordinator {
 
-inline constexpr const char* kStatusFile = "status.json";  ///< in the state folder
-
 /// Seconds since 1970, as clocks on walls and other machines have them.
 using UnixTime = double;
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "coordinator/federation_id.h"
+#include "coordinator/state_folder.h"
 #include "core/error.h"
 #include "core/log.h"
 #include "core/temporary_files.h"

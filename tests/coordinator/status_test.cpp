@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "coordinator/state_folder.h"
 #include "coordinator/state_lock.h"
 #include "coordinator/status_keeper.h"
 #include "core/error.h"

@@ -1,4 +1,4 @@
-#include "coordinator/standing.h"
+// What the round machine tells of itself.
 
 #include <algorithm>
 
