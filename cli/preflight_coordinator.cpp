@@ -119,7 +119,9 @@ void CoordinatorPreflight::check_what_is_published() {
 void CoordinatorPreflight::check_state() {
   preflight_.check("state", [&] {
     coordinator::refuse_earlier_run(config_.output.dir, state_);
-    coordinator::refuse_other_configuration(config_.output.dir, state_, config_);
+    core::Config config = config_;
+    coordinator::keep_begun_rounds(config, config_.output.dir, state_);
+    coordinator::refuse_other_configuration(config_.output.dir, state_, config);
     if (!fs::exists(state_ / "state.sqlite")) return std::string("none yet");
     const coordinator::Store store(state_);
     if (const auto found = store.inconsistency()) {

@@ -196,7 +196,13 @@ MachineState Coordinator::Impl::initial_state() {
     core::log_error("an accepted update is damaged on the disk: its client is asked again",
                     {{"client", std::string_view(client)}});
   }
-  return store.load();
+  MachineState state = store.load();
+  if (state.open && state.open->plan.settings != settings->digests(state.open->plan.cohort)) {
+    // No client could keep it: federation.rounds was raised. Who has trained offers the same again.
+    store.abandon(state.open->plan.round);
+    state.open.reset();
+  }
+  return state;
 }
 
 // Of a crash. An upload may go on as long as its round is open.

@@ -119,7 +119,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   line.flag("--start-over", options.start_over,
             "Delete the state and the versions that are there, and begin anew");
   if (const auto status = line.parse(argc, argv)) return *status;
-  const core::Config config = core::load_config(options.file, options.overrides);
+  core::Config config = core::load_config(options.file, options.overrides);
   coordinator::check_configuration(config);
   const Parts parts(config);
   const std::filesystem::path& run_dir = config.output.dir;
@@ -128,6 +128,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
     coordinator::start_over(run_dir, state);
   } else {
     coordinator::refuse_earlier_run(run_dir, state);
+    coordinator::keep_begun_rounds(config, run_dir, state);
     coordinator::refuse_other_configuration(run_dir, state, config);
   }
   if (!std::filesystem::exists(state / "state.sqlite")) {  // version 0 will be made of it
