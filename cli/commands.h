@@ -20,6 +20,8 @@ Command add_export(core::CommandLine& line);
 Command add_merge(core::CommandLine& line);
 Command add_keys(core::CommandLine& line);
 Command add_provision(core::CommandLine& line);
+Command add_preflight(core::CommandLine& line);
+Command add_status(core::CommandLine& line);
 Command add_tokenize(core::CommandLine& line);
 
 }  // namespace drystone::cli

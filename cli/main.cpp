@@ -35,6 +35,9 @@ constexpr Row kCommands[] = {
     {"export", "Write an adapter in PEFT's or llama.cpp's format", cli::add_export},
     {"keys", "Make identities: a secret and a public key each", cli::add_keys},
     {"provision", "Make one folder a party, ready to copy to its machine", cli::add_provision},
+    {"preflight", "Check keys, addresses, disk, model, data and memory before the first round",
+     cli::add_preflight},
+    {"status", "Show what a federation is at, who is there and what it waits for", cli::add_status},
     {"tokenize", "Show a tokenizer's ids for lines of text, or the text of ids", cli::add_tokenize},
 };
 

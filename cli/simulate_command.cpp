@@ -82,10 +82,11 @@ void refuse_client(const fs::path& dir) {
                           client::kContractFile + "); choose another folder by --out");
 }
 
-/// What is in the folder before anything is written there.
-void check_folder(const Options& options, const core::Config& config, const fs::path& dir) {
+/// What is in the folder before anything is written there, and whether `config` goes on with it.
+void check_folder(const Options& options, core::Config& config, const fs::path& dir) {
   const fs::path state = dir / "state";
   coordinator::refuse_earlier_run(dir, state);
+  coordinator::keep_begun_rounds(config, dir, state);
   if (options.resume && !holds_run(dir)) {
     throw core::ConfigError(dir.string() +
                             ": holds no run to go on with; leave --resume out, or name the run's "

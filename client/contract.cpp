@@ -198,7 +198,9 @@ core::Expected<void> Contract::check(const wire::VersionManifest& manifest) cons
   }
   if (manifest.version > terms_.rounds || manifest.round != manifest.version) {
     return refuse(Refusal::PlanMismatch, name + " of round " + text(manifest.round) + " in " +
-                                             text(terms_.rounds) + " rounds");
+                                             text(terms_.rounds) +
+                                             " rounds; if the federation was given more, raise "
+                                             "federation.rounds here too");
   }
   if (manifest.version > 0 && manifest.mode != terms_.mode) {
     return refuse(Refusal::PlanMismatch, name + " is published as another aggregation.rule would");

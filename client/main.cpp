@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "aggregation/rule_check.h"
+#include "client/configuration_check.h"
 #include "client/runtime.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -24,27 +24,6 @@ constexpr const char* kAbout =
     "The configuration names the model, the data and, under [security], the coordinator's "
     "address,\n"
     "this client's keys and the coordinator's public key; `drystone provision` makes it.";
-
-void check(const core::Config& config) {
-  const auto need = [&](bool given, const char* key, const char* remedy) {
-    if (!given)
-      throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
-  };
-  if (!config.security.allow.empty() && config.security.coordinator_key.empty()) {
-    throw core::config_error(config, "security.allow",
-                             "this is the coordinator's configuration: start it with "
-                             "drystone-coordinator; a client's is client.toml in its own folder");
-  }
-  need(!config.model.path.empty(), "model.path", "name the folder of the base model");
-  need(!config.data.train.empty() || !config.data.test.empty(), "data.train",
-       "name a file to train on, or data.test to evaluate on");
-  need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://host:5570\"");
-  need(!config.security.identity.empty(), "security.identity",
-       "make keys with `drystone keys new`");
-  need(!config.security.coordinator_key.empty(), "security.coordinator_key",
-       "the coordinator's .pub file");
-  aggregation::check_rule(config);
-}
 
 int run(int argc, const char* const* argv, const std::stop_token& stop) {
   core::CommandLine line(kAbout, "drystone-client");
@@ -70,7 +49,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   if (!give_up_after.empty()) overrides.push_back("client.give_up_after=" + give_up_after);
   core::Config config = core::load_config(file, overrides);
   if (common.threads > 0) config.training.threads = common.threads;
-  check(config);
+  client::check_configuration(config);
   core::OutputFolder folder(config.output.dir);
   core::init_log(core::parse_log_level(common.log_level), config.output.dir / "log.txt");
   core::ProgressBoard board;

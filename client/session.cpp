@@ -75,6 +75,13 @@ void Session::ask_disk(DiskJob job) {
 void Session::on(const wire::Welcome& message) {
   if (const auto met = contract_.meet(message.federation); !met) distrust(met.error().detail);
   is_welcome_ = true;
+  const std::uint64_t rounds = contract_.terms().rounds;
+  if (message.rounds > rounds) {
+    core::log_warning("the coordinator has more rounds; to take part in them, raise it here too",
+                      {{"client", std::string_view(contract_.terms().client)},
+                       {"federation.rounds", static_cast<std::int64_t>(rounds)},
+                       {"there", static_cast<std::int64_t>(message.rounds)}});
+  }
   if (has_seen_the_end()) done_ = true;
 }
 

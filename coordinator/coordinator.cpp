@@ -197,7 +197,13 @@ MachineState Coordinator::Impl::initial_state() {
     core::log_error("an accepted update is damaged on the disk: its client is asked again",
                     {{"client", std::string_view(client)}});
   }
-  return store.load();
+  MachineState state = store.load();
+  if (state.open && state.open->plan.settings != settings->digests(state.open->plan.cohort)) {
+    // No client could keep it: federation.rounds was raised. Who has trained offers the same again.
+    store.abandon(state.open->plan.round);
+    state.open.reset();
+  }
+  return state;
 }
 
 // Of a crash. An upload may go on as long as its round is open.
@@ -581,6 +587,15 @@ bool Coordinator::is_busy() const { return impl_->executor->num_pending() > 0; }
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
 std::optional<std::string> Coordinator::failure() const { return impl_->failure; }
+
+Standing Coordinator::standing() const {
+  Standing standing = impl_->machine.standing();
+  for (ClientStanding& client : standing.clients) {
+    const bool is_sending = impl_->uploads.contains(client.client);
+    if (client.stance == Stance::Asked && is_sending) client.stance = Stance::Uploading;
+  }
+  return standing;
+}
 
 std::uint64_t Coordinator::sound_version() const {
   return impl_->unsound ? *impl_->unsound - 1 : impl_->machine.version();

@@ -60,6 +60,8 @@ class Coordinator {
   bool is_busy() const;
   /// Why the federation failed; std::nullopt while it runs or after it finished.
   std::optional<std::string> failure() const;
+  /// What it is at, and where each client stands: at `now()` of its clock.
+  Standing standing() const;
   /// The newest version that may stand in global/.
   std::uint64_t sound_version() const;
   /// Tells every client that comes from now on that the federation is over; step() still answers.

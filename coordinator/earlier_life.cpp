@@ -108,6 +108,46 @@ std::string first_of(const std::vector<std::string>& differences) {
   return left == 0 ? text : text + " and " + std::to_string(left) + " more";
 }
 
+bool spans_all_rounds(const core::Config& config) {
+  const auto spans = [](const core::TrainingConfig& training) {
+    return training.schedule_over == "federation";
+  };
+  return spans(config.training) ||
+         std::ranges::any_of(config.clients,
+                             [&](const core::ClientGroup& group) { return spans(group.training); });
+}
+
+/// @param done  what `former` led to
+void check_new_rounds(const core::Config& config, const core::Config& former,
+                      const MachineState& done) {
+  constexpr const char* kAnother =
+      "; give that number again, or begin a federation that goes on from this one's global/ "
+      "(model.adapter)";
+  const auto number = [](std::int64_t value) { return std::to_string(value); };
+  const std::int64_t rounds = config.federation.rounds;
+  const std::int64_t before = former.federation.rounds;
+  const auto fail = [&](const std::string& problem) {
+    throw core::config_error(config, "federation.rounds", problem);
+  };
+  if (static_cast<std::uint64_t>(rounds) < done.version) {
+    fail("is " + number(rounds) + ", but " + std::to_string(done.version) +
+         " rounds are done; give that number or a larger one");
+  }
+  const bool has_begun = done.version > 0 || done.open;
+  if (has_begun && spans_all_rounds(config)) {
+    fail("cannot change from " + number(before) + " to " + number(rounds) +
+         ": training.schedule_over = \"federation\" spans the learning rate over all rounds, and "
+         "those that are done had their part of " +
+         number(before) + kAnother);
+  }
+  const std::string& compaction = config.aggregation.compaction;
+  const bool cuts = compaction == "tolerance" || compaction == "rank";
+  if (cuts && done.version == static_cast<std::uint64_t>(before)) {
+    fail("cannot change from " + number(before) + " to " + number(rounds) +
+         ": a last round cuts nothing (aggregation.compaction), and it is done" + kAnother);
+  }
+}
+
 void remove_whole(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -152,6 +192,20 @@ void refuse_other_configuration(const fs::path& run, const fs::path& state,
                           first_of(differences) + ")" + other_configuration_remedy(run));
 }
 
+void keep_begun_rounds(core::Config& config, const fs::path& run, const fs::path& state) {
+  if (!fs::is_regular_file(state / "state.sqlite")) return;
+  const Store store(state);
+  const auto former = configuration_of(run, store.federation());
+  if (!former) return;
+  const core::FederationConfig& before = former->federation;
+  const std::int64_t begun = before.begun_rounds > 0 ? before.begun_rounds : before.rounds;
+  core::Config same = filled(config, *former);
+  same.federation.begun_rounds = begun;
+  if (federation_id(same) != store.federation()) return;
+  if (config.federation.rounds != before.rounds) check_new_rounds(config, *former, store.load());
+  config.federation.begun_rounds = config.federation.rounds == begun ? 0 : begun;
+}
+
 void tell_what_is_there(const Store& store) {
   const MachineState state = store.load();
   if (state.version == 0 && !state.open) return;
@@ -179,7 +233,7 @@ void start_over(const fs::path& run, const fs::path& state) {
     lock.emplace(state);
     for (const char* const name :
          {"state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "blobs", "clients", "memory",
-          "next.safetensors", "initial.safetensors"}) {
+          "next.safetensors", "initial.safetensors", kStatusFile}) {
       remove_whole(state / name);
     }
     std::vector<fs::path> of_rounds;

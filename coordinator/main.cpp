@@ -3,13 +3,14 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "aggregation/rule_check.h"
+#include "coordinator/configuration_check.h"
 #include "coordinator/console.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/earlier_life.h"
 #include "coordinator/global_keeper.h"
 #include "coordinator/machine_settings.h"
 #include "coordinator/run_folder.h"
+#include "coordinator/status_keeper.h"
 #include "core/descriptors.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -45,26 +46,6 @@ struct Options {
   bool start_over = false;
 };
 
-void check(const core::Config& config) {
-  const auto need = [&](bool given, const char* key, const char* remedy) {
-    if (!given)
-      throw core::ConfigError(config.source.string() + ": " + key + ": missing; " + remedy);
-  };
-  if (!config.security.coordinator_key.empty() && config.security.allow.empty()) {
-    throw core::config_error(config, "security.coordinator_key",
-                             "this is a client's configuration: start it with drystone-client; "
-                             "the coordinator's is coordinator.toml");
-  }
-  constexpr const char* kProvision = "`drystone provision` writes it";
-  need(!config.security.coordinator.empty(), "security.coordinator", "e.g. \"tcp://*:5570\"");
-  need(!config.security.identity.empty(), "security.identity", kProvision);
-  need(!config.security.allow.empty(), "security.allow", kProvision);
-  need(!config.federation.layout.empty(), "federation.layout", kProvision);
-  need(!config.federation.initial.empty(), "federation.initial", kProvision);
-  need(!config.model.sha256.empty(), "model.sha256", kProvision);
-  aggregation::check_rule(config);
-}
-
 /// What the configuration names, all of it read before a folder is made.
 struct Parts {
   explicit Parts(const core::Config& config)
@@ -87,13 +68,15 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   coordinator::Console console(board, config.federation.rounds);
   coordinator::MetricsRecorder recorder(config.output.dir);
   const core::SystemClock clock;
-  coordinator::Coordinator coordinator(
-      {.config = config,
-       .roster = roster,
-       .layout = layout,
-       .initial = config.federation.initial,
-       .state_dir = state},
-      identity, transport, clock, coordinator::background_thread(transport), {&console, &recorder});
+  coordinator::StatusKeeper status(config, state, clock);
+  coordinator::Coordinator coordinator({.config = config,
+                                        .roster = roster,
+                                        .layout = layout,
+                                        .initial = config.federation.initial,
+                                        .state_dir = state},
+                                       identity, transport, clock,
+                                       coordinator::background_thread(transport),
+                                       {&console, &recorder, &status});
   coordinator::begin_run_folder(config.output.dir, config);
   coordinator::tell_what_is_there(coordinator.store());
   core::log_info("listening", {{"address", std::string_view(transport.address())},
@@ -106,7 +89,9 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
   while (!coordinator.is_over() && !stop.stop_requested()) {
     coordinator.step(200ms);
     global.follow();
+    status.follow(coordinator);
   }
+  status.finish(coordinator);
   coordinator::write_run_folder({.dir = config.output.dir, .config = config, .layout = layout},
                                 coordinator);
   global.finish([&] { coordinator.step(100ms); });  // clients still fetch the last version
@@ -134,8 +119,8 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
   line.flag("--start-over", options.start_over,
             "Delete the state and the versions that are there, and begin anew");
   if (const auto status = line.parse(argc, argv)) return *status;
-  const core::Config config = core::load_config(options.file, options.overrides);
-  check(config);
+  core::Config config = core::load_config(options.file, options.overrides);
+  coordinator::check_configuration(config);
   const Parts parts(config);
   const std::filesystem::path& run_dir = config.output.dir;
   const std::filesystem::path state = options.state.empty() ? run_dir / "state" : options.state;
@@ -143,6 +128,7 @@ int run(int argc, const char* const* argv, const std::stop_token& stop) {
     coordinator::start_over(run_dir, state);
   } else {
     coordinator::refuse_earlier_run(run_dir, state);
+    coordinator::keep_begun_rounds(config, run_dir, state);
     coordinator::refuse_other_configuration(run_dir, state, config);
   }
   if (!std::filesystem::exists(state / "state.sqlite")) {  // version 0 will be made of it

@@ -30,7 +30,10 @@ std::string times(std::uint64_t count) {
 }  // namespace
 
 RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::Instant now)
-    : settings_(std::move(settings)), state_(std::move(state)), deadline_(now + kNoticeInterval) {
+    : settings_(std::move(settings)),
+      state_(std::move(state)),
+      since_(now),
+      deadline_(now + kNoticeInterval) {
   core::require(!settings_.trainers.empty(), "RoundMachine: no trainers");
   if (state_.open) {
     attempt_ = state_.open->plan.attempt;
@@ -40,6 +43,11 @@ RoundMachine::RoundMachine(MachineSettings settings, MachineState state, core::I
   }
   if (phase_ != Phase::Gathering) deadline_ = now + patience();
   count_present();
+}
+
+void RoundMachine::enter(Phase phase, core::Instant now) {
+  if (phase_ != phase) since_ = now;
+  phase_ = phase;
 }
 
 std::vector<Action> RoundMachine::handle(const Event& event, core::Instant now) {
@@ -123,9 +131,9 @@ void RoundMachine::on(const Published& event, core::Instant now, Actions& action
   if (state_.version < settings_.rounds) {
     gather(now, actions);
   } else {
-    phase_ = Phase::Finishing;
+    enter(Phase::Finishing, now);
     deadline_ = now + patience();
-    finish_if_evaluated(actions);
+    finish_if_evaluated(now, actions);
   }
 }
 
@@ -134,17 +142,17 @@ void RoundMachine::on(const NotPublished& event, core::Instant now, Actions& act
   abandon(now, event.reason + "; ", actions);
 }
 
-void RoundMachine::on(const Unsound& event, core::Instant, Actions& actions) {
+void RoundMachine::on(const Unsound& event, core::Instant now, Actions& actions) {
   if (phase_ == Phase::Done) return;
-  phase_ = Phase::Done;
+  enter(Phase::Done, now);
   actions.emplace_back(Fail{event.reason});
 }
 
-void RoundMachine::on(const Evaluated& event, core::Instant, Actions& actions) {
+void RoundMachine::on(const Evaluated& event, core::Instant now, Actions& actions) {
   state_.evaluated.emplace(event.version, event.client);
   evaluating_.erase(event.client);
   request_next_evaluation(event.client, actions);
-  finish_if_evaluated(actions);
+  finish_if_evaluated(now, actions);
 }
 
 void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
@@ -158,9 +166,9 @@ void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
       }
       break;
     case Phase::Finishing:
-      finish_if_evaluated(actions);
+      finish_if_evaluated(now, actions);
       if (phase_ != Phase::Finishing || now < deadline_) break;
-      phase_ = Phase::Done;
+      enter(Phase::Done, now);
       actions.emplace_back(Finish{state_.version});
       break;
     case Phase::Aggregating:
@@ -169,7 +177,7 @@ void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
 }
 
 void RoundMachine::gather(core::Instant now, Actions& actions) {
-  phase_ = Phase::Gathering;
+  enter(Phase::Gathering, now);
   deadline_ = now + kNoticeInterval;
   quorum_at_.reset();
   count_present();
@@ -230,7 +238,7 @@ void RoundMachine::open(const std::vector<std::string>& cohort, core::Instant no
           std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count())};
   if (settings_.settings) plan.settings = settings_.settings(cohort);
   state_.open = OpenRound{.plan = plan, .accepted = {}};
-  phase_ = Phase::Collecting;
+  enter(Phase::Collecting, now);
   deadline_ = now + patience();
   quorum_at_.reset();
   const std::vector<std::string> absent = missing();
@@ -278,14 +286,27 @@ bool RoundMachine::is_resting(const std::string& trainer) const {
 
 void RoundMachine::close_if_answered(core::Instant now, Actions& actions) {
   const OpenRound& round = *state_.open;
-  const bool all_answered = round.accepted.size() + refused_.size() == round.plan.cohort.size();
-  if (all_answered || round.accepted.size() >= num_wanted()) close(now, actions);
+  const bool all_answered = num_answered() == round.plan.cohort.size();
+  const bool is_enough = round.accepted.size() >= num_wanted();
+  if (all_answered || is_enough || is_lost()) close(now, actions);
+}
+
+std::size_t RoundMachine::num_answered() const {
+  return state_.open->accepted.size() + refused_.size();
+}
+
+// Waiting for the others would only take time. Where all are there nobody is waited for, and whom
+// a next attempt leaves out must not depend on who was refused first.
+bool RoundMachine::is_lost() const {
+  if (settings_.all_are_there || refused_.empty()) return false;
+  const std::size_t possible = state_.open->plan.cohort.size() - refused_.size();
+  return possible < quorum_of(num_wanted());
 }
 
 void RoundMachine::close(core::Instant now, Actions& actions) {
   const bool is_enough = state_.open->accepted.size() >= quorum_of(num_wanted());
   if (is_enough && !(settings_.all_are_there && is_any_lost_by_us())) {
-    phase_ = Phase::Aggregating;
+    enter(Phase::Aggregating, now);
     actions.emplace_back(Aggregate{*state_.open});
   } else {
     abandon(now, "", actions);
@@ -325,6 +346,7 @@ std::vector<std::string> RoundMachine::unanswered() const {
 
 void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions& actions) {
   const std::size_t asked = state_.open->plan.cohort.size();
+  const bool is_early = phase_ == Phase::Collecting && num_answered() < asked && is_lost();
   std::string reason = cause + std::to_string(state_.open->accepted.size()) + " of " +
                        std::to_string(asked) + " updates accepted, quorum is " +
                        std::to_string(quorum_of(num_wanted()));
@@ -343,7 +365,11 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
       excluded_.insert(client);
     }
   }
-  for (const std::string& client : unanswered()) causes.push_back(client + ": no answer");
+  if (is_early) {
+    reason += ", which it can no longer reach";
+  } else {
+    for (const std::string& client : unanswered()) causes.push_back(client + ": no answer");
+  }
   for (std::size_t i = 0; i < std::min(causes.size(), kNamedCauses); ++i)
     reason += "; " + causes[i];
   if (causes.size() > kNamedCauses) {
@@ -354,10 +380,11 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   state_.open.reset();
   refused_.clear();
   ++attempt_;
-  if (!is_ours) ++num_failures_;
+  // One that ended early took no deadline, and left somebody out: there are no more than clients.
+  if (!is_ours && !is_early) ++num_failures_;
   const bool enough_left = num_trainable() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
-    phase_ = Phase::Done;
+    enter(Phase::Done, now);
     actions.emplace_back(Fail{
         "round " + std::to_string(round) + " abandoned " + times(attempt_) + ": " + reason + "; " +
         (is_any_to_mend || is_ours ? "mend these clients"
@@ -384,14 +411,14 @@ std::uint64_t RoundMachine::num_trainable() const {
          }));
 }
 
-void RoundMachine::finish_if_evaluated(Actions& actions) {
+void RoundMachine::finish_if_evaluated(core::Instant now, Actions& actions) {
   if (phase_ != Phase::Finishing) return;
   for (const std::string& evaluator : settings_.evaluators) {
     for (std::uint64_t version = 0; version <= state_.version; ++version) {
       if (!state_.evaluated.contains({version, evaluator})) return;
     }
   }
-  phase_ = Phase::Done;
+  enter(Phase::Done, now);
   actions.emplace_back(Finish{state_.version});
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "aggregation/rule.h"
+#include "coordinator/standing.h"
 #include "core/clock.h"
 #include "core/expected.h"
 #include "core/name_list.h"
@@ -158,9 +159,10 @@ class RoundMachine {
     return state_.evaluated.contains({version, evaluator});
   }
   bool is_finished() const { return phase_ == Phase::Done; }
+  /// What it is at, and where everybody stands who is listed: not virtual trainers.
+  Standing standing() const;
 
  private:
-  enum class Phase { Gathering, Collecting, Aggregating, Finishing, Done };
   using Actions = std::vector<Action>;
 
   void on(const Joined& event, core::Instant now, Actions& actions);
@@ -172,9 +174,13 @@ class RoundMachine {
   void on(const Unsound& event, core::Instant now, Actions& actions);
   void on(const TimePassed& event, core::Instant now, Actions& actions);
 
+  void enter(Phase phase, core::Instant now);
+  ClientStanding standing_of(const std::string& trainer) const;
   void gather(core::Instant now, Actions& actions);
   void try_open(core::Instant now, Actions& actions);
   void close_if_answered(core::Instant now, Actions& actions);
+  std::size_t num_answered() const;
+  bool is_lost() const;
   void close(core::Instant now, Actions& actions);
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
   void pause(core::Instant now);
@@ -192,7 +198,7 @@ class RoundMachine {
   bool is_there(const std::string& client) const;
   bool is_awaited(const std::string& trainer) const;
   bool is_resting(const std::string& trainer) const;
-  void finish_if_evaluated(Actions& actions);
+  void finish_if_evaluated(core::Instant now, Actions& actions);
   void request_next_evaluation(const std::string& evaluator, Actions& actions);
   std::vector<std::string> choose_cohort() const;
   std::uint64_t cohort_size() const;
@@ -203,6 +209,7 @@ class RoundMachine {
   MachineSettings settings_;
   MachineState state_;
   Phase phase_ = Phase::Gathering;
+  core::Instant since_{};  ///< phase_ began
   /// Asked without an answer, several times in a row: each time it is left out for twice as long.
   struct Silence {
     std::uint64_t times = 0;

@@ -175,7 +175,7 @@ void begin_run_folder(const fs::path& dir, const core::Config& config) {
       core::log_warning("another simulation.group: from here on rounds are rounded differently",
                         {{"was", told_group(*former)}, {"now", told_group(config)}});
     }
-    return;
+    if (former->federation.rounds == config.federation.rounds) return;
   }
   fs::create_directories(dir);
   remove_run_index(dir);

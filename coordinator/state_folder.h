@@ -18,6 +18,9 @@ struct StateOwner {
   core::Digest layout{};            ///< layout_hash of what an update may contain
 };
 
+/// The snapshot of a running coordinator, in its state folder: see status.h.
+inline constexpr const char* kStatusFile = "status.json";
+
 /// Whether it is what a round's compaction cut.
 bool is_carry(const std::filesystem::path& file);
 

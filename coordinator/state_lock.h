@@ -22,4 +22,7 @@ class StateLock {
   int fd_ = -1;
 };
 
+/// Whether a process holds DIR/lock at this moment.
+bool is_in_use(const std::filesystem::path& dir);
+
 }  // namespace drystone::coordinator

@@ -54,9 +54,10 @@ inline constexpr std::int64_t kHalf = -1;
 
 struct FederationConfig {
   std::int64_t rounds = 3;
-  std::int64_t cohort = 0;      ///< clients a round is made of; 0: all
-  double over_selection = 1.0;  ///< asked, relative to the cohort: the first to answer make it
-  std::int64_t quorum = kHalf;  ///< 0: the whole cohort
+  std::int64_t begun_rounds = 0;  ///< rounds of its beginning, which the hash keeps; 0: `rounds`
+  std::int64_t cohort = 0;        ///< clients a round is made of; 0: all
+  double over_selection = 1.0;    ///< asked, relative to the cohort: the first to answer make it
+  std::int64_t quorum = kHalf;    ///< 0: the whole cohort
   std::chrono::milliseconds deadline = std::chrono::minutes(10);
   std::chrono::milliseconds grace = std::chrono::seconds(10);  ///< from quorum to a round's start
   std::int64_t attempts = 3;     ///< plans of one round before the federation fails

@@ -108,6 +108,7 @@ void read_simulation(TableReader section, SimulationConfig& simulation) {
 
 void read_federation(TableReader section, FederationConfig& federation) {
   section.read("rounds", federation.rounds, kFromOne);
+  section.read("begun_rounds", federation.begun_rounds, kFromZero);
   section.read("cohort", federation.cohort, kFromZero);
   section.read("over_selection", federation.over_selection, {.low = 1.0, .high = 100.0});
   read_quorum(section, federation.quorum);

@@ -233,6 +233,7 @@ std::string to_toml(const Config& config) {
   Entries federation = federation_entries(config.federation);
   federation.emplace_back("deadline", toml_value(config.federation.deadline));
   federation.emplace_back("grace", toml_value(config.federation.grace));
+  federation.emplace_back("begun_rounds", toml_value(config.federation.begun_rounds));
   add_path(federation, "layout", config.federation.layout);
   add_path(federation, "initial", config.federation.initial);
   Entries security;
@@ -264,10 +265,12 @@ std::string to_toml(const Config& config) {
 
 std::string semantic_text(const Config& config) {
   CanonicalText canonical;
+  FederationConfig federation = config.federation;
+  if (federation.begun_rounds > 0) federation.rounds = federation.begun_rounds;
   canonical.add("", {{"name", toml_value(config.name)}, {"seed", std::to_string(config.seed)}});
   canonical.add("model", model_entries(config.model));
   canonical.add("data", data_entries(config.data));
-  canonical.add("federation", federation_entries(config.federation));
+  canonical.add("federation", federation_entries(federation));
   canonical.add("training", config.training);
   const auto groups = merged(config.clients);
   for (std::size_t i = 0; i < groups.size(); ++i) {

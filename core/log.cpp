@@ -5,7 +5,10 @@
 #include <cstdio>
 #include <mutex>
 #include <optional>
+#include <utility>
 
+#include "core/check.h"
+#include "core/held_warnings.h"
 #include "core/log_backend.h"
 #include "core/log_rate.h"
 #include "core/text.h"
@@ -49,7 +52,43 @@ std::optional<std::int64_t> admit(std::string_view message) {
   return rate.admit(message, SystemClock().now());
 }
 
+/// Of HeldWarnings.
+struct Held {
+  std::mutex mutex;
+  bool is_active = false;
+  std::vector<std::string> lines;
+};
+
+Held& held() {
+  static Held instance;
+  return instance;
+}
+
+bool hold(LogLevel level, const std::string& line) {
+  if (level < LogLevel::Warning) return false;
+  const std::scoped_lock lock(held().mutex);
+  if (held().is_active) held().lines.push_back(line);
+  return held().is_active;
+}
+
 }  // namespace
+
+HeldWarnings::HeldWarnings() {
+  const std::scoped_lock lock(held().mutex);
+  require(!held().is_active, "HeldWarnings: there is one already");
+  held().is_active = true;
+}
+
+HeldWarnings::~HeldWarnings() {
+  const std::scoped_lock lock(held().mutex);
+  held().is_active = false;
+  held().lines.clear();
+}
+
+std::vector<std::string> HeldWarnings::take() {
+  const std::scoped_lock lock(held().mutex);
+  return std::exchange(held().lines, {});
+}
 
 void init_log(LogLevel level, const std::string& path) {
   detail::open_log_backend(path);
@@ -62,7 +101,8 @@ void log(LogLevel level, std::string_view message, std::initializer_list<Field> 
   if (!dropped) return;
   std::string line = text_of(message, fields);
   if (*dropped > 0) line += " not_shown=" + std::to_string(*dropped);
-  detail::write_log_line(level, visible(line));
+  line = visible(line);
+  if (!hold(level, line)) detail::write_log_line(level, line);
 }
 
 void log_to_file(LogLevel level, std::string_view message, std::initializer_list<Field> fields) {

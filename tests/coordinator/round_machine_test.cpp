@@ -10,6 +10,7 @@
 
 using namespace drystone::coordinator;
 namespace core = drystone::core;
+namespace wire = drystone::wire;
 using namespace std::chrono_literals;
 
 namespace {
@@ -119,12 +120,77 @@ TEST_CASE(
         std::vector<std::string>{"client-1", "client-3", "client-4"});
 }
 
+TEST_CASE("round machine: a quorum that is out of reach ends the attempt at once, and takes none") {
+  auto s = settings(8, 1);
+  s.cohort = 4;
+  s.quorum = 3;
+  s.max_attempts = 1;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  const std::vector<std::string> cohort = machine.collecting()->plan.cohort;
+  CHECK(machine.handle(UpdateRefused{cohort[0], core::Refusal::SettingsDiffer}, 1s).empty());
+  const auto actions = machine.handle(UpdateRefused{cohort[2], core::Refusal::TrainingFailed}, 2s);
+  REQUIRE(only<Abandon>(actions).size() == 1);
+  CHECK(only<Abandon>(actions).front().reason ==
+        "0 of 4 updates accepted, quorum is 3, which it can no longer reach; " + cohort[0] +
+            ": settings-differ; " + cohort[2] + ": training-failed");
+  CHECK(only<NameMissing>(actions).empty());  // whoever still trains has not been silent
+  REQUIRE(only<PersistPlan>(actions).size() == 1);
+  const wire::RoundPlan next = only<PersistPlan>(actions).front().plan;
+  CHECK(next.attempt == 1);
+  CHECK(next.cohort.size() == 4);
+  for (const std::size_t still : {1U, 3U}) CHECK(std::ranges::count(next.cohort, cohort[still]));
+  for (const std::size_t out : {0U, 2U}) CHECK_FALSE(std::ranges::count(next.cohort, cohort[out]));
+}
+
+TEST_CASE("round machine: over-selection makes up for as many as it asks more") {
+  auto s = settings(6, 1);
+  s.cohort = 3;
+  s.asked = 5;
+  s.quorum = 3;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  const std::vector<std::string> cohort = machine.collecting()->plan.cohort;
+  REQUIRE(cohort.size() == 5);
+  CHECK(machine.handle(UpdateRefused{cohort[0], core::Refusal::NotFinite}, 1s).empty());
+  CHECK(machine.handle(UpdateRefused{cohort[1], core::Refusal::NotFinite}, 1s).empty());
+  CHECK(only<Abandon>(machine.handle(UpdateRefused{cohort[2], core::Refusal::NotFinite}, 1s))
+            .size() == 1);
+}
+
+TEST_CASE("round machine: a quorum that the roster cannot make any more fails at once, by name") {
+  auto s = settings(4, 2);
+  s.quorum = 3;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  CHECK(machine.handle(UpdateRefused{"client-2", core::Refusal::SettingsDiffer}, 1s).empty());
+  const auto actions = machine.handle(UpdateRefused{"client-4", core::Refusal::NotFinite}, 2s);
+  REQUIRE(only<Fail>(actions).size() == 1);
+  CHECK(only<Fail>(actions).front().reason ==
+        "round 1 abandoned once: 0 of 4 updates accepted, quorum is 3, which it can no longer "
+        "reach; client-2: settings-differ; client-4: not-finite; mend these clients, then start "
+        "again");
+  CHECK(machine.is_finished());
+}
+
+TEST_CASE("round machine: a simulation hears of all before it plans anew") {
+  auto s = settings(4, 1);
+  s.quorum = 3;
+  s.all_are_there = true;
+  RoundMachine machine(s, {}, 0s);
+  machine.handle(TimePassed{}, 0s);
+  machine.handle(UpdateRefused{"client-1", core::Refusal::NotFinite}, 1s);
+  CHECK(machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 1s).empty());
+  CHECK(machine.collecting() != nullptr);
+}
+
 TEST_CASE("round machine: fails with the reason when too few clients are left") {
   const auto s = settings(2, 1);
   RoundMachine machine(s, {}, 0s);
   join_all(machine, s);
-  machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 1s);
-  const auto failed = only<Fail>(machine.handle(update_of("client-1"), 2s));
+  machine.handle(update_of("client-1"), 1s);
+  const auto failed =
+      only<Fail>(machine.handle(UpdateRefused{"client-2", core::Refusal::NotFinite}, 2s));
   REQUIRE(failed.size() == 1);
   const std::string& reason = failed.front().reason;
   CHECK(reason.find("round 1 abandoned once: ") != std::string::npos);
@@ -369,8 +435,8 @@ TEST_CASE("round machine: with over-selection the first of those asked make the 
   CHECK(all.size() == 4);
   other.handle(UpdateRefused{all[0], core::Refusal::NotFinite}, 1s);
   other.handle(UpdateRefused{all[1], core::Refusal::NotFinite}, 1s);
-  other.handle(UpdateRefused{all[2], core::Refusal::NotFinite}, 1s);
-  const auto abandoned = other.handle(update_of(all[3]), 1s);
+  other.handle(update_of(all[3]), 1s);
+  const auto abandoned = other.handle(UpdateRefused{all[2], core::Refusal::NotFinite}, 1s);
   CHECK(only<Abandon>(abandoned).size() == 1);
 }
 
@@ -385,8 +451,8 @@ TEST_CASE("round machine: who would be late in a simulated attempt is asked in t
     const auto opened = all_are_there ? machine.handle(TimePassed{}, 0s) : join_all(machine, s);
     REQUIRE(machine.collecting() != nullptr);
     const std::vector<std::string> cohort = machine.collecting()->plan.cohort;
-    machine.handle(UpdateRefused{cohort[0], core::Refusal::Timeout}, 1s);
-    const auto actions = machine.handle(update_of(cohort[1]), 1s);
+    machine.handle(update_of(cohort[1]), 1s);
+    const auto actions = machine.handle(UpdateRefused{cohort[0], core::Refusal::Timeout}, 1s);
     CHECK(only<Abandon>(actions).size() == 1);
     REQUIRE(only<PersistPlan>(actions).size() == 1);
     const std::vector<std::string> next = only<PersistPlan>(actions).front().plan.cohort;
@@ -422,13 +488,12 @@ TEST_CASE("round machine: whoever left the roster in an open round ends nothing"
     s.trainers = s.trainers.longest(static_cast<std::size_t>(3 - left));
     RoundMachine machine(s, {.version = 0, .head = {}, .open = OpenRound{plan, {}}}, 0s);
     for (const std::string& client : trainers_of(s)) machine.handle(Joined{client}, 0s);
-    for (int i = 3; i > 3 - left; --i) {
-      machine.handle(UpdateRefused{"client-" + std::to_string(i), core::Refusal::UnknownClient},
-                     0s);
-    }
     std::vector<Action> actions;
-    for (const std::string& client : trainers_of(s))
-      actions = machine.handle(update_of(client), 0s);
+    for (int i = 3; i > 3 - left; --i) {
+      const auto more = machine.handle(
+          UpdateRefused{"client-" + std::to_string(i), core::Refusal::UnknownClient}, 0s);
+      actions.insert(actions.end(), more.begin(), more.end());
+    }
     CHECK(only<Fail>(actions).empty());
     REQUIRE(only<PersistPlan>(actions).size() == 1);
     CHECK(only<PersistPlan>(actions).front().plan.cohort == trainers_of(s));

@@ -56,6 +56,7 @@ TEST_CASE("configuration: every number is taken at its ends and refused beyond t
       {"data.max_test_examples", {"0", "1000000000"}, beyond},
       {"federation.rounds", {"1", "1000000000"}, {"0", "-1"}},
       {"federation.cohort", {"0", "1000000000"}, beyond},
+      {"federation.begun_rounds", {"0", "1000000000"}, beyond},
       {"federation.quorum", {"0", "\"half\""}, {"-1", "1000000001", "\"most\""}},
       {"federation.attempts", {"1", "1000000000"}, {"0", "-1"}},
       {"training.rank", {"1", "65536"}, {"0", "65537"}},

@@ -33,6 +33,7 @@ class RandomConfig {
     config.data.streaming = config.model.task == "causal-lm" && coin();
     config.federation.deadline = std::chrono::milliseconds(between(1, 10'000'000));
     config.federation.rounds = between(1, 100);
+    config.federation.begun_rounds = between(0, 100);
     config.federation.grace = std::chrono::milliseconds(between(1, 100'000));
     config.federation.attempts = between(1, 9);
     config.client.reveal = pick({"full", "minimal"});

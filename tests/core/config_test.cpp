@@ -253,6 +253,16 @@ TEST_CASE("semantic_text: paths, addresses and the machine do not matter") {
   CHECK(core::semantic_text(deployed) == core::semantic_text(config));
 }
 
+TEST_CASE("semantic_text: rounds that were raised leave those that it was begun with") {
+  Config raised = load_text(kNews);
+  const std::string before = core::semantic_text(raised);
+  raised.federation.begun_rounds = raised.federation.rounds;
+  raised.federation.rounds += 3;
+  CHECK(core::semantic_text(raised) == before);
+  raised.federation.begun_rounds = 0;
+  CHECK(core::semantic_text(raised) != before);
+}
+
 TEST_CASE("semantic_text: everything that changes the result changes the text") {
   const Config config = load_text(kNews);
   const auto differs = [&](auto change) {

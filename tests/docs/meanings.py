@@ -19,7 +19,7 @@ PREPARED = Group({}, [
 ])
 
 GROUPS = [
-    Group({"tcp://HOST:5570": "tcp://127.0.0.1:{port}"}, [
+    Group({"tcp://HOST:5570": "tcp://127.0.0.1:{port}", "CONFIG.toml": "federation.toml"}, [
         ("drystone", "--version"),
         ("build/bin/drystone simulate federation.toml", ""),
         ("drystone simulate", "federation.toml --resume"),
@@ -28,6 +28,7 @@ GROUPS = [
         ("drystone provision", "federation.toml --out with-base --copy-model"),
         ("drystone provision --update", "federation.toml --out parties"),
         ("drystone keys new", "client-3"),
+        ("drystone preflight CONFIG.toml", ""),
     ]),
     Group({}, [
         ("drystone-coordinator coordinator.toml", ""),
@@ -38,6 +39,9 @@ GROUPS = [
     Group({"RUN": "run", "STATE": "parties/coordinator/run/state"}, [
         ("drystone-coordinator", "parties/coordinator/coordinator.toml"),
         ("drystone inspect STATE", ""),
+        ("drystone status STATE", ""),
+        ("drystone status", "RUN"),
+        ("drystone status parties/coordinator/run", ""),
         ("drystone inspect --verify", "parties/coordinator/run"),
         ("drystone inspect RUN --verify", ""),
         ("build/bin/drystone inspect runs/news-demo/parties/coordinator/run --verify", ""),

@@ -45,10 +45,11 @@ class Deployment {
     REQUIRE_MESSAGE(provision.wait() == 0, provision.output());
   }
 
-  Process start_coordinator() const {
-    return {"drystone-coordinator",
-            {parties_ / "coordinator" / "coordinator.toml", "--device", "cpu"},
-            tiny_.path() / "coordinator.log"};
+  Process start_coordinator(const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {parties_ / "coordinator" / "coordinator.toml", "--device",
+                                      "cpu"};
+    words.insert(words.end(), more.begin(), more.end());
+    return {"drystone-coordinator", words, tiny_.path() / "coordinator.log"};
   }
   Process start_client(const std::string& name, const std::vector<std::string>& more = {}) const {
     std::vector<std::string> arguments = {parties_ / name / "client.toml", "--device", "cpu"};

@@ -113,6 +113,47 @@ TEST_CASE("programs: inspect reads a federation while it runs") {
   CHECK(coordinator.wait() == 129);
 }
 
+TEST_CASE("programs: a finished federation is given more rounds, and clients come back") {
+  const TinyFederation tiny("[[clients]]\ncount = 2\nrank = 2\n");
+  const Deployment deployment(tiny, {"--set", "federation.rounds=1"});
+  const std::vector<std::string> more = {"--set", "federation.rounds=3"};
+  const auto live = [&](const std::vector<std::string>& words) {
+    Process coordinator = deployment.start_coordinator(words);
+    std::vector<Process> clients;
+    for (const char* name : {"client-1", "client-2", "evaluator"}) {
+      clients.push_back(deployment.start_client(name, words));
+    }
+    REQUIRE_MESSAGE(coordinator.wait() == 0, coordinator.output());
+    for (Process& client : clients) CHECK_MESSAGE(client.wait() == 0, client.output());
+  };
+  live({});
+  const std::string first = test::head_of(deployment.run());
+  live(more);
+  CHECK(test::head_of(deployment.run()) != first);
+  std::string output;
+  CHECK_MESSAGE(verify(tiny, deployment.run(), output) == 0, output);
+  CHECK(output.find("version 3: signatures and chain hold") != std::string::npos);
+
+  // As a simulation that is raised in the same way; one that had three rounds from the start has
+  // another hash.
+  const fs::path run = tiny.path() / "run";
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--set", "federation.rounds=1"},
+        std::vector<std::string>{"--resume", "--set", "federation.rounds=3"}}) {
+    std::vector<std::string> all = {"simulate", tiny.config_file(), "--out", run};
+    all.insert(all.end(), words.begin(), words.end());
+    Process simulate("drystone", all, tiny.path() / "simulate.log");
+    REQUIRE_MESSAGE(simulate.wait() == 0, simulate.output());
+  }
+  CHECK(test::head_of(run) == test::head_of(deployment.run()));
+  CHECK_MESSAGE(verify(tiny, run, output) == 0, output);
+
+  Process fewer("drystone-coordinator", {deployment.parties() / "coordinator" / "coordinator.toml"},
+                tiny.path() / "fewer.log");
+  CHECK(fewer.wait() == 2);
+  CHECK(fewer.output().find("is 1, but 3 rounds are done") != std::string::npos);
+}
+
 TEST_CASE("programs: state without its database is refused until --start-over") {
   const TinyFederation tiny;
   const Deployment deployment(tiny);
