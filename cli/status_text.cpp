@@ -47,7 +47,10 @@ std::string headline(const StateStatus& found, UnixTime now) {
     if (status.attempt > 0) text += ", attempt " + std::to_string(status.attempt + 1);
     text += ", " + status.phase;
   }
-  if (status.since > 0.0) text += " since " + ago(status.since, now);
+  if (status.since > 0.0) {
+    const bool is_over = status.phase == "done" || status.phase == "failed";
+    text += is_over ? ", " + ago(status.since, now) + " ago" : " since " + ago(status.since, now);
+  }
   return text + "\n";
 }
 

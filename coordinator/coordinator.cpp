@@ -198,7 +198,9 @@ MachineState Coordinator::Impl::initial_state() {
                     {{"client", std::string_view(client)}});
   }
   MachineState state = store.load();
-  if (state.open && state.open->plan.settings != settings->digests(state.open->plan.cohort)) {
+  if (!state.open) return state;
+  const std::vector<core::Digest> wanted = settings->digests(state.open->plan.cohort);
+  if (!wanted.empty() && state.open->plan.settings != wanted) {
     // No client could keep it: federation.rounds was raised. Who has trained offers the same again.
     store.abandon(state.open->plan.round);
     state.open.reset();

@@ -30,8 +30,8 @@ void refuse_other_configuration(const std::filesystem::path& run,
                                 const std::filesystem::path& state, const core::Config& config);
 
 /// Where `state` is of this configuration but for its number of rounds: fills in
-/// federation.begun_rounds, found in RUN/config.toml, so that the federation keeps its hash and goes
-/// on to the new number. Anything else it leaves for refuse_other_configuration.
+/// federation.begun_rounds, found in RUN/config.toml, so that the federation keeps its hash and
+/// goes on to the new number. Anything else it leaves for refuse_other_configuration.
 /// @throws core::ConfigError  a number that what is done does not fit, with the remedy
 void keep_begun_rounds(core::Config& config, const std::filesystem::path& run,
                        const std::filesystem::path& state);

@@ -23,6 +23,14 @@ class FormerRun {
     federation_.crash();
   }
   core::Config config() { return federation_.config(); }
+  std::string complaint(const core::Config& config) const {
+    try {
+      coordinator::refuse_other_configuration(dir_ / "run", dir_ / "state", config);
+      return "";
+    } catch (const core::ConfigError& error) {
+      return error.what();
+    }
+  }
   fs::path folder() const { return dir_ / "run"; }
   void keep_begun_rounds(core::Config& config) const {
     coordinator::keep_begun_rounds(config, dir_ / "run", dir_ / "state");
@@ -53,14 +61,6 @@ void try_rounds(std::int64_t rounds, const std::string& why,
   } else {
     CHECK_THROWS_WITH_AS(coordinator::keep_begun_rounds(config, dir / "run", dir / "state"),
                          doctest::Contains(why.c_str()), core::ConfigError);
-  }
-}
-std::string complaint(const core::Config& config) const {
-  try {
-    coordinator::refuse_other_configuration(dir_ / "run", dir_ / "state", config);
-    return "";
-  } catch (const core::ConfigError& error) {
-    return error.what();
   }
 }
 
