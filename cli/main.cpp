@@ -33,7 +33,8 @@ constexpr Row kCommands[] = {
     {"inspect", "Show an adapter or a run folder; check a run's signatures", cli::add_inspect},
     {"merge", "Fold an adapter into a Hugging Face checkpoint", cli::add_merge},
     {"export", "Write an adapter in PEFT's or llama.cpp's format", cli::add_export},
-    {"keys", "Make identities: a secret and a public key each", cli::add_keys},
+    {"keys", "Make identities; let clients in, renew or revoke them while a federation runs",
+     cli::add_keys},
     {"provision", "Make one folder a party, ready to copy to its machine", cli::add_provision},
     {"tokenize", "Show a tokenizer's ids for lines of text, or the text of ids", cli::add_tokenize},
 };
