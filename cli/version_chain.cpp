@@ -83,7 +83,8 @@ void VersionChain::check_manifest(const coordinator::VersionRecord& record,
   hold(manifest.previous_head == previous,
        "does not follow the version before: the chain is broken");
   hold(manifest.head == crypto::chain_head(manifest.previous_head, manifest.round_root,
-                                           manifest.payload, manifest.config),
+                                           manifest.payload, manifest.config,
+                                           manifest.roster.digest),
        "the head is not the hash of its parts");
   if (!rules_.config) rules_.config = manifest.config;
   hold(manifest.config == *rules_.config, "has another configuration than " + rules_.config_source);
@@ -98,7 +99,7 @@ void VersionChain::check_plan(const wire::Signed& signed_plan,
        "the round's plan is not signed by the coordinator");
   const auto plan = wire::decode_plan(signed_plan.bytes);
   hold(plan.has_value() && plan->round == manifest.round &&
-           plan->base_head == manifest.previous_head,
+           plan->base_head == manifest.previous_head && plan->roster == manifest.roster,
        "the plan is of another round");
 }
 

@@ -54,6 +54,29 @@ std::string difference(const std::string& own, const std::string& planned) {
   return "here " + first_missing(ours, theirs) + ", in the plan " + first_missing(theirs, ours);
 }
 
+/// Whether `mark` is older than `known`, or another change of the same number.
+bool contradicts(const wire::RosterMark& mark, const wire::RosterMark& known) {
+  return mark.change < known.change || (mark.change == known.change && mark != known);
+}
+
+std::string replayed(const wire::RosterMark& mark, const wire::RosterMark& known) {
+  const bool is_older = mark.change < known.change;
+  return "was made under roster change " + std::to_string(mark.change) +
+         (is_older ? ", after change " + std::to_string(known.change) + " was in force"
+                   : ", which is another one than before");
+}
+
+Json to_json(const wire::RosterMark& mark) {
+  return {{"change", mark.change}, {"digest", core::to_hex(mark.digest)}};
+}
+
+/// Of a file that has none: the roster never changed.
+wire::RosterMark mark_from(const Json& json, const char* key) {
+  if (!json.contains(key)) return {};
+  return {.change = json.at(key).at("change").get<std::uint64_t>(),
+          .digest = core::digest_from_hex(json.at(key).at("digest").get<std::string>())};
+}
+
 Json to_json(const Pinned& pinned) {
   return {{"format", kFormat},
           {"federation", pinned.federation},
@@ -156,6 +179,11 @@ core::Expected<void> Contract::check(const wire::RoundPlan& plan,
   if (plan.start != terms_.start) {
     return no("start " + core::quote(plan.start) + "; here it is " + core::quote(terms_.start));
   }
+  for (const wire::RosterMark& known : {planned_roster_, published_roster_}) {
+    if (contradicts(plan.roster, known)) {
+      return no("round " + text(plan.round) + " " + replayed(plan.roster, known));
+    }
+  }
   if (terms_.num_examples < terms_.min_examples || terms_.num_steps < terms_.min_steps) {
     return no("trains on " + std::to_string(terms_.num_examples) + " examples in " +
               std::to_string(terms_.num_steps) +
@@ -214,6 +242,9 @@ core::Expected<void> Contract::check(const wire::VersionManifest& manifest) cons
   if (manifest.version < num_followed() && manifest.head != heads_.at(manifest.version)) {
     return refuse(Refusal::WrongBase, name + " is not the one that this client followed before");
   }
+  if (manifest.version >= num_followed() && contradicts(manifest.roster, published_roster_)) {
+    return refuse(Refusal::WrongBase, name + " " + replayed(manifest.roster, published_roster_));
+  }
   return {};
 }
 
@@ -222,8 +253,13 @@ bool Contract::follow(const wire::VersionManifest& manifest) {
   core::require(manifest.version == num_followed(), "Contract: a version was left out");
   pinned_.federation = core::to_hex(manifest.config);
   heads_.push_back(manifest.head);
+  published_roster_ = manifest.roster;
   if (answer_ && answer_->manifest.base_version < manifest.version) answer_.reset();
   return true;
+}
+
+bool Contract::note_roster(const wire::RoundPlan& plan) {
+  return std::exchange(planned_roster_, plan.roster) != plan.roster;
 }
 
 void Contract::keep(Answer answer) { answer_ = std::move(answer); }
@@ -252,6 +288,8 @@ void Contract::load(const std::filesystem::path& file) {
     for (const Json& head : json.at("heads")) {
       heads_.push_back(core::digest_from_hex(head.get<std::string>()));
     }
+    planned_roster_ = mark_from(json, "planned_roster");
+    published_roster_ = mark_from(json, "published_roster");
     if (!json.contains("answer")) return;
     const Json& answer = json.at("answer");
     auto manifest = wire::decode_update(core::from_hex(answer.at("manifest").get<std::string>()));
@@ -269,6 +307,8 @@ void Contract::load(const std::filesystem::path& file) {
 std::string Contract::file_text() const {
   Json json = to_json(pinned_);
   for (const core::Digest& head : heads_) json["heads"].push_back(core::to_hex(head));
+  if (planned_roster_.change > 0) json["planned_roster"] = to_json(planned_roster_);
+  if (published_roster_.change > 0) json["published_roster"] = to_json(published_roster_);
   if (answer_) {
     json["answer"] = {{"manifest", core::to_hex(wire::encode(answer_->manifest))},
                       {"base_head", core::to_hex(answer_->base_head)},

@@ -107,6 +107,8 @@ class Contract {
 
   /// The version is applied. @return whether that is new: catching up after a restart is not
   bool follow(const wire::VersionManifest& manifest);
+  /// The plan is followed. @return whether it tells of a roster change that is new
+  bool note_roster(const wire::RoundPlan& plan);
   /// The update is made, and the only one of its base version.
   void keep(Answer answer);
   /// The stored update was lost (its payload is damaged or gone): it may be made again, which gives
@@ -133,6 +135,8 @@ class Contract {
   std::uint64_t max_version_bytes_ = 0;
   std::vector<core::Digest> heads_;  ///< of the versions followed, in this life or an earlier one
   std::optional<Answer> answer_;
+  wire::RosterMark planned_roster_;    ///< of the newest plan that was followed
+  wire::RosterMark published_roster_;  ///< of the newest version that was followed
 };
 
 }  // namespace drystone::client

@@ -95,6 +95,12 @@ void Session::on(const wire::Task& message) {
   if (const auto allowed = contract_.check(*plan, message.settings); !allowed) {
     return decline(*plan, allowed.error());
   }
+  if (contract_.note_roster(*plan)) {
+    core::log_info("the roster has changed",
+                   {{"client", std::string_view(contract_.terms().client)},
+                    {"change", static_cast<std::int64_t>(plan->roster.change)}});
+    ask_disk(SaveContractJob{contract_.file_text()});
+  }
   const std::uint64_t version = plan->base_version;
   pursue({.version = version, .plan = std::move(plan), .finish = false});
 }
@@ -353,6 +359,12 @@ void Session::on(const wire::Refused& message) {
   if (message.refusal == Refusal::Superseded) {
     throw core::Error(client + ": another process with this key has taken its place (" +
                       message.detail + "); run one, or give the other keys of its own");
+  }
+  if (message.refusal == Refusal::UnknownClient) {
+    throw core::Error(client + ": the coordinator's operator has ended this key (" +
+                      message.detail +
+                      "); if it was renewed, put the new key in its place by `drystone keys renew "
+                      "--use`, otherwise ask the operator");
   }
   if (!is_welcome_ && turns_away(message.refusal)) {
     throw core::Error(client + ": the coordinator turns this client away: " + message.detail);

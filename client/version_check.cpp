@@ -16,7 +16,8 @@ wire::VersionManifest check_version(const wire::Signed& entry, const crypto::Pub
   auto manifest = wire::decode_version(entry.bytes);
   if (!manifest) distrust("unreadable version manifest: " + manifest.error().detail);
   if (manifest->head != crypto::chain_head(manifest->previous_head, manifest->round_root,
-                                           manifest->payload, manifest->config)) {
+                                           manifest->payload, manifest->config,
+                                           manifest->roster.digest)) {
     distrust("version " + std::to_string(manifest->version) + " does not hash to its head");
   }
   return *manifest;

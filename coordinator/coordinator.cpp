@@ -14,6 +14,7 @@
 #include "coordinator/gate.h"
 #include "coordinator/layout_hash.h"
 #include "coordinator/machine_settings.h"
+#include "coordinator/membership_keeper.h"
 #include "coordinator/publisher.h"
 #include "coordinator/round_ledger.h"
 #include "coordinator/uploads.h"
@@ -54,10 +55,11 @@ AcceptedUpdate accepted_update(const Upload& upload) {
           .norms = upload.norms};
 }
 
-MachineSettings settings_for(const CoordinatorSetup& setup,
+MachineSettings settings_for(const CoordinatorSetup& setup, const Membership& membership,
                              const std::shared_ptr<const ClientSettings>& client_settings) {
-  MachineSettings settings = machine_settings(setup.config, setup.roster, client_settings);
-  settings.all_are_there = !setup.roster.virtual_trainers.empty();
+  MachineSettings settings = machine_settings(setup.config, membership.roster(), client_settings);
+  settings.roster = membership.mark();
+  settings.all_are_there = !membership.roster().virtual_trainers.empty();
   // Who is first would depend on this machine; simulated time alone says who it is.
   if (settings.all_are_there && setup.config.simulation.profiles.empty()) settings.asked = 0;
   return settings;
@@ -92,6 +94,9 @@ struct Coordinator::Impl {
   core::Failure own_trouble(const std::string& client, const std::exception& error);
 
   void drop_uploads(std::uint64_t round);
+  bool look_for_roster_changes();
+  void on_roster_changes(const std::vector<wire::RosterChange>& changes);
+  void dismiss(const wire::RosterChange& change);
 
   void on(const PersistPlan& action);
   void on(const SendTask& action);
@@ -133,8 +138,10 @@ struct Coordinator::Impl {
   const core::Clock& clock;
   std::vector<Observer*> observers;
   const std::string federation;  ///< its id
-  const std::shared_ptr<const ClientSettings> settings;
   Store store;
+  MembershipKeeper keeper;
+  const Membership& membership;
+  std::shared_ptr<const ClientSettings> settings;
   Publisher publisher;
   RoundMachine machine;
   ActionQueue actions;
@@ -163,18 +170,22 @@ Coordinator::Impl::Impl(CoordinatorSetup given, const crypto::Identity& signer,
       clock(time),
       observers(std::move(hearers)),
       federation(federation_id(setup.config)),
-      settings(std::make_shared<ClientSettings>(setup.config, setup.roster)),
       store(setup.state_dir,
             {.federation = federation,
              .coordinator = signer.public_part.signing,
              .layout = layout_hash(setup.layout)},
             setup.commits),
+      keeper(store, signer, setup.roster, federation,
+             {.inbox = setup.roster_file.empty() ? std::filesystem::path() : setup.state_dir,
+              .roster_file = setup.roster_file}),
+      membership(keeper.membership()),
+      settings(std::make_shared<ClientSettings>(setup.config, membership.roster())),
       publisher(store, signer, setup.config),
-      machine(settings_for(setup, settings), initial_state(), clock.now()),
+      machine(settings_for(setup, membership, settings), initial_state(), clock.now()),
       actions(
           clock,
           [this](const Action& action) { std::visit([this](const auto& a) { on(a); }, action); }),
-      gate(setup.roster, setup.layout, setup.config.aggregation.max_norm),
+      gate(membership.roster(), setup.layout, setup.config.aggregation.max_norm),
       aggregator(setup.config, setup.state_dir),
       ledger(setup.config, clock.now(), machine.collecting() != nullptr),
       versions(store, transport, clock),
@@ -182,6 +193,7 @@ Coordinator::Impl::Impl(CoordinatorSetup given, const crypto::Identity& signer,
               upload_hooks()),
       plan(store.open_plan()),
       executor(std::move(background)) {
+  if (keeper.takes_changes()) transport.set_roster(membership.roster());
   sweep_leftovers();
   if (plan) gate.open(machine.collecting()->plan, plan->bytes);
   for (const StoredEvaluation& evaluation : store.evaluations()) judge(evaluation);
@@ -192,7 +204,7 @@ Coordinator::Impl::Impl(CoordinatorSetup given, const crypto::Identity& signer,
 // from.
 MachineState Coordinator::Impl::initial_state() {
   if (store.versions(0, 1).empty()) publisher.publish_initial(setup.initial);
-  store.name_unknown_signers(setup.roster);
+  store.name_unknown_signers(membership.roster());
   for (const std::string& client : store.drop_damaged_updates()) {
     core::log_error("an accepted update is damaged on the disk: its client is asked again",
                     {{"client", std::string_view(client)}});
@@ -220,7 +232,7 @@ void Coordinator::Impl::forget_who_left() {
   if (machine.collecting() == nullptr) return;
   const OpenRound round = *machine.collecting();
   for (const std::string& client : round.plan.cohort) {
-    if (setup.roster.find(client) || round.accepted.contains(client)) continue;
+    if (membership.roster().find(client) || round.accepted.contains(client)) continue;
     tell_machine(UpdateRefused{client, Refusal::UnknownClient});
   }
 }
@@ -229,7 +241,8 @@ bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
   store.require_in_place();
   // A crash may have left a complete round: close it now.
   if (!std::exchange(has_begun, true)) tell_machine(TimePassed{});
-  bool any = executor->run_finished(0ms);
+  bool any = look_for_roster_changes();
+  any = executor->run_finished(0ms) || any;
   const core::Instant before = clock.now();
   const core::Instant latest = before + (any ? core::Instant{} : core::Instant(max_wait));
   const auto wait = std::chrono::ceil<std::chrono::milliseconds>(next_wakeup(latest) - before);
@@ -253,10 +266,56 @@ bool Coordinator::Impl::step(std::chrono::milliseconds max_wait) {
 }
 
 core::Instant Coordinator::Impl::next_wakeup(core::Instant latest) const {
-  for (const auto& at : {machine.next_deadline(), actions.due(), versions.due()}) {
+  for (const auto& at : {machine.next_deadline(), actions.due(), versions.due(), keeper.due()}) {
     if (at) latest = std::min(latest, *at);
   }
   return latest;
+}
+
+// ---- members -----------------------------------------------------------------------------------
+
+bool Coordinator::Impl::look_for_roster_changes() {
+  const auto changes = keeper.take(clock.now(), machine.collecting() != nullptr);
+  if (!changes.empty()) on_roster_changes(changes);
+  return !changes.empty();
+}
+
+// The changes are stored. Who lost a key hears it, then its connection ends; who is new is asked
+// from the next plan on.
+void Coordinator::Impl::on_roster_changes(const std::vector<wire::RosterChange>& changes) {
+  settings = std::make_shared<ClientSettings>(setup.config, membership.roster());
+  MembersChanged event = members(membership.roster(), settings);
+  event.roster = membership.mark();
+  for (const wire::RosterChange& change : changes) {
+    core::log_info("the roster has changed", {{"what", std::string_view(to_text(change))}});
+    if (!change.has_old_keys()) continue;
+    dismiss(change);
+    event.gone.push_back(change.entry.identity.name);
+  }
+  transport.set_roster(membership.roster());
+  const std::size_t trainers = event.trainers.size();
+  const std::int64_t quorum = setup.config.federation.quorum;
+  tell_machine(std::move(event));
+  if (trainers == 0 || static_cast<std::int64_t>(trainers) < quorum) {
+    core::log_warning(
+        "no round can reach its quorum with this roster: approve clients "
+        "(`drystone keys approve`)",
+        {{"trainers", static_cast<std::int64_t>(trainers)}, {"quorum", quorum}});
+  }
+}
+
+// An update of the open round that was accepted from it is no longer stored; of a renewed client it
+// stays, as it was signed with the key of that day.
+void Coordinator::Impl::dismiss(const wire::RosterChange& change) {
+  const std::string& client = change.entry.identity.name;
+  const bool is_revoked = change.action == wire::RosterAction::Revoke;
+  transport.send(client, wire::Refused{Refusal::UnknownClient,
+                                       is_revoked ? "it was revoked" : "another one replaced it"});
+  uploads.drop(client);
+  const OpenRound* round = machine.collecting();
+  if (!is_revoked || round == nullptr) return;
+  const auto accepted = round->accepted.find(client);
+  if (accepted != round->accepted.end()) uploads.release(accepted->second.payload);
 }
 
 // ---- actions -----------------------------------------------------------------------------------
@@ -312,7 +371,7 @@ void Coordinator::Impl::on(const KeepWaiting& action) { notify(&Observer::on_wai
 void Coordinator::Impl::on(const NameMissing& action) { notify(&Observer::on_missing, action); }
 
 void Coordinator::Impl::on(const Finish& action) {
-  for (const auto& [client, entry] : setup.roster.clients) {
+  for (const auto& [client, entry] : membership.roster().clients) {
     transport.send(client, wire::Done{action.version});
   }
 }
@@ -324,6 +383,7 @@ void Coordinator::Impl::on(const Fail& action) { failure = action.reason; }
 // Whatever one client's message leads to, the others go on.
 void Coordinator::Impl::receive(const wire::Incoming& incoming) {
   const std::string& client = incoming.client;
+  if (keeper.takes_changes() && !membership.roster().find(client)) return;  // it heard why
   if (!is_within_rate(incoming)) {
     return refuse(client, {Refusal::TooMany, "more messages than one client may send"});
   }
@@ -388,7 +448,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
   }
   transport.send(client, wire::Welcome{federation, machine.version(),
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
-  ledger.join(client, hello, setup.roster.find(client)->role == crypto::Role::Train);
+  ledger.join(client, hello, membership.roster().find(client)->role == crypto::Role::Train);
   if (is_join_told(client)) notify(&Observer::on_joined, client, hello);
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
@@ -400,7 +460,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
 // A virtual client joins whenever it is asked: that is told once.
 bool Coordinator::Impl::is_join_told(const std::string& client) {
   const auto [told, is_first] = told_joins.try_emplace(client, wire::kToldJoinRate);
-  if (!is_first && !setup.roster.virtual_trainers.empty()) return false;
+  if (!is_first && !membership.roster().virtual_trainers.empty()) return false;
   return told->second.allows(clock.now());
 }
 
@@ -444,7 +504,7 @@ void Coordinator::Impl::accept(const Upload& upload) {
   store.save_update(manifest.round, manifest.attempt,
                     {.update = accepted_update(upload),
                      .signature = upload.offer.signature,
-                     .signer = setup.roster.find(manifest.client)->identity.signing,
+                     .signer = membership.roster().find(manifest.client)->identity.signing,
                      .seconds = upload.seconds});
 }
 
@@ -465,8 +525,8 @@ void Coordinator::Impl::tell_rejected(const Upload& upload, const core::Failure&
 }
 
 void Coordinator::Impl::on(const std::string& client, const wire::Report& report) {
-  const auto evaluation =
-      check_evaluation(client, *setup.roster.find(client), report.evaluation, machine, store);
+  const auto evaluation = check_evaluation(client, *membership.roster().find(client),
+                                           report.evaluation, machine, store);
   if (!evaluation) return refuse(client, evaluation.error());
   try {
     store.save_evaluation(*evaluation);

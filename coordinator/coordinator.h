@@ -29,6 +29,9 @@ struct CoordinatorSetup {
   std::filesystem::path initial;
   std::filesystem::path state_dir;
   CommitUnit commits = CommitUnit::Step;
+  /// Where `roster` was read from: told to the log when it is changed by hand. Given, signed roster
+  /// changes that `drystone keys` leaves in the state folder are taken up.
+  std::filesystem::path roster_file = {};
   /// Completes a round's row before it is published; may be empty.
   std::function<void(RoundReport&)> describe = {};
 };

@@ -89,10 +89,10 @@ core::Expected<wire::UpdateManifest> Gate::check_offer(const std::string& client
   return manifest;
 }
 
-PayloadVerdict Gate::check_payload(const wire::UpdateManifest& manifest,
+PayloadVerdict Gate::check_payload(std::int64_t max_rank,
                                    const std::filesystem::path& payload) const {
   const core::MappedFile file(payload);
-  auto checked = aggregation::check_payload(file.bytes(), layout_, entry(manifest.client).max_rank);
+  auto checked = aggregation::check_payload(file.bytes(), layout_, max_rank);
   if (!checked) return tl::make_unexpected(checked.error());
   if (max_norm_ == 0.0) return std::nullopt;
   return aggregation::check_norms(tensors::FactorSetFile(payload), layout_, max_norm_);

@@ -18,11 +18,12 @@ namespace drystone::coordinator {
 /// How large a payload is that passed; nothing is measured where aggregation.max_norm is 0.
 using PayloadVerdict = core::Expected<std::optional<aggregation::UpdateNorms>>;
 
-/// Guards one federation. Not thread-safe except check_payload, which only reads.
+/// Guards one federation. Not thread-safe except check_payload, which reads nothing that changes.
 class Gate {
  public:
   /// `layout` fixes the module names, shapes and dense parts of every update.
   /// @param max_norm  aggregation.max_norm: see aggregation::check_norms
+  /// @param roster    outlives the gate; it may change between calls
   Gate(const crypto::Roster& roster, aggregation::AdapterLayout layout, double max_norm = 0.0);
 
   /// Tells the gate which round is open (its canonical plan bytes define T_r); earlier rounds are
@@ -38,8 +39,10 @@ class Gate {
                                                    const OpenRound& round) const;
 
   /// Steps 4–6 on the received bytes: header and layout, rank quota, finite, gauge, norms.
-  PayloadVerdict check_payload(const wire::UpdateManifest& manifest,
-                               const std::filesystem::path& payload) const;
+  /// @param max_rank  quota of the client whose it is
+  PayloadVerdict check_payload(std::int64_t max_rank, const std::filesystem::path& payload) const;
+  /// The client's quota of rank. It must be in the roster.
+  std::int64_t max_rank(const std::string& client) const { return entry(client).max_rank; }
 
  private:
   crypto::RosterEntry entry(const std::string& client) const;

@@ -64,6 +64,26 @@ void check_plan_size(const core::Config& config, const MachineSettings& settings
 
 }  // namespace
 
+MembersChanged members(const crypto::Roster& roster,
+                       const std::shared_ptr<const ClientSettings>& client_settings) {
+  MembersChanged members{.trainers = {},
+                         .evaluators = {},
+                         .settings =
+                             [client_settings](const std::vector<std::string>& cohort) {
+                               return client_settings->digests(cohort);
+                             },
+                         .roster = {},
+                         .gone = {}};
+  std::vector<std::string> trainers;
+  for (const auto& [name, entry] : roster.clients) {
+    if (entry.role == crypto::Role::Evaluate) members.evaluators.push_back(name);
+    if (entry.role == crypto::Role::Train && entry.max_rank > 0) trainers.push_back(name);
+  }
+  members.trainers = roster.virtual_trainers.empty() ? core::NameList(std::move(trainers))
+                                                     : roster.virtual_trainers;
+  return members;
+}
+
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster,
                                  const std::shared_ptr<const ClientSettings>& client_settings) {
   MachineSettings settings{.federation = federation_id(config),
@@ -76,16 +96,10 @@ MachineSettings machine_settings(const core::Config& config, const crypto::Roste
                            .grace = config.federation.grace,
                            .max_attempts = static_cast<std::uint64_t>(config.federation.attempts),
                            .start = aggregation::start_of(config.aggregation)};
-  std::vector<std::string> trainers;
-  for (const auto& [name, entry] : roster.clients) {
-    if (entry.role == crypto::Role::Evaluate) settings.evaluators.push_back(name);
-    if (entry.role == crypto::Role::Train && entry.max_rank > 0) trainers.push_back(name);
-  }
-  settings.trainers = roster.virtual_trainers.empty() ? core::NameList(std::move(trainers))
-                                                      : roster.virtual_trainers;
-  settings.settings = [client_settings](const std::vector<std::string>& cohort) {
-    return client_settings->digests(cohort);
-  };
+  const MembersChanged now = members(roster, client_settings);
+  settings.trainers = now.trainers;
+  settings.evaluators = now.evaluators;
+  settings.settings = now.settings;
   check_trainers(config, settings.trainers.size());
   check_plan_size(config, settings);
   return settings;

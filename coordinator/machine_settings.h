@@ -10,6 +10,10 @@
 
 namespace drystone::coordinator {
 
+/// The part that changes with the roster; without number and names of the change.
+MembersChanged members(const crypto::Roster& roster,
+                       const std::shared_ptr<const ClientSettings>& client_settings);
+
 /// @throws core::ConfigError  what no round could keep: more updates than there are trainers, a
 /// cohort that fits no plan
 MachineSettings machine_settings(const core::Config& config, const crypto::Roster& roster,

@@ -73,7 +73,8 @@ int serve(const core::Config& config, const std::filesystem::path& state, const 
                                         .roster = roster,
                                         .layout = layout,
                                         .initial = config.federation.initial,
-                                        .state_dir = state},
+                                        .state_dir = state,
+                                        .roster_file = config.security.allow},
                                        identity, transport, clock,
                                        coordinator::background_thread(transport),
                                        {&console, &recorder, &status});

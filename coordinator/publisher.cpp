@@ -58,7 +58,8 @@ wire::VersionManifest Publisher::publish(const OpenRound& round, const Aggregate
                                  .previous_head = round.plan.base_head,
                                  .round_root = crypto::merkle_root(leaves),
                                  .config = core::digest_from_hex(round.plan.federation),
-                                 .head = {}};
+                                 .head = {},
+                                 .roster = round.plan.roster};
   publish(manifest, report);
   return manifest;
 }
@@ -66,7 +67,7 @@ wire::VersionManifest Publisher::publish(const OpenRound& round, const Aggregate
 void Publisher::publish(wire::VersionManifest& manifest, const RoundReport& report) const {
   manifest.payload_bytes = store_.blobs().size(manifest.payload);
   manifest.head = crypto::chain_head(manifest.previous_head, manifest.round_root, manifest.payload,
-                                     manifest.config);
+                                     manifest.config, manifest.roster.digest);
   store_.publish(manifest, sign("version", wire::encode(manifest)), report);
 }
 

@@ -155,6 +155,45 @@ void RoundMachine::on(const Evaluated& event, core::Instant now, Actions& action
   finish_if_evaluated(now, actions);
 }
 
+void RoundMachine::on(const MembersChanged& event, core::Instant now, Actions& actions) {
+  settings_.trainers = event.trainers;
+  settings_.evaluators = event.evaluators;
+  settings_.settings = event.settings;
+  settings_.roster = event.roster;
+  for (const std::string& client : event.gone) {
+    joined_.erase(client);
+    not_awaited_.erase(client);
+    silent_.erase(client);
+    excluded_.erase(client);
+    evaluating_.erase(client);
+  }
+  switch (phase_) {
+    case Phase::Gathering:
+      count_present();
+      try_open(now, actions);
+      break;
+    case Phase::Collecting: drop_former_members(now, actions); break;
+    case Phase::Finishing: finish_if_evaluated(now, actions); break;
+    case Phase::Aggregating:
+    case Phase::Done: break;
+  }
+}
+
+// What they gave is not in a version yet, and does not get there. A round that cannot reach its
+// quorum without them is planned anew at once, which is no fault of those who are left.
+void RoundMachine::drop_former_members(core::Instant now, Actions& actions) {
+  const std::size_t before = refused_.size();
+  for (const std::string& client : state_.open->plan.cohort) {
+    if (settings_.trainers.contains(client)) continue;
+    state_.open->accepted.erase(client);
+    refused_[client] = core::Refusal::UnknownClient;
+  }
+  if (refused_.size() == before) return;
+  const std::size_t reachable = state_.open->plan.cohort.size() - refused_.size();
+  if (reachable < quorum_of(num_wanted())) return abandon(now, "the roster changed: ", actions);
+  close_if_answered(now, actions);
+}
+
 void RoundMachine::on(const TimePassed&, core::Instant now, Actions& actions) {
   switch (phase_) {
     case Phase::Gathering: try_open(now, actions); break;
@@ -235,7 +274,9 @@ void RoundMachine::open(const std::vector<std::string>& cohort, core::Instant no
       .cohort = cohort,
       .start = settings_.start,
       .deadline_ms = static_cast<std::uint64_t>(
-          std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count())};
+          std::chrono::duration_cast<std::chrono::milliseconds>(settings_.deadline).count()),
+      .settings = {},
+      .roster = settings_.roster};
   if (settings_.settings) plan.settings = settings_.settings(cohort);
   state_.open = OpenRound{.plan = plan, .accepted = {}};
   enter(Phase::Collecting, now);
@@ -352,6 +393,7 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
                        std::to_string(quorum_of(num_wanted()));
   bool is_any_to_mend = false;
   bool is_ours = false;
+  bool is_for_roster = false;
   std::vector<std::string> causes;
   for (const auto& [client, refusal] : refused_) {
     causes.push_back(client + ": " + core::name(refusal));
@@ -360,6 +402,8 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
     const bool was_late = settings_.all_are_there && refusal == core::Refusal::Timeout;
     if (refusal == core::Refusal::LocalFailure) {
       is_ours = true;  // our own disk: no fault of this client
+    } else if (!settings_.trainers.contains(client)) {
+      is_for_roster = true;  // it left; others may come
     } else if (!was_late) {
       is_any_to_mend = true;
       excluded_.insert(client);
@@ -381,8 +425,8 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   refused_.clear();
   ++attempt_;
   // One that ended early took no deadline, and left somebody out: there are no more than clients.
-  if (!is_ours && !is_early) ++num_failures_;
-  const bool enough_left = num_trainable() >= quorum_of(cohort_size());
+  if (!is_ours && !is_early && !is_for_roster) ++num_failures_;
+  const bool enough_left = is_for_roster || num_trainable() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
     enter(Phase::Done, now);
     actions.emplace_back(Fail{

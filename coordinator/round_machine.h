@@ -41,6 +41,7 @@ struct MachineSettings {
   std::function<std::vector<core::Digest>(const std::vector<std::string>&)> settings = {};
   core::NameList trainers;
   std::vector<std::string> evaluators;  ///< sorted
+  wire::RosterMark roster = {};         ///< RoundPlan::roster
 };
 
 /// What aggregation and the Merkle leaf need of an update that passed the gate and is durable.
@@ -94,9 +95,18 @@ struct Evaluated {
 struct Unsound {
   std::string reason;
 };
+/// The roster changed: these may be asked from the next plan on, and whoever is no longer among
+/// them is out of the open round, its accepted update included.
+struct MembersChanged {
+  core::NameList trainers;
+  std::vector<std::string> evaluators;
+  std::function<std::vector<core::Digest>(const std::vector<std::string>&)> settings;
+  wire::RosterMark roster;
+  std::vector<std::string> gone;  ///< whose connection ends: their key counts no more
+};
 struct TimePassed {};
 using Event = std::variant<Joined, UpdateAccepted, UpdateRefused, Published, NotPublished,
-                           Evaluated, Unsound, TimePassed>;
+                           Evaluated, Unsound, MembersChanged, TimePassed>;
 
 // ---- actions -----------------------------------------------------------------------------------
 /// Persist (and sign) the plan before the SendTasks that follow it.
@@ -172,6 +182,7 @@ class RoundMachine {
   void on(const NotPublished& event, core::Instant now, Actions& actions);
   void on(const Evaluated& event, core::Instant now, Actions& actions);
   void on(const Unsound& event, core::Instant now, Actions& actions);
+  void on(const MembersChanged& event, core::Instant now, Actions& actions);
   void on(const TimePassed& event, core::Instant now, Actions& actions);
 
   void enter(Phase phase, core::Instant now);
@@ -182,6 +193,7 @@ class RoundMachine {
   std::size_t num_answered() const;
   bool is_lost() const;
   void close(core::Instant now, Actions& actions);
+  void drop_former_members(core::Instant now, Actions& actions);
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
   void pause(core::Instant now);
   std::uint64_t num_trainable() const;

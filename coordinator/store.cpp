@@ -235,6 +235,32 @@ std::vector<StoredEvaluation> Store::evaluations() const {
   return evaluations;
 }
 
+void Store::save_roster_change(const wire::RosterChange& change, const wire::Signed& signed_change,
+                               bool drops_update) {
+  Transaction transaction(db_->db);
+  Statement(db_->db, "INSERT INTO roster_changes VALUES(?, ?, ?)")
+      .bind(change.number)
+      .bind(core::ByteView(signed_change.bytes))
+      .bind(core::ByteView(signed_change.signature))
+      .run();
+  if (drops_update && change.action == wire::RosterAction::Revoke) {
+    Statement(db_->db,
+              "DELETE FROM updates WHERE client = ? AND round IN "
+              "(SELECT round FROM plans WHERE is_open = 1)")
+        .bind(std::string_view(change.entry.identity.name))
+        .run();
+  }
+  transaction.commit();
+}
+
+std::vector<wire::Signed> Store::roster_changes() const {
+  std::vector<wire::Signed> changes;
+  if (!db_->has_roster_changes()) return changes;
+  Statement rows(db_->db, "SELECT change, signature FROM roster_changes ORDER BY number");
+  while (rows.step()) changes.push_back({rows.blob(0), fixed<crypto::Signature>(rows.blob(1))});
+  return changes;
+}
+
 core::Digest Store::state_hash() const {
   crypto::Sha256 hash;
   const auto absorb = [&](const char* sql) {
@@ -249,6 +275,9 @@ core::Digest Store::state_hash() const {
   absorb("SELECT version || hex(head) || hex(manifest) FROM versions ORDER BY version");
   absorb(
       "SELECT version || '/' || client || hex(evidence) FROM evaluations ORDER BY version, client");
+  if (db_->has_roster_changes()) {
+    absorb("SELECT number || hex(change) || hex(signature) FROM roster_changes ORDER BY number");
+  }
   return hash.finish();
 }
 

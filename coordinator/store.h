@@ -14,6 +14,7 @@
 #include "crypto/roster.h"
 #include "wire/blob_store.h"
 #include "wire/messages.h"
+#include "wire/roster_change.h"
 
 namespace drystone::coordinator {
 
@@ -97,6 +98,14 @@ class Store {
   bool needs(const core::Digest& payload, bool keep_updates) const;
   std::vector<RoundReport> rounds() const;
   std::vector<StoredEvaluation> evaluations() const;
+
+  /// Keeps a roster change; of a client that it revokes, what the open round accepted goes in the
+  /// same transaction.
+  /// @param drops_update  the round still collects
+  void save_roster_change(const wire::RosterChange& change, const wire::Signed& signed_change,
+                          bool drops_update);
+  /// As they were signed, by number.
+  std::vector<wire::Signed> roster_changes() const;
 
   /// What SQLite finds damaged, and what the columns say beside the signed bytes; std::nullopt when
   /// all is as it was written. Says nothing of what nobody signed: rounds' reports, seconds.

@@ -68,6 +68,18 @@ std::optional<std::string> Store::inconsistency() const {
                         manifest->client == evaluations.text(1);
     if (!agrees) return "a row of an evaluation differs from what was signed";
   }
+  std::uint64_t number = 0;
+  core::Digest previous{};
+  for (const wire::Signed& stored : roster_changes()) {
+    const auto change = wire::decode_roster_change(stored.bytes);
+    if (!change || change->number != ++number || change->previous != previous) {
+      return "roster change " + std::to_string(number) + " does not follow the one before";
+    }
+    if (!crypto::verify(coordinator(), "roster", core::Digest{}, stored.bytes, stored.signature)) {
+      return "roster change " + std::to_string(number) + " is not signed by the coordinator";
+    }
+    previous = wire::mark_of(*change, stored.bytes).digest;
+  }
   return std::nullopt;
 }
 

@@ -21,6 +21,8 @@ CREATE TABLE IF NOT EXISTS versions(
 CREATE TABLE IF NOT EXISTS evaluations(
   version INTEGER NOT NULL, client TEXT NOT NULL, evidence BLOB NOT NULL, signature BLOB NOT NULL,
   signer BLOB NOT NULL, PRIMARY KEY(version, client)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS roster_changes(
+  number INTEGER PRIMARY KEY, change BLOB NOT NULL, signature BLOB NOT NULL);
 )";
 constexpr const char* kDatabase = "state.sqlite";
 
@@ -54,6 +56,8 @@ std::filesystem::path existing(const std::filesystem::path& dir) {
 }
 
 }  // namespace
+
+bool StoreDatabase::has_roster_changes() const { return has_table(db, "roster_changes"); }
 
 std::string setting(const SqliteDatabase& db, std::string_view key) {
   if (!has_table(db, "meta")) return "";

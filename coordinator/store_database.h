@@ -40,6 +40,8 @@ struct StoreDatabase {
   void set_synchronous(bool on);
   void create();
   void check(const StateOwner& owner) const;
+  /// What an earlier version wrote has no such table.
+  bool has_roster_changes() const;
 
   std::filesystem::path dir;
   std::optional<StateLock> lock;

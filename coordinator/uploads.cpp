@@ -127,25 +127,25 @@ void Uploads::check(const std::string& client) {
   transfer.is_judged = true;
   const core::Digest payload = transfer.upload.manifest.payload;
   ++being_checked_[payload];
-  executor_.post(
-      [this, client, manifest = transfer.upload.manifest, path = store_.blobs().path(payload)] {
-        PayloadVerdict verdict;
-        std::string trouble;
-        try {
-          verdict = gate_.check_payload(manifest, path);
-        } catch (const std::exception& error) {
-          trouble = error.what();
-        }
-        return [this, client, payload = manifest.payload, verdict, trouble] {
-          if (--being_checked_[payload] == 0) being_checked_.erase(payload);
-          const auto found = uploads_.find(client);
-          const bool is_current = found != uploads_.end() && found->second.is_judged &&
-                                  found->second.upload.manifest.payload == payload;
-          if (!is_current) return release(payload);  // the round closed meanwhile
-          if (trouble.empty()) return judge(client, verdict);
-          reject(client, hooks_.own_trouble(client, core::IoError(trouble)));
-        };
-      });
+  executor_.post([this, client, payload, max_rank = gate_.max_rank(client),
+                  path = store_.blobs().path(payload)] {
+    PayloadVerdict verdict;
+    std::string trouble;
+    try {
+      verdict = gate_.check_payload(max_rank, path);
+    } catch (const std::exception& error) {
+      trouble = error.what();
+    }
+    return [this, client, payload, verdict, trouble] {
+      if (--being_checked_[payload] == 0) being_checked_.erase(payload);
+      const auto found = uploads_.find(client);
+      const bool is_current = found != uploads_.end() && found->second.is_judged &&
+                              found->second.upload.manifest.payload == payload;
+      if (!is_current) return release(payload);  // the round closed meanwhile
+      if (trouble.empty()) return judge(client, verdict);
+      reject(client, hooks_.own_trouble(client, core::IoError(trouble)));
+    };
+  });
   begin_waiting(payload);
 }
 
@@ -168,6 +168,15 @@ void Uploads::reject(const std::string& client, const core::Failure& failure) {
   release(upload.manifest.payload);
   begin_waiting(upload.manifest.payload);
   hooks_.rejected(upload, failure);
+}
+
+void Uploads::drop(const std::string& client) {
+  auto node = uploads_.extract(client);
+  if (node.empty()) return;
+  const core::Digest payload = node.mapped().upload.manifest.payload;
+  node = {};  // its receiver holds the partial file
+  release(payload);
+  begin_waiting(payload);
 }
 
 std::vector<std::string> Uploads::drop() {

@@ -50,6 +50,8 @@ class Uploads {
   /// Forgets every upload; of an abandoned round the beginnings of payloads stay, so that the next
   /// attempt takes them up. @return  whose they were
   std::vector<std::string> drop();
+  /// Forgets one client's upload and what came of it.
+  void drop(const std::string& client);
   /// Deletes a payload unless an upload, an accepted update or a version is made of the same bytes.
   /// One that is being checked comes back here afterwards.
   void release(const core::Digest& payload);

@@ -75,11 +75,14 @@ core::Digest merkle_root(std::span<const core::Bytes> leaves) {
 }
 
 core::Digest chain_head(const core::Digest& previous, const core::Digest& round_root,
-                        const core::Digest& result, const core::Digest& config) {
-  constexpr std::string_view kDomain = "drystone-head-v1";
+                        const core::Digest& result, const core::Digest& config,
+                        const core::Digest& roster) {
+  const bool has_roster = roster != core::Digest{};
+  const std::string_view domain = has_roster ? "drystone-head-v2" : "drystone-head-v1";
   Sha256 hasher;
-  hasher.update(core::as_bytes(kDomain));
+  hasher.update(core::as_bytes(domain));
   for (const core::Digest* part : {&previous, &round_root, &result, &config}) hasher.update(*part);
+  if (has_roster) hasher.update(roster);
   return hasher.finish();
 }
 

@@ -32,8 +32,11 @@ class Sha256 {
 /// node moves up unpaired). No leaves: SHA-256 of the empty string.
 core::Digest merkle_root(std::span<const core::Bytes> leaves);
 
-/// head_v = SHA-256("drystone-head-v1" ‖ head_{v−1} ‖ round_root ‖ result ‖ config).
+/// head_v = SHA-256("drystone-head-v1" ‖ head_{v−1} ‖ round_root ‖ result ‖ config); of a version
+/// made after a roster change SHA-256("drystone-head-v2" ‖ the same ‖ roster).
+/// @param roster  hash of the roster change in force; zero: the roster never changed
 core::Digest chain_head(const core::Digest& previous, const core::Digest& round_root,
-                        const core::Digest& result, const core::Digest& config);
+                        const core::Digest& result, const core::Digest& config,
+                        const core::Digest& roster = {});
 
 }  // namespace drystone::crypto

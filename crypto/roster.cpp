@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/files.h"
+#include "crypto/hash.h"
 #include "crypto/names.h"
 #include "crypto/toml_document.h"
 
@@ -63,6 +64,20 @@ void require_own_keys(const Roster& roster, const RosterEntry& entry, const Toml
   }
 }
 
+std::string to_text(const Roster& roster) {
+  std::string text;
+  for (const auto& [name, entry] : roster.clients) {
+    text += "\n[[clients]]\nname = \"" + name + "\"\nrole = \"";
+    text += entry.role == Role::Train ? kTrain : kEvaluate;
+    text += "\"\ncurve = \"" + core::to_hex(entry.identity.curve) + "\"\nsigning = \"" +
+            core::to_hex(entry.identity.signing) +
+            "\"\nmax_rank = " + std::to_string(entry.max_rank) +
+            "\nmax_examples = " + std::to_string(entry.max_examples) + "\n";
+    if (entry.has_own_settings) text += "settings = \"own\"\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::optional<RosterEntry> Roster::find(const std::string& client) const {
@@ -89,17 +104,19 @@ Roster load_roster(const std::filesystem::path& file) {
 }
 
 void save_roster(const Roster& roster, const std::filesystem::path& file) {
-  std::string text = "# Who may take part in the federation.\n";
-  for (const auto& [name, entry] : roster.clients) {
-    text += "\n[[clients]]\nname = \"" + name + "\"\nrole = \"";
-    text += entry.role == Role::Train ? kTrain : kEvaluate;
-    text += "\"\ncurve = \"" + core::to_hex(entry.identity.curve) + "\"\nsigning = \"" +
-            core::to_hex(entry.identity.signing) +
-            "\"\nmax_rank = " + std::to_string(entry.max_rank) +
-            "\nmax_examples = " + std::to_string(entry.max_examples) + "\n";
-    if (entry.has_own_settings) text += "settings = \"own\"\n";
-  }
+  const std::string text = "# Who may take part in the federation.\n" + to_text(roster);
   core::write_file_atomic(file, core::as_bytes(text));
+}
+
+core::Digest digest(const Roster& roster) { return sha256(core::as_bytes(to_text(roster))); }
+
+std::string owner_of_keys(const Roster& roster, const PublicIdentity& identity) {
+  for (const auto& [name, other] : roster.clients) {
+    const bool shares_key =
+        other.identity.curve == identity.curve || other.identity.signing == identity.signing;
+    if (shares_key && name != identity.name) return name;
+  }
+  return {};
 }
 
 }  // namespace drystone::crypto

@@ -37,4 +37,10 @@ struct Roster {
 Roster load_roster(const std::filesystem::path& file);
 void save_roster(const Roster& roster, const std::filesystem::path& file);
 
+/// SHA-256 over what the roster grants to whom; virtual trainers do not count.
+core::Digest digest(const Roster& roster);
+
+/// Another client of the roster that has one of these keys already; empty: nobody.
+std::string owner_of_keys(const Roster& roster, const PublicIdentity& identity);
+
 }  // namespace drystone::crypto

@@ -42,9 +42,8 @@ TomlTable convert(const std::string& file, toml::table& source) {
 
 }  // namespace
 
-TomlTable read_toml(const std::filesystem::path& file) {
-  constexpr std::uint64_t kMaxBytes = 64 << 20;
-  const SecretBytes bytes(core::read_file(file, kMaxBytes));  // some files hold keys
+TomlTable read_toml(const std::filesystem::path& file, std::uint64_t max_bytes) {
+  const SecretBytes bytes(core::read_file(file, max_bytes));  // some files hold keys
   toml::table parsed = core::parse_toml(core::as_text(bytes.view()), file.string());
   return convert(file.string(), parsed);
 }

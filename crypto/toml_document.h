@@ -46,8 +46,9 @@ struct TomlEntry {
   std::optional<std::vector<TomlTable>> tables;
 };
 
-/// @throws core::IoError  unreadable  @throws core::ConfigError  not TOML of this shape
-TomlTable read_toml(const std::filesystem::path& file);
+/// @throws core::IoError  unreadable, or longer than `max_bytes`
+/// @throws core::ConfigError  not TOML of this shape
+TomlTable read_toml(const std::filesystem::path& file, std::uint64_t max_bytes = 64 << 20);
 
 /// Wipes every text of the table; for files that held secrets.
 void wipe(TomlTable& table) noexcept;

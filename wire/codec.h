@@ -2,6 +2,7 @@
 // Internal to wire's codec (.cpp files only): canonical bytes from a Cap'n Proto message, and
 // reading one from hostile bytes. The one home of kj exceptions.
 
+#include <algorithm>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -64,6 +65,18 @@ auto decode_root(core::ByteView frame, std::uint64_t max_bytes, Read read)
   } catch (...) {
     return tl::make_unexpected(failure_of(std::current_exception()));
   }
+}
+
+/// Decodes, then insists that the bytes are the one encoding of what was decoded: a signature must
+/// not cover anything that this version does not see.
+template <typename Schema, typename Read>
+auto decode_signed(core::ByteView bytes, std::uint64_t max_bytes, Read read)
+    -> core::Expected<decltype(read(std::declval<typename Schema::Reader>()))> {
+  return decode_root<Schema>(bytes, max_bytes, [&](typename Schema::Reader reader) {
+    auto value = read(reader);
+    if (!std::ranges::equal(encode(value), bytes)) malformed("not in canonical form");
+    return value;
+  });
 }
 
 /// Fields: each refuses what is out of range, before it copies. @throws Malformed

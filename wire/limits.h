@@ -32,6 +32,8 @@ inline constexpr std::uint64_t kMaxCatalog = 1024;
 inline constexpr std::uint64_t kMaxMetrics = 64;
 /// A plan, manifest or evaluation inside a Signed.
 inline constexpr std::uint64_t kMaxSignedBytes = 3 << 18;
+/// A roster change, which names one party.
+inline constexpr std::uint64_t kMaxRosterChangeBytes = 4 << 10;
 
 // ---- what one key may cost the coordinator ------------------------------------------------------
 

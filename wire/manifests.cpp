@@ -13,16 +13,19 @@ namespace drystone::wire {
 
 namespace {
 
-/// Decodes, then insists that the bytes are the one encoding of what was decoded: a signature must
-/// not cover anything that this version does not see.
-template <typename Schema, typename Read>
-auto decode_signed(core::ByteView bytes, Read read)
-    -> core::Expected<decltype(read(std::declval<typename Schema::Reader>()))> {
-  return decode_root<Schema>(bytes, kMaxSignedBytes, [&](typename Schema::Reader reader) {
-    auto value = read(reader);
-    if (!std::ranges::equal(encode(value), bytes)) malformed("not in canonical form");
-    return value;
-  });
+/// Number and digest are there together or not at all.
+RosterMark read_roster(std::uint64_t change, capnp::Data::Reader digest) {
+  if (change == 0 && digest.size() == 0) return {};
+  RosterMark mark{.change = change, .digest = read_digest(digest, "roster")};
+  if (change == 0 || mark.digest == core::Digest{}) malformed("roster: no change");
+  return mark;
+}
+
+template <typename Builder>
+void write_roster(Builder builder, const RosterMark& mark) {
+  if (mark.change == 0) return;
+  builder.setRosterChange(mark.change);
+  builder.setRoster(as_data(mark.digest));
 }
 
 /// Of each of the cohort; the canonical form lists every digest once, in order of appearance.
@@ -77,6 +80,7 @@ RoundPlan read_plan(schema::RoundPlan::Reader reader) {
   plan.start = read_text(reader.getStart(), kMaxNameBytes, "start");
   plan.deadline_ms = reader.getDeadlineMs();
   plan.settings = read_settings(reader, plan.cohort.size());
+  plan.roster = read_roster(reader.getRosterChange(), reader.getRoster());
   return plan;
 }
 
@@ -117,6 +121,7 @@ VersionManifest read_version(schema::VersionManifest::Reader reader) {
   manifest.round_root = read_digest(reader.getRoundRoot(), "round_root");
   manifest.config = read_digest(reader.getConfig(), "config");
   manifest.head = read_digest(reader.getHead(), "head");
+  manifest.roster = read_roster(reader.getRosterChange(), reader.getRoster());
   if (manifest.payload_bytes == 0) malformed("payload_bytes: 0");
   return manifest;
 }
@@ -154,6 +159,7 @@ core::Bytes encode(const RoundPlan& plan) {
   builder.setStart(plan.start);
   builder.setDeadlineMs(plan.deadline_ms);
   write_settings(builder, plan.settings);
+  write_roster(builder, plan.roster);
   return canonical_bytes(builder.asReader(), kMaxSignedBytes, "RoundPlan");
 }
 
@@ -188,6 +194,7 @@ core::Bytes encode(const VersionManifest& manifest) {
   builder.setRoundRoot(as_data(manifest.round_root));
   builder.setConfig(as_data(manifest.config));
   builder.setHead(as_data(manifest.head));
+  write_roster(builder, manifest.roster);
   return canonical_bytes(builder.asReader(), kMaxSignedBytes, "VersionManifest");
 }
 
@@ -208,19 +215,19 @@ core::Bytes encode(const EvaluationManifest& manifest) {
 }
 
 core::Expected<RoundPlan> decode_plan(core::ByteView bytes) {
-  return decode_signed<schema::RoundPlan>(bytes, read_plan);
+  return decode_signed<schema::RoundPlan>(bytes, kMaxSignedBytes, read_plan);
 }
 
 core::Expected<UpdateManifest> decode_update(core::ByteView bytes) {
-  return decode_signed<schema::UpdateManifest>(bytes, read_update);
+  return decode_signed<schema::UpdateManifest>(bytes, kMaxSignedBytes, read_update);
 }
 
 core::Expected<VersionManifest> decode_version(core::ByteView bytes) {
-  return decode_signed<schema::VersionManifest>(bytes, read_version);
+  return decode_signed<schema::VersionManifest>(bytes, kMaxSignedBytes, read_version);
 }
 
 core::Expected<EvaluationManifest> decode_evaluation(core::ByteView bytes) {
-  return decode_signed<schema::EvaluationManifest>(bytes, read_evaluation);
+  return decode_signed<schema::EvaluationManifest>(bytes, kMaxSignedBytes, read_evaluation);
 }
 
 }  // namespace drystone::wire

@@ -16,7 +16,7 @@
 
 namespace drystone::wire {
 
-inline constexpr std::uint32_t kProtocolVersion = 4;
+inline constexpr std::uint32_t kProtocolVersion = 5;
 
 /// Bytes together with the signature over exactly these bytes.
 struct Signed {
@@ -25,6 +25,13 @@ struct Signed {
 };
 
 // ---- what travels signed --------------------------------------------------------------------
+
+/// The roster change in force, see wire/roster_change.h. Default: the roster never changed.
+struct RosterMark {
+  std::uint64_t change = 0;  ///< its number
+  core::Digest digest{};     ///< SHA-256 of its bytes
+  bool operator==(const RosterMark&) const = default;
+};
 
 /// What the coordinator asks of one round (domain "plan", context: zero digest).
 struct RoundPlan {
@@ -40,6 +47,7 @@ struct RoundPlan {
   /// SHA-256 of core::settings_text of each of the cohort, in its order; zero: its own choice.
   /// Empty: everybody's.
   std::vector<core::Digest> settings = {};
+  RosterMark roster = {};
 };
 
 /// T_r: SHA-256 over the plan's canonical bytes. Signatures of the round are bound to it.
@@ -71,7 +79,8 @@ struct VersionManifest {
   core::Digest previous_head{};
   core::Digest round_root{};  ///< Merkle root over the accepted updates' leaves
   core::Digest config{};
-  core::Digest head{};  ///< crypto::chain_head of the four above
+  core::Digest head{};     ///< crypto::chain_head of the four above and the roster's digest
+  RosterMark roster = {};  ///< of the round's plan: who could take part
 };
 
 /// An evaluator's result (domain "evaluation", context: head of the version).

@@ -1,5 +1,5 @@
 @0xd15b1e5a7c0ffee1;
-# Drystone's protocol, version 4 (docs/protocol.md). Plain C++ forms: wire/messages.h.
+# Drystone's protocol, version 5 (docs/protocol.md). Plain C++ forms: wire/messages.h.
 # Fields are only ever added at the end; a change of meaning needs a new protocol version.
 
 using Cxx = import "/capnp/c++.capnp";
@@ -19,6 +19,8 @@ struct RoundPlan {
   deadlineMs @8 :UInt64;
   settings @9 :List(Data);        # digests of training settings, each once, as the cohort names them
   settingsOf @10 :List(UInt16);   # of each of the cohort: 0 none, otherwise 1 + index into settings
+  rosterChange @11 :UInt64;       # number of the roster change in force; 0: none
+  roster @12 :Data;               # SHA-256 of its bytes; empty: none
 }
 
 struct UpdateManifest {
@@ -51,6 +53,37 @@ struct VersionManifest {
   roundRoot @6 :Data;
   config @7 :Data;
   head @8 :Data;
+  rosterChange @9 :UInt64;  # of the round's plan
+  roster @10 :Data;
+}
+
+enum RosterAction {
+  add @0;
+  revoke @1;
+  renew @2;
+  edit @3;
+}
+
+enum Role {
+  train @0;
+  evaluate @1;
+}
+
+struct RosterChange {
+  federation @0 :Text;
+  number @1 :UInt64;      # 1-based
+  previous @2 :Data;      # SHA-256 of the bytes of the change before; of the first one zeros
+  roster @3 :Data;        # digest of the roster with this change
+  action @4 :RosterAction;
+  name @5 :Text;          # empty: edit
+  curve @6 :Data;         # add, renew
+  signing @7 :Data;
+  oldCurve @8 :Data;      # revoke, renew: refused from now on
+  oldSigning @9 :Data;
+  role @10 :Role;         # add, renew
+  maxRank @11 :UInt64;
+  maxExamples @12 :UInt64;
+  ownSettings @13 :Bool;
 }
 
 struct Metric {

@@ -8,6 +8,10 @@
 
 #include "wire/messages.h"
 
+namespace drystone::crypto {
+struct Roster;
+}
+
 namespace drystone::wire {
 
 /// A message from an authenticated client, or why its bytes were not one.
@@ -23,6 +27,9 @@ class ServerTransport {
   virtual void send(const std::string& client, Message message) = 0;
   /// Waits at most `timeout`; std::nullopt on timeout or when wake() was called.
   virtual std::optional<Incoming> receive(std::chrono::milliseconds timeout) = 0;
+  /// Who may speak from now on: what arrives with any other key is dropped, and its connections are
+  /// closed after a moment that is left to tell them why. Where keys are not proved: nothing.
+  virtual void set_roster(const crypto::Roster& /*roster*/) {}
   /// Makes a pending receive return; the one call that any thread may make.
   virtual void wake() = 0;
   /// Frame bytes (headers and data, without the transport's own framing) so far.

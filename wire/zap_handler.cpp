@@ -31,12 +31,21 @@ std::string_view text_of(const Parts& request, RequestPart part) {
 
 }  // namespace
 
+std::string user_id(const crypto::PublicKey& key) { return core::to_hex(key); }
+
 ZapHandler::ZapHandler(zmq::context_t& context, const crypto::Roster& roster)
     : socket_(context, zmq::socket_type::rep) {
-  for (const auto& [name, entry] : roster.clients) clients_.emplace(entry.identity.curve, name);
+  set_roster(roster);
   socket_.set(zmq::sockopt::linger, 0);
   socket_.bind("inproc://zeromq.zap.01");
   thread_ = std::jthread([this](const std::stop_token& stop) { serve(stop); });
+}
+
+void ZapHandler::set_roster(const crypto::Roster& roster) {
+  std::map<crypto::PublicKey, std::string> clients;
+  for (const auto& [name, entry] : roster.clients) clients.emplace(entry.identity.curve, name);
+  const std::scoped_lock lock(mutex_);
+  clients_ = std::move(clients);
 }
 
 void ZapHandler::serve(const std::stop_token& stop) {
@@ -53,35 +62,40 @@ void ZapHandler::serve(const std::stop_token& stop) {
   }
 }
 
-const std::string* ZapHandler::find_client(const Parts& request) const {
+std::optional<crypto::PublicKey> ZapHandler::find_key(const Parts& request) const {
   crypto::PublicKey key{};
   if (request.num_parts != kNumRequestParts || text_of(request, kVersion) != "1.0" ||
       text_of(request, kDomain) != kZapDomain || text_of(request, kMechanism) != "CURVE" ||
       request.kept[kCurveKey].size() != key.size()) {
-    return nullptr;
+    return std::nullopt;
   }
   std::ranges::copy(core::as_bytes(text_of(request, kCurveKey)), key.begin());
+  return key;
+}
+
+/// Empty: nobody's.
+std::string ZapHandler::name_of(const crypto::PublicKey& key) {
+  const std::scoped_lock lock(mutex_);
   const auto found = clients_.find(key);
-  return found == clients_.end() ? nullptr : &found->second;
+  return found == clients_.end() ? std::string() : found->second;
 }
 
 void ZapHandler::answer(const Parts& request) {
-  const std::string* client = find_client(request);
-  if (client == nullptr) count_refusal(request);
-  const bool is_put_off = client != nullptr && !is_within_rate(*client);
+  const auto key = find_key(request);
+  const std::string client = key ? name_of(*key) : std::string();
+  if (client.empty()) count_refusal(request);
+  const bool is_put_off = !client.empty() && !is_within_rate(client);
   // 300 is "later": the client's end just tries again.
-  const std::string_view status = client == nullptr ? "400" : is_put_off ? "300" : "200";
-  if (is_put_off) client = nullptr;
+  const std::string_view status = client.empty() ? "400" : is_put_off ? "300" : "200";
+  const std::string id = status == "200" ? user_id(*key) : std::string();
   const std::string_view request_id =
       request.kept.size() > kRequestId ? text_of(request, kRequestId) : std::string_view();
   const std::array<std::string_view, 6> reply = {
       "1.0",
       request_id,
       status,
-      client       ? "OK"
-      : is_put_off ? "too many connections"
-                   : "the key is not in the roster",
-      client ? std::string_view(*client) : std::string_view(),
+      !id.empty() ? "OK" : is_put_off ? "too many connections" : "the key is not in the roster",
+      id,
       ""};
   for (std::size_t i = 0; i < reply.size(); ++i) {
     const auto more = i + 1 < reply.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;

@@ -51,6 +51,9 @@ class Connections {
     return Standing::New;
   }
 
+  /// The client's key counts no more: what comes from its connection is late.
+  void forget(const std::string& client) { clients_.erase(client); }
+
   /// Nothing when the client never spoke.
   std::optional<Connection> find(const std::string& client) const {
     const auto found = clients_.find(client);
@@ -109,12 +112,17 @@ struct ZmqServer::State {
   explicit State(const crypto::Roster& roster)
       : zap(context, roster),
         router(context, zmq::socket_type::router),
-        watch(context, router, max_silent_connections(roster.clients.size())) {}
+        watch(context, router, max_silent_connections(roster.clients.size())) {
+    name_keys(roster);
+  }
 
   void bind(const std::string& address);
   bool send(const std::string& routing_id, const Frames& frames);
   std::optional<Incoming> take();
   bool admit(const std::string& client, Parts& parts);
+  void name_keys(const crypto::Roster& roster);
+  void set_roster(const crypto::Roster& roster);
+  std::string client_of(Parts& parts);
   void supersede(const std::string& client, const Connection& earlier, const Connection& later);
 
   zmq::context_t context = make_context();
@@ -124,6 +132,7 @@ struct ZmqServer::State {
   Doorbell doorbell;
   ThreadOwner owner;
   Connections connections;
+  std::map<std::string, std::string> names;  ///< by the user id of the key
   RateLimit slow_client_limit;
   RateLimit superseded_limit;
   std::uint64_t bytes_received = 0;
@@ -226,14 +235,43 @@ void ZmqServer::State::supersede(const std::string& client, const Connection& ea
                      {"reason", std::string_view(core::name(core::Refusal::Superseded))}});
 }
 
+void ZmqServer::State::name_keys(const crypto::Roster& roster) {
+  names.clear();
+  for (const auto& [name, entry] : roster.clients) names[user_id(entry.identity.curve)] = name;
+}
+
+// The handshake proved the key; whose it is, the roster of this moment says.
+void ZmqServer::State::set_roster(const crypto::Roster& roster) {
+  const auto before = std::exchange(names, {});
+  name_keys(roster);
+  zap.set_roster(roster);
+  for (const auto& [id, client] : before) {
+    if (names.contains(id)) continue;
+    if (const auto connection = connections.find(client)) {
+      watch.retire(connection->number, "its key is no longer in the roster");
+    }
+    connections.forget(client);
+  }
+}
+
+/// The client whose key the connection proved. A key that left the roster since then is nobody's,
+/// and its connection ends.
+std::string ZmqServer::State::client_of(Parts& parts) {
+  const std::string id = property(parts.kept[1], "User-Id");
+  if (id.empty()) return {};  // ZeroMQ would let everybody in if it found no handler
+  const auto found = names.find(id);
+  if (found != names.end()) return found->second;
+  const int descriptor = zmq_msg_get(parts.kept[1].handle(), ZMQ_SRCFD);
+  watch.retire(ConnectionWatch::identify(descriptor), "its key is no longer in the roster");
+  return {};
+}
+
 /// What the router has ready, if it is from a client's latest connection.
 std::optional<Incoming> ZmqServer::State::take() {
   constexpr std::size_t kMaxParts = 3;  // routing id, header, data
   while (auto parts = receive_parts(router, kMaxParts)) {
     if (parts->num_parts < 2) continue;
-    // The ZAP handler's name for the key. ZeroMQ would let everybody in if it found no handler, so
-    // a message without a name goes no further.
-    std::string client = property(parts->kept[1], "User-Id");
+    std::string client = client_of(*parts);
     if (client.empty() || !admit(client, *parts)) continue;
     auto frames = to_frames(*parts, 1);
     if (!frames) {
@@ -260,6 +298,11 @@ std::optional<Incoming> ZmqServer::receive(std::chrono::milliseconds timeout) {
     if (left.count() <= 0) return std::nullopt;
     poll_sockets(items, left);
   }
+}
+
+void ZmqServer::set_roster(const crypto::Roster& roster) {
+  state_->owner.check();
+  state_->set_roster(roster);
 }
 
 void ZmqServer::wake() { state_->doorbell.ring(); }

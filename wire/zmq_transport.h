@@ -27,6 +27,7 @@ class ZmqServer final : public ServerTransport {
 
   void send(const std::string& client, Message message) override;
   std::optional<Incoming> receive(std::chrono::milliseconds timeout) override;
+  void set_roster(const crypto::Roster& roster) override;
   void wake() override;
   std::uint64_t bytes_received() const override;
   std::uint64_t bytes_sent() const override;

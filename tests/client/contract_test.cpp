@@ -56,6 +56,53 @@ TEST_CASE("contract: what was followed and answered is there after a restart") {
   CHECK_FALSE(contract.answer());
 }
 
+TEST_CASE("contract: an older roster, or another one of the same number, is refused for good") {
+  const test::TemporaryFolder folder;
+  const auto file = folder / "contract.json";
+  const auto mark = [](std::uint64_t change, const char* content = "change") {
+    return wire::RosterMark{.change = change, .digest = crypto::sha256(core::as_bytes(content))};
+  };
+  const auto plan = [&](const wire::RosterMark& roster) {
+    return wire::RoundPlan{.federation = std::string(64, 'f'),
+                           .round = 2,
+                           .base_version = 1,
+                           .seed = test::toy_terms().seed,
+                           .cohort = {test::kClient},
+                           .start = test::toy_terms().start,
+                           .roster = roster};
+  };
+  const auto published = [&](std::uint64_t number, const wire::RosterMark& roster) {
+    wire::VersionManifest manifest = version(number);
+    manifest.roster = roster;
+    return manifest;
+  };
+  {
+    Contract contract(test::toy_terms(), file);
+    CHECK(contract.meet(std::string(64, 'f')).has_value());
+    CHECK(contract.check(plan({}), {}).has_value());
+    CHECK_FALSE(contract.note_roster(plan({})));
+    CHECK(contract.follow(published(0, {})));
+    CHECK(contract.file_text().find("roster") == std::string::npos);
+    CHECK(contract.note_roster(plan(mark(3))));
+    CHECK_FALSE(contract.note_roster(plan(mark(3))));
+    CHECK(contract.check(published(1, mark(2))).has_value());  // made before that plan
+    CHECK(contract.follow(published(1, mark(2))));
+    write_contract(file, contract.file_text());
+  }
+  Contract contract(test::toy_terms(), file);
+  for (const wire::RosterMark& older : {wire::RosterMark{}, mark(2), mark(3, "another")}) {
+    const auto checked = contract.check(plan(older), {});
+    REQUIRE_FALSE(checked.has_value());
+    CHECK(checked.error().code == core::Refusal::PlanRefused);
+    CHECK(checked.error().detail.find("roster change") != std::string::npos);
+  }
+  CHECK(contract.check(plan(mark(3)), {}).has_value());
+  CHECK(contract.check(plan(mark(4)), {}).has_value());
+  CHECK(contract.check(published(2, mark(1))).error().code == core::Refusal::WrongBase);
+  CHECK(contract.check(published(2, mark(2, "another"))).error().code == core::Refusal::WrongBase);
+  CHECK(contract.check(published(2, mark(2))).has_value());
+}
+
 TEST_CASE("contract: a federation that is pinned is the only one") {
   const test::TemporaryFolder folder;
   const auto file = folder / "run/contract.json";

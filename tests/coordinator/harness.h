@@ -94,6 +94,14 @@ class Federation {
   }
   void renew_coordinator_key() { coordinator_identity_ = crypto::generate_identity("coordinator"); }
 
+  /// From the next start on it takes up signed roster changes.
+  void take_roster_changes(const fs::path& roster_file) { roster_file_ = roster_file; }
+  const crypto::Identity& coordinator_identity() const { return coordinator_identity_; }
+  void know(crypto::Identity identity) {
+    const std::string name = identity.public_part.name;
+    identities_.insert_or_assign(name, std::move(identity));
+  }
+
   /// Starts, or after a crash() starts again, on the same state folder.
   void start(std::vector<coordinator::Observer*> observers = {}) {
     tensors::write_factor_set(initial_,
@@ -107,7 +115,8 @@ class Federation {
                                       .roster = roster_,
                                       .layout = layout_,
                                       .initial = initial_,
-                                      .state_dir = dir_ / "state"},
+                                      .state_dir = dir_ / "state",
+                                      .roster_file = roster_file_},
         coordinator_identity_, *server_, clock_, std::move(executor), std::move(observers));
   }
   void start_with(const std::vector<std::string>& clients) {
@@ -225,6 +234,7 @@ class Federation {
 
   fs::path dir_;
   fs::path initial_;
+  fs::path roster_file_;
   core::Config config_;
   aggregation::AdapterLayout layout_ = small_layout();
   core::ManualClock clock_;

@@ -52,6 +52,55 @@ std::vector<Action> join_all(RoundMachine& machine, const MachineSettings& s) {
 
 }  // namespace
 
+TEST_CASE("round machine: whoever leaves the roster is out of the open round, others close it") {
+  auto s = settings(3, 1);
+  s.quorum = 2;
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 0s);
+  machine.handle(update_of("client-2"), 0s);
+  auto left = settings(2, 1);
+  const wire::RosterMark mark{.change = 1, .digest = {1}};
+  SUBCASE("who had not answered: the round closes") {
+    const auto actions =
+        machine.handle(MembersChanged{left.trainers, {}, {}, mark, {"client-3"}}, 0s);
+    const auto closed = only<Aggregate>(actions);
+    REQUIRE(closed.size() == 1);
+    CHECK(closed[0].round.accepted.size() == 2);
+  }
+  SUBCASE("who had: without its update, and the quorum may still be reached") {
+    left.trainers = std::vector<std::string>{"client-2", "client-3"};
+    CHECK(machine.handle(MembersChanged{left.trainers, {}, {}, mark, {"client-1"}}, 0s).empty());
+    CHECK(machine.collecting()->accepted.size() == 1);
+    CHECK(only<Aggregate>(machine.handle(update_of("client-3"), 0s)).size() == 1);
+  }
+  SUBCASE("nobody left for a quorum: planned anew, as often as it takes") {
+    left.trainers = std::vector<std::string>{"client-2"};
+    const auto actions =
+        machine.handle(MembersChanged{left.trainers, {}, {}, mark, {"client-1", "client-3"}}, 0s);
+    CHECK(only<Abandon>(actions).size() == 1);
+    CHECK(only<Fail>(actions).empty());
+    CHECK_FALSE(machine.is_finished());
+    left.trainers = std::vector<std::string>{"client-2", "client-4"};
+    CHECK(machine.handle(MembersChanged{left.trainers, {}, {}, mark, {}}, 0s).empty());
+    const auto plans = only<PersistPlan>(machine.handle(Joined{"client-4"}, 0s));
+    REQUIRE(plans.size() == 1);
+    CHECK(plans[0].plan.roster == mark);
+    CHECK(plans[0].plan.cohort == std::vector<std::string>{"client-2", "client-4"});
+  }
+}
+
+TEST_CASE("round machine: an evaluator that left is not waited for") {
+  auto s = settings(1, 1);
+  s.evaluators = {"evaluator"};
+  RoundMachine machine(s, {}, 0s);
+  join_all(machine, s);
+  machine.handle(update_of("client-1"), 0s);
+  CHECK(only<Finish>(machine.handle(Published{1, {}}, 0s)).empty());
+  const auto actions = machine.handle(MembersChanged{s.trainers, {}, {}, {}, {"evaluator"}}, 0s);
+  CHECK(only<Finish>(actions).size() == 1);
+}
+
 TEST_CASE("round machine: opens when everybody is there and persists the plan before any task") {
   const auto s = settings(3, 1);
   RoundMachine machine(s, {}, 0s);

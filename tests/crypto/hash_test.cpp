@@ -110,4 +110,9 @@ TEST_CASE("chain_head: every part and its place matters") {
   }
   for (const core::Digest& part : {a, b, b, a}) input.insert(input.end(), part.begin(), part.end());
   CHECK(crypto::chain_head(a, b, b, a) == crypto::sha256(input));
+
+  input[std::string_view("drystone-head-v").size()] = '2';
+  input.insert(input.end(), b.begin(), b.end());
+  CHECK(crypto::chain_head(a, b, b, a, b) == crypto::sha256(input));
+  CHECK(crypto::chain_head(a, b, b, a, {}) == crypto::chain_head(a, b, b, a));
 }

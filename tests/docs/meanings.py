@@ -46,6 +46,16 @@ GROUPS = [
         ("drystone inspect RUN --verify", ""),
         ("build/bin/drystone inspect runs/news-demo/parties/coordinator/run --verify", ""),
     ]),
+    Group({"client-5.request": "keys/client-5.request"}, [
+        ("drystone keys", "list --config parties/coordinator/coordinator.toml"),
+        ("drystone keys request client-5", ""),
+        ("drystone keys request", "client-6"),
+        ("drystone keys approve client-5.request", "--config parties/coordinator/coordinator.toml"),
+        ("drystone keys revoke client-2", "--below-quorum --config parties/coordinator/coordinator.toml"),
+        ("drystone keys renew", "--config parties/client-1/client.toml"),
+        ("drystone keys renew --use", "--config parties/client-1/client.toml"),
+        ("drystone keys list", "--config parties/coordinator/coordinator.toml"),
+    ]),
     Group({"M": CLASSIFIER, "BASE": CLASSIFIER, "RUN": "run", "runs/sst2": "run", "DIR": "merged"}, [
         ("drystone evaluate --model M --adapter RUN/global --data test.jsonl", ""),
         ("drystone evaluate --model BASE --adapter runs/sst2/global --data sst2_dev.jsonl.gz "

@@ -7,6 +7,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/wire/samples.h"
 #include "wire/messages.h"
+#include "wire/roster_change.h"
 
 using namespace drystone;
 

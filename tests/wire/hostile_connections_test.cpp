@@ -459,3 +459,48 @@ TEST_CASE("TokenBucket: a burst, then its rate, never more than the burst after 
   CHECK(taken(6s) == 2);
   CHECK(taken(1h) == 3);
 }
+
+TEST_CASE("members: a key that leaves the roster is nobody's at once, one that enters is let in") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
+  ZmqClient a = client_of(server.address(), "a");
+  ZmqClient b = client_of(server.address(), "b");
+  CHECK(talks(server, a, "a", 1));
+  CHECK(talks(server, b, "b", 2));
+  a.send(wire::Done{3});  // on its way when the roster changes
+  std::this_thread::sleep_for(100ms);
+  server.send("a", wire::Refused{core::Refusal::UnknownClient, "it was revoked"});
+  server.set_roster(roster_of({"b", "c"}));
+  bool is_told = false;
+  CHECK(wait_until([&] {
+    const auto incoming = server.receive(1ms);
+    CHECK_FALSE(incoming.has_value());
+    const auto message = a.receive(1ms);
+    if (message && *message && std::holds_alternative<wire::Refused>(**message)) is_told = true;
+    return is_told && server.num_refused() > 0;  // closed, and not let in again
+  }));
+  CHECK(talks(server, b, "b", 4));
+  ZmqClient c = client_of(server.address(), "c");
+  CHECK(talks(server, c, "c", 5));
+}
+
+TEST_CASE("members: of one name with another key only the new key speaks") {
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a"}));
+  ZmqClient old = client_of(server.address(), "a");
+  CHECK(talks(server, old, "a", 1));
+  crypto::Roster renewed;
+  renewed.clients["a"].identity = identity("a-renewed").public_part;
+  server.set_roster(renewed);
+  ZmqClient fresh(server.address(), identity("a-renewed"),
+                  identity("coordinator").public_part.curve);
+  old.send(wire::Done{7});
+  CHECK(talks(server, fresh, "a", 2));
+  old.send(wire::Done{7});
+  CHECK(wait_until([&] {
+    const auto incoming = server.receive(1ms);
+    if (incoming && incoming->message) {
+      CHECK_FALSE(std::holds_alternative<wire::Done>(*incoming->message));
+    }
+    static_cast<void>(old.receive(1ms));
+    return server.num_refused() > 0;
+  }));
+}

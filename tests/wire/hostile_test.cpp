@@ -59,7 +59,7 @@ using Decoder = std::function<bool(const Bytes&)>;
 const std::vector<Decoder>& signed_decoders() {
   static const std::vector<Decoder> kDecoders = {
       is_signed<wire::decode_plan>, is_signed<wire::decode_update>, is_signed<wire::decode_version>,
-      is_signed<wire::decode_evaluation>};
+      is_signed<wire::decode_evaluation>, is_signed<wire::decode_roster_change>};
   return kDecoders;
 }
 

@@ -26,6 +26,11 @@ std::string sample_name(SplitMix64& random) {
   return name;
 }
 
+wire::RosterMark sample_roster_mark(SplitMix64& random) {
+  if (random.below(2) == 0) return {};
+  return {.change = 1 + random.below(100), .digest = sample_digest(random)};
+}
+
 wire::RoundPlan sample_plan(SplitMix64& random) {
   wire::RoundPlan plan{.federation = core::to_hex(sample_digest(random)),
                        .round = random.below(1000),
@@ -45,6 +50,7 @@ wire::RoundPlan sample_plan(SplitMix64& random) {
     if (random.below(4) == 0) plan.settings.back() = {};
   }
   if (plan.settings.size() != plan.cohort.size()) plan.settings.clear();
+  plan.roster = sample_roster_mark(random);
   return plan;
 }
 
@@ -72,7 +78,36 @@ wire::VersionManifest sample_version(SplitMix64& random) {
           .previous_head = sample_digest(random),
           .round_root = sample_digest(random),
           .config = sample_digest(random),
-          .head = sample_digest(random)};
+          .head = sample_digest(random),
+          .roster = sample_roster_mark(random)};
+}
+
+wire::RosterChange sample_roster_change(SplitMix64& random) {
+  const auto key = [&] {
+    crypto::PublicKey bytes{};
+    std::ranges::copy(sample_bytes(random, bytes.size()), bytes.begin());
+    return bytes;
+  };
+  wire::RosterChange change{.federation = core::to_hex(sample_digest(random)),
+                            .number = 1 + random.below(100),
+                            .previous = sample_digest(random),
+                            .roster = sample_digest(random),
+                            .action = static_cast<wire::RosterAction>(random.below(4))};
+  if (change.action == wire::RosterAction::Edit) return change;
+  change.entry.identity.name = sample_name(random);
+  if (change.has_new_keys()) {
+    change.entry.identity.curve = key();
+    change.entry.identity.signing = key();
+    change.entry.role = random.below(2) == 0 ? crypto::Role::Train : crypto::Role::Evaluate;
+    change.entry.max_rank = static_cast<std::int64_t>(random.below(100));
+    change.entry.max_examples = static_cast<std::int64_t>(random.below(100'000));
+    change.entry.has_own_settings = random.below(2) == 0;
+  }
+  if (change.has_old_keys()) {
+    change.old_curve = key();
+    change.old_signing = key();
+  }
+  return change;
 }
 
 wire::EvaluationManifest sample_evaluation(SplitMix64& random) {
@@ -142,7 +177,8 @@ std::vector<wire::Message> sample_messages(std::uint64_t seed) {
 std::vector<core::Bytes> sample_encodings(std::uint64_t seed) {
   SplitMix64 random(seed);
   return {encode(sample_plan(random)), encode(sample_update(random)),
-          encode(sample_version(random)), encode(sample_evaluation(random))};
+          encode(sample_version(random)), encode(sample_evaluation(random)),
+          encode(sample_roster_change(random))};
 }
 
 }  // namespace drystone::test

@@ -6,6 +6,7 @@
 
 #include "core/seed.h"
 #include "wire/messages.h"
+#include "wire/roster_change.h"
 
 namespace drystone::test {
 
@@ -17,11 +18,13 @@ wire::RoundPlan sample_plan(core::SplitMix64& random);
 wire::UpdateManifest sample_update(core::SplitMix64& random);
 wire::VersionManifest sample_version(core::SplitMix64& random);
 wire::EvaluationManifest sample_evaluation(core::SplitMix64& random);
+wire::RosterMark sample_roster_mark(core::SplitMix64& random);
+wire::RosterChange sample_roster_change(core::SplitMix64& random);
 
 /// One message of every alternative, in the variant's order.
 std::vector<wire::Message> sample_messages(std::uint64_t seed);
 
-/// One signed encoding of every kind: plan, update, version, evaluation.
+/// One signed encoding of every kind: plan, update, version, evaluation, roster change.
 std::vector<core::Bytes> sample_encodings(std::uint64_t seed);
 
 }  // namespace drystone::test
