@@ -62,6 +62,7 @@ class ClientMachine {
   std::uint64_t num_crashes_ = 0;
   std::uint64_t errors_before_ = 0;  ///< of the disk, when this life began
   bool has_ended_ = false;
+  bool is_healed_ = false;
   bool is_excused_ = false;  ///< rough messages or bit rot may turn it away
   std::unique_ptr<client::Session> session_;
   std::unique_ptr<client::Disk> storage_;

@@ -8,6 +8,7 @@
 
 #include "aggregation/rules.h"
 #include "aggregation/version_checks.h"
+#include "coordinator/federation_id.h"
 #include "core/seed.h"
 #include "models/model.h"
 
@@ -98,7 +99,8 @@ Federation make_federation(const Schedule& schedule) {
     made.roster.clients[client_name(i)] = {.identity = identity_of(client_name(i)).public_part,
                                            .role = crypto::Role::Train,
                                            .max_rank = kLargeRank,
-                                           .max_examples = 100};
+                                           .max_examples = 100,
+                                           .has_own_settings = true};
   }
   if (schedule.has_evaluator) {
     made.names.push_back(kEvaluator);
@@ -143,6 +145,11 @@ const training::LocalResult& made_result(bool is_large, std::uint64_t round, int
   result.num_tokens = 30;
   result.train_loss = 1.0;
   return result;
+}
+
+client::Pinned pinned(const Federation& federation) {
+  return {.federation = coordinator::federation_id(federation.config),
+          .max_rank = kLargeRank * static_cast<std::int64_t>(federation.names.size())};
 }
 
 client::ContractTerms terms_of(const Federation& federation, int number) {

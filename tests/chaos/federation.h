@@ -35,6 +35,8 @@ training::GlobalStatePtr pristine_state(bool is_large);
 const tensors::FactorSet& initial_version(bool is_large);
 /// What client `number` learns in a round.
 const training::LocalResult& made_result(bool is_large, std::uint64_t round, int number);
+/// What a provisioned client's folder says of the federation.
+client::Pinned pinned(const Federation& federation);
 client::ContractTerms terms_of(const Federation& federation, int number);
 
 }  // namespace drystone::chaos

@@ -62,8 +62,16 @@ chaos::Schedule schedule_of(std::uint64_t seed, const std::vector<std::size_t>& 
   return schedule;
 }
 
+/// What kind of violation it is: its words without numbers.
+std::string kind_of(const chaos::Outcome& outcome) {
+  std::string kind = outcome.violation.value_or("");
+  std::erase_if(kind, [](char c) { return c >= '0' && c <= '9'; });
+  constexpr std::size_t kTold = 40;
+  return kind.substr(0, kTold);
+}
+
 /// Leaves out what the failure does not need: halves first, then single faults.
-std::vector<std::size_t> shrink(std::uint64_t seed) {
+std::vector<std::size_t> shrink(std::uint64_t seed, const std::string& kind) {
   std::vector<std::size_t> kept(chaos::make_schedule(seed).faults.size());
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = i;
   for (std::size_t size = (kept.size() + 1) / 2; size > 0; size /= 2) {
@@ -71,7 +79,7 @@ std::vector<std::size_t> shrink(std::uint64_t seed) {
       std::vector<std::size_t> fewer = kept;
       const auto first = fewer.begin() + static_cast<std::ptrdiff_t>(begin);
       fewer.erase(first, first + static_cast<std::ptrdiff_t>(std::min(size, kept.size() - begin)));
-      if (chaos::run(schedule_of(seed, fewer)).violation) {
+      if (kind_of(chaos::run(schedule_of(seed, fewer))) == kind) {
         kept = std::move(fewer);
       } else {
         begin += size;
@@ -88,7 +96,7 @@ std::string listed(const std::vector<std::size_t>& places) {
 }
 
 void tell(std::uint64_t seed, const chaos::Outcome& outcome) {
-  const auto kept = shrink(seed);
+  const auto kept = shrink(seed, kind_of(outcome));
   const chaos::Schedule schedule = schedule_of(seed, kept);
   std::string faults;
   for (const chaos::Fault& fault : schedule.faults) faults += "; " + chaos::describe(fault);

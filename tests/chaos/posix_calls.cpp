@@ -249,6 +249,17 @@ int lstat(const char* path, struct stat* status) noexcept {
   return static_cast<int>(::syscall(SYS_lstat, path, status));
 }
 
+// As libraries that were built with an older C library have them.
+int __xstat(int /*version*/, const char* path, struct stat* status) noexcept {
+  return stat(path, status);
+}
+int __lxstat(int /*version*/, const char* path, struct stat* status) noexcept {
+  return lstat(path, status);
+}
+int __fxstat(int /*version*/, int number, struct stat* status) noexcept {
+  return fstat(number, status);
+}
+
 int flock(int number, int operation) noexcept {
   if (file_of(number) != nullptr) return 0;
   return static_cast<int>(::syscall(SYS_flock, number, operation));
