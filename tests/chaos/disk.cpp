@@ -35,6 +35,7 @@ int Disk::begin(DiskCall call) {
     if (number < errors.first || number - errors.first >= errors.count) continue;
     const bool takes_room = call != DiskCall::Sync && call != DiskCall::Unlink;
     if (errors.reason == ENOSPC && !takes_room) continue;
+    if (errors.reason == EMFILE && call != DiskCall::Create) continue;
     ++num_errors_;
     return errors.reason;
   }
@@ -141,13 +142,10 @@ int Disk::sync(Node& node) {
     const Node* child = &node;
     for (auto born = born_.find(child); born != born_.end(); born = born_.find(child)) {
       const auto [folder, name] = born->second;
-      const auto step = std::ranges::find_if(steps_, [&](const Step& other) {
-        return other.node.get() == child && other.from_folder == nullptr;
+      const auto created = std::ranges::find_if(steps_, [&](const Step& step) {
+        return step.node.get() == child && step.from_folder == nullptr;
       });
-      if (step != steps_.end()) {
-        apply(*step);
-        steps_.erase(step);
-      }
+      if (created != steps_.end()) settle_name(*folder, name, created - steps_.begin());
       born_.erase(born);
       child = folder;
     }
@@ -160,6 +158,22 @@ int Disk::sync(Node& node) {
     }
   }
   return dies_here(true) ? EIO : 0;
+}
+
+/// What became of a name up to a step, in order.
+void Disk::settle_name(const Node& folder, const std::string& name, std::ptrdiff_t last) {
+  std::vector<Step> others;
+  for (std::ptrdiff_t i = 0; i < std::ssize(steps_); ++i) {
+    Step& step = steps_[static_cast<std::size_t>(i)];
+    const bool is_its = (step.folder.get() == &folder && step.name == name) ||
+                        (step.from_folder.get() == &folder && step.from_name == name);
+    if (i <= last && is_its) {
+      apply(step);
+    } else {
+      others.push_back(std::move(step));
+    }
+  }
+  steps_ = std::move(others);
 }
 
 void Disk::apply(const Step& step) {

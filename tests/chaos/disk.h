@@ -98,6 +98,7 @@ class Disk {
   bool dies_here(bool after);
   std::pair<NodePtr, std::string> place(std::string_view path) const;
   void link(const NodePtr& folder, const std::string& name, const NodePtr& node);
+  void settle_name(const Node& folder, const std::string& name, std::ptrdiff_t last);
   static void apply(const Step& step);
   static void apply(const Node::Change& change, core::Bytes& data);
   void lose_power();

@@ -270,6 +270,9 @@ void World::start_coordinator() {
   const std::uint64_t life = ++life_;
   errors_before_ = disk_.num_errors();
   tell("the coordinator starts");
+  for (const std::string& file : disk_.files()) {
+    tell("  " + file + ", " + std::to_string(disk_.find(file)->data.size()) + " bytes");
+  }
   try {
     server_ = network_.server();
     auto executor = std::make_unique<TimedExecutor>(
@@ -374,7 +377,14 @@ void World::check_end() {
   for (const auto& client : clients_) {
     if (!client->has_ended()) throw Violation{client->name() + " never ends"};
   }
-  if (!has_rotted_) model_.ended(coordinator_->store());
+  if (has_rotted_) return;
+  if (disk_.num_errors() > 0) {  // what could not be removed is swept by the next start
+    network_.server_goes_down();
+    coordinator_.reset();
+    server_.reset();
+    start_coordinator();
+  }
+  model_.ended(coordinator_->store());
 }
 
 Outcome World::run() {
