@@ -53,7 +53,7 @@ class Maker {
     schedule_.keeps_updates = chance(2);
     constexpr std::array kCompactions = {"none", "none", "lossless", "tolerance"};
     schedule_.compaction = kCompactions.at(below(kCompactions.size()));
-    if (!chance(64)) return;
+    if (!chance(200)) return;
     schedule_.has_large_payloads = true;
     schedule_.compaction = "none";
     schedule_.clients = 2;

@@ -154,7 +154,7 @@ int open_file(sqlite3_vfs* /*vfs*/, const char* name, sqlite3_file* base, int fl
   file.path = new std::string(rest);
   file.deletes = (flags & SQLITE_OPEN_DELETEONCLOSE) != 0;
   constexpr int kLogs = SQLITE_OPEN_WAL | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL;
-  file.syncs_folder = is_new && (flags & kLogs) != 0;
+  file.syncs_folder = (flags & SQLITE_OPEN_CREATE) != 0 && (flags & kLogs) != 0;
   file.base.pMethods = &kMethods;
   if (given != nullptr) *given = flags;
   return SQLITE_OK;

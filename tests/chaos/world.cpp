@@ -379,6 +379,7 @@ void World::check_end() {
   }
   if (has_rotted_) return;
   if (disk_.num_errors() > 0) {  // what could not be removed is swept by the next start
+    disk_.heal();
     network_.server_goes_down();
     coordinator_.reset();
     server_.reset();
