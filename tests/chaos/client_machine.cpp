@@ -34,6 +34,9 @@ ClientMachine::ClientMachine(const Parts& parts, int number)
                        fault.kind == Kind::BitRot;
     return bends && fault.machine == number;
   });
+  has_rotted_ = std::ranges::any_of(parts.schedule.faults, [&](const Fault& fault) {
+    return fault.kind == Kind::BitRot && fault.machine == number;
+  });
 }
 
 void ClientMachine::heal() {
@@ -142,6 +145,8 @@ void ClientMachine::pump() {
     while (!disk_.is_dead() && parts_.network.is_connected(number_)) {
       auto message = session_->next_message();
       if (!message) break;
+      const auto* offer = std::get_if<wire::Offer>(&*message);
+      if (offer != nullptr && !has_rotted_) parts_.model.offers(name_, *offer);
       parts_.network.send(number_, *std::move(message));
     }
     if (!session_->is_busy()) break;

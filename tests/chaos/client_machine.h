@@ -64,6 +64,7 @@ class ClientMachine {
   bool has_ended_ = false;
   bool is_healed_ = false;
   bool is_excused_ = false;  ///< rough messages or bit rot may turn it away
+  bool has_rotted_ = false;  ///< or will: it may lose its update
   std::unique_ptr<client::Session> session_;
   std::unique_ptr<client::Disk> storage_;
 };

@@ -281,6 +281,9 @@ void SerialModel::trains(const std::string& client, const client::TrainJob& job)
   if (base >= versions_.size() || job.plan->base_head != versions_[base].head) {
     violate(client + " trains from a version " + text(base) + " that was not published");
   }
+  if (offered_.contains({client, base})) {
+    violate(client + " trains again from version " + text(base) + ", of which it has offered");
+  }
   if (job.state->version() != static_cast<std::int64_t>(base)) {
     violate(client + " trains from version " + std::to_string(job.state->version()) +
             " for a plan from version " + text(base));
@@ -289,6 +292,11 @@ void SerialModel::trains(const std::string& client, const client::TrainJob& job)
   if (std::abs(mark - versions_[base].mark) > 1e-5) {
     violate(client + " trains from something else than version " + text(base));
   }
+}
+
+void SerialModel::offers(const std::string& client, const wire::Offer& offer) {
+  const auto manifest = wire::decode_update(offer.update.bytes).value();
+  offered_.emplace(client, manifest.base_version);
 }
 
 void SerialModel::follows(const std::string& client, const client::Contract& contract) const {

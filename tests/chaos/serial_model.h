@@ -40,6 +40,8 @@ class SerialModel {
 
   // ---- what clients do
   void trains(const std::string& client, const client::TrainJob& job);
+  /// It tells the coordinator of its update: from now on it has no other for this round.
+  void offers(const std::string& client, const wire::Offer& offer);
   void follows(const std::string& client, const client::Contract& contract) const;
 
   /// The federation is over.
@@ -73,6 +75,7 @@ class SerialModel {
   std::vector<Version> versions_;
   std::optional<Open> open_;
   std::set<core::Digest> rotten_;
+  std::set<std::pair<std::string, std::uint64_t>> offered_;  ///< client, base version
   std::string history_;  ///< who was accepted in each round
 };
 
