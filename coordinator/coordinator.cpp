@@ -568,7 +568,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Decline& decli
   const OpenRound* round = machine.collecting();
   if (round == nullptr || round->plan.round != decline.round ||
       round->plan.attempt != decline.attempt) {
-    return;
+    return tell_machine(Joined{client});  // late, but there: it may be asked again
   }
   note_refused(client, {decline.refusal, decline.detail});
   tell_machine(UpdateRefused{client, decline.refusal});

@@ -179,6 +179,26 @@ TEST_CASE("coordinator: the initial file stays where it was") {
   CHECK(fs::exists(dir.path() / "initial.safetensors"));
 }
 
+TEST_CASE("coordinator: a client that declines an abandoned round late is asked again") {
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.start_with({"client-1", "client-2"});
+  const auto late =
+      wire::decode_plan(federation.next<wire::Task>("client-2").value().plan.bytes).value();
+  CHECK(federation.take_part("client-1", *federation.next<wire::Task>("client-1"), 2, 0.25)
+            ->accepted);
+  federation.clock().advance(federation.config().federation.deadline + 1s);
+  federation.settle();
+  CHECK_FALSE(federation.next<wire::Task>("client-2").has_value());
+  federation.client("client-2")
+      .send(wire::Decline{.round = late.round,
+                          .attempt = late.attempt,
+                          .refusal = core::Refusal::TrainingFailed,
+                          .detail = "for a while"});
+  federation.settle();
+  CHECK(federation.next<wire::Task>("client-2").has_value());
+}
+
 TEST_CASE("coordinator: a client that answers an abandoned round late is asked again") {
   const TemporaryFolder dir;
   Federation federation(dir.path(), 2, 1);
