@@ -98,19 +98,22 @@ def limit_itself(cpu_seconds: int) -> None:
         resource.setrlimit(getattr(resource, f"RLIMIT_{what}"), (most, most))
 
 
-def passes(target: str, options: argparse.Namespace, choice: str = "") -> bool:
-    """Ten times its processor time is for what waits without end."""
+def failure_of(target: str, options: argparse.Namespace, choice: str = "") -> str:
+    """The test case that fails, "" if none does. Ten times its processor time is for what waits
+    without end."""
     command = [options.build / "bin" / target, "--abort-after=1", choice,
                f"--test-case-exclude={options.leave_out}"]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "TMPDIR": folder, "OMP_NUM_THREADS": "1"}
         try:
-            subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True,
-                           timeout=10 * options.timeout,
-                           preexec_fn=functools.partial(limit_itself, options.timeout))
-            return True
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            return False
+            result = subprocess.run(command, cwd=ROOT, env=environment, check=False,
+                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                    timeout=10 * options.timeout,
+                                    preexec_fn=functools.partial(limit_itself, options.timeout))
+        except subprocess.TimeoutExpired:
+            return "it does not end"
+    cases = re.findall(r"^TEST CASE: +(.*)", result.stdout.decode(errors="replace"), re.M)
+    return "" if result.returncode == 0 else (cases or ["it ends before a test"])[-1]
 
 
 def builds(build: pathlib.Path, target: str) -> bool:
@@ -120,17 +123,19 @@ def builds(build: pathlib.Path, target: str) -> bool:
                           stdout=subprocess.DEVNULL).returncode == 0
 
 
-def outcome_of(mutant: Mutant, target: str, options: argparse.Namespace) -> str:
-    """The test file of the source's name goes first: it is the likeliest to fail."""
+def outcome_of(mutant: Mutant, target: str, options: argparse.Namespace) -> tuple[str, str]:
+    """And the test case that killed it. The test file of the source's name goes first: it is the
+    likeliest to fail."""
     file = ROOT / mutant.file
     source = file.read_text()
     try:
         file.write_text(mutant.source)
         if not builds(options.build, target):
-            return DOES_NOT_COMPILE
-        survives = all(passes(target, options, f"--{choice}=*/{file.stem}_*")
-                       for choice in ("source-file", "source-file-exclude"))
-        return "survived" if survives else "killed"
+            return DOES_NOT_COMPILE, ""
+        for choice in ("source-file", "source-file-exclude"):
+            if failure := failure_of(target, options, f"--{choice}=*/{file.stem}_*"):
+                return "killed", failure
+        return "survived", ""
     finally:
         file.write_text(source)
 
@@ -157,7 +162,7 @@ def run(folder: str, options: argparse.Namespace) -> None:
     with results.open("a+") as earlier:
         earlier.seek(0)
         known = {tuple(place): outcome for *place, outcome in map(json.loads, earlier)}
-    if not builds(options.build, target) or not (known or passes(target, options)):
+    if not builds(options.build, target) or (not known and failure_of(target, options)):
         sys.exit(f"{target} fails without any change")
     tried, survivors = 0, []
     for mutant in sample(folder, options):
@@ -165,10 +170,12 @@ def run(folder: str, options: argparse.Namespace) -> None:
             break
         outcome = known.get(mutant[:4])
         if outcome is None or (options.again and outcome == "survived"):
-            outcome = outcome_of(mutant, target, options)
+            outcome, failure = outcome_of(mutant, target, options)
             with results.open("a") as out:
                 out.write(json.dumps([*mutant[:4], outcome]) + "\n")
             print(f"{outcome:>16}  {mutant.file}:{mutant.line}  {mutant.after}", flush=True)
+            if failure:
+                print(f"{'by':>16}  {failure}", flush=True)
         tried += outcome != DOES_NOT_COMPILE
         survivors += [mutant] if outcome == "survived" else []
     print(f"\n{folder}: {tried - len(survivors)} of {tried} mutants killed\n\n"

@@ -54,7 +54,6 @@ void BlobReceiver::State::resume() {
 void BlobReceiver::State::restart() {
   file->truncate(0);
   hasher = crypto::Sha256();
-  outstanding.clear();
   num_received = num_asked = num_resumed = 0;
 }
 

@@ -1,3 +1,5 @@
+#include "wire/codec.h"
+
 #include <cmath>
 #include <limits>
 #include <set>
@@ -342,6 +344,14 @@ TEST_CASE("encode: refuses what would not fit, cuts what is only informative") {
   const std::string& detail = std::get<wire::Refused>(*refused).detail;
   CHECK(detail.size() == wire::kMaxTextBytes);
   CHECK(detail.starts_with("?[2Jxx"));
+}
+
+TEST_CASE("encode: a list has as many entries as Cap'n Proto can count, or is refused") {
+  constexpr std::size_t kMost = std::numeric_limits<unsigned>::max() / 16;
+  CHECK(wire::as_list_size(kMost) == kMost);
+  for (const std::size_t size : {kMost + 1, std::size_t{1} << 32}) {
+    CHECK_THROWS_AS(wire::as_list_size(size), core::InvalidArgument);
+  }
 }
 
 TEST_CASE("decode: the longest header is read, a longer one is not looked at") {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -237,14 +238,35 @@ TEST_CASE(
   }
 }
 
+namespace {
+
+/// What ZeroMQ 4.3.4 begins with in a process that seeds nothing: each router draws two numbers.
+std::vector<std::string> first_automatic_ids(int num_routers) {
+  std::srand(1);
+  std::vector<std::string> ids;
+  for (int i = 0; i < num_routers; ++i) {
+    const auto low = static_cast<std::uint32_t>(std::rand());
+    const std::uint32_t number = low | static_cast<std::uint32_t>(std::rand()) << 31;
+    std::string id(1, '\0');
+    for (int shift = 24; shift >= 0; shift -= 8) id += static_cast<char>(number >> shift);
+    ids.push_back(std::move(id));
+  }
+  std::srand(1);
+  return ids;
+}
+
+}  // namespace
+
 TEST_CASE("ZmqServer: a client that chooses the next automatic routing id ends nobody") {
   core::init_log(core::LogLevel::Off);
-  std::srand(1);  // where a process that seeds nothing begins
+  const std::vector<std::string> ids = first_automatic_ids(3);  // the server has two
+  REQUIRE(ids[0] == std::string("\0\x6b\x8b\x45\x67", 5));
   ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
-  const std::string first("\0\x6b\x8b\x45\x67", 5);  // 4.3.4's, from rand() unseeded
-  Dealer chosen(server.address(), "a", first);
-  const core::Bytes done = wire::encode(wire::Done{7}).header;
-  chosen.send(done);
+  std::vector<std::unique_ptr<Dealer>> chosen;
+  for (const std::string& id : ids) {
+    chosen.push_back(std::make_unique<Dealer>(server.address(), "a", id));
+    chosen.back()->send(wire::encode(wire::Done{7}).header);
+  }
   static_cast<void>(server.receive(500ms));
   ZmqClient other = client_of(server.address(), "b");
   CHECK(talks(server, other, "b", 1));  // without the mend, ZeroMQ has aborted here

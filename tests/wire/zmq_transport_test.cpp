@@ -18,6 +18,7 @@
 
 #include "core/error.h"
 #include "core/log.h"
+#include "tests/temporary_folder.h"
 #include "tests/wire/samples.h"
 #include "wire/limits.h"
 
@@ -263,14 +264,16 @@ void refuse_in_the_clear(int peer) {
 /// Answers every connection in its own way, and waits until the other side hangs up.
 class Stranger {
  public:
-  explicit Stranger(std::function<void(int)> answer)
+  /// @param port  0: a free one
+  explicit Stranger(std::function<void(int)> answer, int port = 0)
       : answer_(std::move(answer)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
     const int yes = 1;
     ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    ::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    REQUIRE(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     socklen_t size = sizeof address;
     ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
     port_ = ntohs(address.sin_port);
@@ -282,6 +285,7 @@ class Stranger {
     thread_.join();
     ::close(listener_);
   }
+  int port() const { return port_; }
   std::string address() const { return "tcp://127.0.0.1:" + std::to_string(port_); }
 
  private:
@@ -307,22 +311,34 @@ class Stranger {
 TEST_CASE(
     "ZmqClient: a stranger's plaintext ERROR ends nothing, the server is met once it is there") {
   core::init_log(core::LogLevel::Error);
-  std::string address;
   std::optional<ZmqClient> client;
+  const auto is_refused = [&](std::uint64_t times) {
+    return wait_until([&] {
+      static_cast<void>(client->receive(10ms));
+      return client->num_refused() >= times;
+    });
+  };
+  int port = 0;
   {
     const Stranger stranger(refuse_in_the_clear);
-    address = stranger.address();
-    client.emplace(address, identity("a"), identity("coordinator").public_part.curve);
-    REQUIRE(wait_until([&] {
-      static_cast<void>(client->receive(10ms));
-      return client->num_refused() >= 2;
-    }));
+    port = stranger.port();
+    client.emplace(stranger.address(), identity("a"), identity("coordinator").public_part.curve);
+    REQUIRE(is_refused(2));
     CHECK(client->connections() == 0);
     CHECK(client->last_failure().find("refuses this client's key") != std::string::npos);
   }
-  const ZmqServer server(address, identity("coordinator"), roster_of({"a"}));
-  CHECK(wait_for_connection(*client));
-  CHECK(client->is_connected());
+  {
+    const ZmqServer server("tcp://127.0.0.1:" + std::to_string(port), identity("coordinator"),
+                           roster_of({"a"}));
+    CHECK(wait_for_connection(*client));
+    CHECK(client->is_connected());
+  }
+  // Having been connected it tries again as soon as at first: after 0.5 and 1 s, not 2 and 4.
+  const Stranger stranger(refuse_in_the_clear, port);
+  REQUIRE(is_refused(3));
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(is_refused(5));
+  CHECK(std::chrono::steady_clock::now() - start < 5s);
 }
 
 TEST_CASE("ZmqClient: of a server that says nothing, or what is no handshake, it is told so") {
@@ -340,41 +356,106 @@ TEST_CASE("ZmqClient: of a server that says nothing, or what is no handshake, it
   }
 }
 
+namespace {
+
+/// A server with the coordinator's key and a queue for one message, which reads when it is told to.
+class RawServer {
+ public:
+  RawServer() {
+    const crypto::Identity own = identity("coordinator");
+    const int no_linger = 0;
+    const int one = 1;
+    zmq_setsockopt(router_, ZMQ_LINGER, &no_linger, sizeof no_linger);
+    zmq_setsockopt(router_, ZMQ_RCVHWM, &one, sizeof one);
+    zmq_setsockopt(router_, ZMQ_CURVE_SERVER, &one, sizeof one);
+    zmq_setsockopt(router_, ZMQ_CURVE_PUBLICKEY, own.public_part.curve.data(), 32);
+    zmq_setsockopt(router_, ZMQ_CURVE_SECRETKEY, own.curve_secret.view().data(), 32);
+    REQUIRE(zmq_bind(router_, kAnyPort.c_str()) == 0);
+  }
+  ~RawServer() {
+    zmq_close(router_);
+    zmq_ctx_term(context_);
+  }
+  RawServer(const RawServer&) = delete;
+  RawServer& operator=(const RawServer&) = delete;
+
+  ZmqClient client() const {
+    std::array<char, 64> address{};
+    std::size_t size = address.size();
+    zmq_getsockopt(router_, ZMQ_LAST_ENDPOINT, address.data(), &size);
+    return {address.data(), identity("a"), identity("coordinator").public_part.curve};
+  }
+  /// The first part of a message: the routing id of who sent it.
+  core::Bytes receive_id() {
+    core::Bytes id(64);
+    const int size = zmq_recv(router_, id.data(), id.size(), 0);
+    REQUIRE(size > 0);
+    id.resize(static_cast<std::size_t>(size));
+    return id;
+  }
+  void send(core::ByteView part, int flags) { zmq_send(router_, part.data(), part.size(), flags); }
+
+ private:
+  void* context_ = zmq_ctx_new();
+  void* router_ = zmq_socket(context_, ZMQ_ROUTER);
+};
+
+}  // namespace
+
 TEST_CASE("ZmqClient: a server whose message does not end is cut off, and met again") {
   core::init_log(core::LogLevel::Error);
-  const crypto::Identity own = identity("coordinator");
-  void* context = zmq_ctx_new();
-  void* router = zmq_socket(context, ZMQ_ROUTER);
-  const int no_linger = 0;
-  const int is_server = 1;
-  zmq_setsockopt(router, ZMQ_LINGER, &no_linger, sizeof(no_linger));
-  zmq_setsockopt(router, ZMQ_CURVE_SERVER, &is_server, sizeof(is_server));
-  zmq_setsockopt(router, ZMQ_CURVE_PUBLICKEY, own.public_part.curve.data(), 32);
-  zmq_setsockopt(router, ZMQ_CURVE_SECRETKEY, own.curve_secret.view().data(), 32);
-  REQUIRE(zmq_bind(router, "tcp://127.0.0.1:*") == 0);
-  std::array<char, 64> address{};
-  std::size_t size = address.size();
-  zmq_getsockopt(router, ZMQ_LAST_ENDPOINT, address.data(), &size);
-  ZmqClient client(address.data(), identity("a"), own.public_part.curve);
+  RawServer server;
+  ZmqClient client = server.client();
   REQUIRE(wait_for_connection(client));
   client.send(wire::Done{1});
-  std::array<char, 64> routing_id{};
-  const int id_size = zmq_recv(router, routing_id.data(), routing_id.size(), 0);
-  REQUIRE(id_size > 0);
-
+  server.send(server.receive_id(), ZMQ_SNDMORE);
   const core::Bytes frame(wire::kMaxChunkBytes);
   constexpr int kFrames = 192;
-  zmq_send(router, routing_id.data(), static_cast<std::size_t>(id_size), ZMQ_SNDMORE);
-  for (int i = 0; i < kFrames; ++i) {
-    zmq_send(router, frame.data(), frame.size(), i + 1 < kFrames ? ZMQ_SNDMORE : 0);
-  }
+  for (int i = 0; i < kFrames; ++i) server.send(frame, i + 1 < kFrames ? ZMQ_SNDMORE : 0);
   CHECK(wait_until([&] {
     CHECK_FALSE(client.receive(1ms).has_value());
     return client.last_failure() == "it sent a message that does not end";
   }));
   CHECK(wait_for_connection(client, 2));
-  zmq_close(router);
-  zmq_ctx_term(context);
+}
+
+TEST_CASE("ZmqClient: what finds no room is dropped, and not counted as sent") {
+  core::init_log(core::LogLevel::Error);
+  const RawServer server;
+  ZmqClient client = server.client();
+  REQUIRE(wait_for_connection(client));
+  constexpr std::uint64_t kMessages = 300;
+  for (std::uint64_t i = 0; i < kMessages; ++i) {
+    client.send(wire::Chunk{.blob = {}, .offset = 0, .data = core::Bytes(wire::kMaxChunkBytes)});
+  }
+  CHECK(client.connections() == 1);
+  CHECK(client.bytes_sent() > wire::kMaxChunkBytes);
+  CHECK(client.bytes_sent() < kMessages / 2 * wire::kMaxChunkBytes);
+}
+
+TEST_CASE("ZmqServer: a client that does not read is told to the log, and costs its own messages") {
+  const test::TemporaryFolder folder;
+  core::init_log(core::LogLevel::Error);
+  ZmqServer server(kAnyPort, identity("coordinator"), roster_of({"a", "b"}));
+  ZmqClient silent = client_of(server, "a");
+  ZmqClient reader = client_of(server, "b");
+  for (ZmqClient* client : {&silent, &reader}) {
+    REQUIRE(wait_for_connection(*client));
+    client->send(wire::Done{1});
+    REQUIRE(server.receive(kPatience).has_value());
+  }
+  core::init_log(core::LogLevel::Warning, (folder / "log.txt").string());
+  constexpr std::uint64_t kMessages = 300;
+  for (std::uint64_t i = 0; i < kMessages; ++i) {
+    server.send("a", wire::Chunk{.blob = {}, .offset = i, .data = core::Bytes(1 << 20)});
+  }
+  core::init_log(core::LogLevel::Error);
+  CHECK(server.bytes_sent() < kMessages / 2 * wire::kMaxChunkBytes);
+  const std::string log = folder.read("log.txt");
+  CHECK(log.find("the client does not read") != std::string::npos);
+  CHECK(log.find("client=a") != std::string::npos);
+  server.send("b", wire::Done{2});
+  CHECK(reader.receive(kPatience).has_value());
 }
 
 TEST_CASE("ZmqClient: a server that does not read makes nobody wait") {
