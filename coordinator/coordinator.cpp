@@ -143,7 +143,6 @@ struct Coordinator::Impl {
   VersionServer versions;
   Uploads uploads;
   std::optional<wire::Signed> plan;  ///< of the open round
-  std::optional<std::string> failure;
   bool has_begun = false;
   bool recording_fails = false;
   std::vector<std::string> cut_off;  ///< whose upload a closing round ended
@@ -308,7 +307,7 @@ void Coordinator::Impl::on(const Finish& action) {
   }
 }
 
-void Coordinator::Impl::on(const Fail& action) { failure = action.reason; }
+void Coordinator::Impl::on(const Fail& /*action*/) {}  // machine.failure() says it, and earlier
 
 // ---- messages ----------------------------------------------------------------------------------
 
@@ -381,6 +380,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
   ledger.join(client, hello, setup.roster.find(client)->role == crypto::Role::Train);
   if (is_join_told(client)) notify(&Observer::on_joined, client, hello);
+  if (machine.failure()) return;  // it waits for the next start
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
   } else {
@@ -579,7 +579,7 @@ bool Coordinator::is_busy() const { return impl_->executor->num_pending() > 0; }
 
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
-std::optional<std::string> Coordinator::failure() const { return impl_->failure; }
+std::optional<std::string> Coordinator::failure() const { return impl_->machine.failure(); }
 
 std::uint64_t Coordinator::sound_version() const {
   return impl_->unsound ? *impl_->unsound - 1 : impl_->machine.version();

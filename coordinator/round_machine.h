@@ -155,6 +155,9 @@ class RoundMachine {
     return state_.evaluated.contains({version, evaluator});
   }
   bool is_finished() const { return phase_ == Phase::Done; }
+  /// Why the federation cannot go on, from the moment on when that is so: what comes before the
+  /// Fail action may be held up. std::nullopt: it can, or all is done.
+  const std::optional<std::string>& failure() const { return failure_; }
 
  private:
   enum class Phase { Gathering, Collecting, Aggregating, Finishing, Done };
@@ -174,6 +177,7 @@ class RoundMachine {
   void close_if_answered(core::Instant now, Actions& actions);
   void close(core::Instant now, Actions& actions);
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
+  void fail(std::string reason, Actions& actions);
   void pause(core::Instant now);
   std::uint64_t num_trainable() const;
   void open(const std::vector<std::string>& cohort, core::Instant now, Actions& actions);
@@ -220,6 +224,7 @@ class RoundMachine {
   std::map<std::string, core::Refusal> refused_;  ///< in the open round
   std::set<std::string> excluded_;                ///< refused in an earlier attempt of this round
   std::set<std::string> evaluating_;  ///< evaluators that were asked and have not answered
+  std::optional<std::string> failure_;
 };
 
 }  // namespace drystone::coordinator
