@@ -151,7 +151,6 @@ struct Coordinator::Impl {
   VersionServer versions;
   Uploads uploads;
   std::optional<wire::Signed> plan;  ///< of the open round
-  std::optional<std::string> failure;
   bool has_begun = false;
   bool recording_fails = false;
   std::vector<std::string> cut_off;  ///< whose upload a closing round ended
@@ -376,7 +375,7 @@ void Coordinator::Impl::on(const Finish& action) {
   }
 }
 
-void Coordinator::Impl::on(const Fail& action) { failure = action.reason; }
+void Coordinator::Impl::on(const Fail& /*action*/) {}  // machine.failure() says it, and earlier
 
 // ---- messages ----------------------------------------------------------------------------------
 
@@ -450,6 +449,7 @@ void Coordinator::Impl::on(const std::string& client, const wire::Hello& hello) 
                                        static_cast<std::uint64_t>(setup.config.federation.rounds)});
   ledger.join(client, hello, membership.roster().find(client)->role == crypto::Role::Train);
   if (is_join_told(client)) notify(&Observer::on_joined, client, hello);
+  if (machine.failure()) return;  // it waits for the next start
   if (machine.is_finished()) {
     transport.send(client, wire::Done{machine.version()});
   } else {
@@ -648,7 +648,7 @@ bool Coordinator::is_busy() const { return impl_->executor->num_pending() > 0; }
 
 bool Coordinator::is_over() const { return impl_->machine.is_finished(); }
 
-std::optional<std::string> Coordinator::failure() const { return impl_->failure; }
+std::optional<std::string> Coordinator::failure() const { return impl_->machine.failure(); }
 
 Standing Coordinator::standing() const {
   Standing standing = impl_->machine.standing();

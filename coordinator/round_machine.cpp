@@ -144,8 +144,13 @@ void RoundMachine::on(const NotPublished& event, core::Instant now, Actions& act
 
 void RoundMachine::on(const Unsound& event, core::Instant now, Actions& actions) {
   if (phase_ == Phase::Done) return;
+  fail(event.reason, now, actions);
+}
+
+void RoundMachine::fail(std::string reason, core::Instant now, Actions& actions) {
   enter(Phase::Done, now);
-  actions.emplace_back(Fail{event.reason});
+  failure_ = reason;
+  actions.emplace_back(Fail{std::move(reason)});
 }
 
 void RoundMachine::on(const Evaluated& event, core::Instant now, Actions& actions) {
@@ -428,14 +433,13 @@ void RoundMachine::abandon(core::Instant now, const std::string& cause, Actions&
   if (!is_ours && !is_early && !is_for_roster) ++num_failures_;
   const bool enough_left = is_for_roster || num_trainable() >= quorum_of(cohort_size());
   if (num_failures_ >= settings_.max_attempts || !enough_left) {
-    enter(Phase::Done, now);
-    actions.emplace_back(Fail{
-        "round " + std::to_string(round) + " abandoned " + times(attempt_) + ": " + reason + "; " +
-        (is_any_to_mend || is_ours ? "mend these clients"
-                                   : "see that these clients run and answer within "
-                                     "federation.deadline") +
-        ", then start again"});
-    return;
+    return fail("round " + std::to_string(round) + " abandoned " + times(attempt_) + ": " + reason +
+                    "; " +
+                    (is_any_to_mend || is_ours ? "mend these clients"
+                                               : "see that these clients run and answer within "
+                                                 "federation.deadline") +
+                    ", then start again",
+                now, actions);
   }
   if (is_ours) pause(now);
   gather(now, actions);

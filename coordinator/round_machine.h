@@ -171,6 +171,9 @@ class RoundMachine {
   bool is_finished() const { return phase_ == Phase::Done; }
   /// What it is at, and where everybody stands who is listed: not virtual trainers.
   Standing standing() const;
+  /// Why the federation cannot go on, from the moment on when that is so: what comes before the
+  /// Fail action may be held up. std::nullopt: it can, or all is done.
+  const std::optional<std::string>& failure() const { return failure_; }
 
  private:
   using Actions = std::vector<Action>;
@@ -195,6 +198,7 @@ class RoundMachine {
   void close(core::Instant now, Actions& actions);
   void drop_former_members(core::Instant now, Actions& actions);
   void abandon(core::Instant now, const std::string& cause, Actions& actions);
+  void fail(std::string reason, core::Instant now, Actions& actions);
   void pause(core::Instant now);
   std::uint64_t num_trainable() const;
   void open(const std::vector<std::string>& cohort, core::Instant now, Actions& actions);
@@ -242,6 +246,7 @@ class RoundMachine {
   std::map<std::string, core::Refusal> refused_;  ///< in the open round
   std::set<std::string> excluded_;                ///< refused in an earlier attempt of this round
   std::set<std::string> evaluating_;  ///< evaluators that were asked and have not answered
+  std::optional<std::string> failure_;
 };
 
 }  // namespace drystone::coordinator

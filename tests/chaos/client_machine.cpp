@@ -30,8 +30,8 @@ ClientMachine::ClientMachine(const Parts& parts, int number)
     client::pin(pinned(parts.federation), folder_ + "/contract.json");
   }
   is_excused_ = std::ranges::any_of(parts.schedule.faults, [&](const Fault& fault) {
-    const bool bends = fault.kind == Kind::Corrupt || fault.kind == Kind::Cut ||
-                       fault.kind == Kind::BitRot;
+    const bool bends =
+        fault.kind == Kind::Corrupt || fault.kind == Kind::Cut || fault.kind == Kind::BitRot;
     return bends && fault.machine == number;
   });
   has_rotted_ = std::ranges::any_of(parts.schedule.faults, [&](const Fault& fault) {
@@ -55,7 +55,8 @@ void ClientMachine::work(Work&& what) {
     if (!disk_.is_dead() && !has_failing_disk && !is_excused_) {
       throw Violation{name_ + " stops: " + error.what()};
     }
-    if (!disk_.is_dead()) return end_life(false, 1s + std::chrono::milliseconds(random_.below(5000)));
+    if (!disk_.is_dead())
+      return end_life(false, 1s + std::chrono::milliseconds(random_.below(5000)));
   }
   if (disk_.is_dead()) crash(disk_.lost_power());
 }
@@ -74,9 +75,9 @@ void ClientMachine::start() {
                   .instance = life_},
         .checked_plans = parts_.checked_plans,
         .checked_versions = parts_.checked_versions};
-    session_ = std::make_unique<client::Session>(
-        settings, std::move(contract), identity_of(name_),
-        pristine_state(parts_.schedule.has_large_payloads));
+    session_ =
+        std::make_unique<client::Session>(settings, std::move(contract), identity_of(name_),
+                                          pristine_state(parts_.schedule.has_large_payloads));
     storage_ = std::make_unique<client::Disk>(
         client::DiskSettings{.blobs = folder_ + "/blobs", .contract = folder_ + "/contract.json"},
         session_->contract());
@@ -177,9 +178,8 @@ void ClientMachine::compute(client::Job job) {
     }
   }
   // Moved to the heap: a stopped training ends soon, another when it is done.
-  parts_.timeline.after(takes, [this, life = life_, job = std::move(job), fails] {
-    finish(life, job, fails);
-  });
+  parts_.timeline.after(
+      takes, [this, life = life_, job = std::move(job), fails] { finish(life, job, fails); });
 }
 
 void ClientMachine::finish(std::uint64_t life, const client::Job& job, bool fails) {
@@ -199,9 +199,8 @@ void ClientMachine::finish(std::uint64_t life, const client::Job& job, bool fail
     } else {
       const auto& evaluate = std::get<client::EvaluateJob>(job);
       training::Evaluation made{.num_examples = 10, .metrics = {{"loss", 1.0}}};
-      session_->on_evaluated(evaluate, evaluate.stop.stop_requested()
-                                           ? std::nullopt
-                                           : std::optional(std::move(made)));
+      session_->on_evaluated(
+          evaluate, evaluate.stop.stop_requested() ? std::nullopt : std::optional(std::move(made)));
     }
     pump();
   });

@@ -49,8 +49,8 @@ class Disk {
     int reason = 0;
   };
   struct Crash {
-    std::uint64_t at = 0;          ///< call
-    bool is_after = false;         ///< it is done before the machine dies; otherwise a part of it
+    std::uint64_t at = 0;   ///< call
+    bool is_after = false;  ///< it is done before the machine dies; otherwise a part of it
     bool loses_power = false;
   };
 

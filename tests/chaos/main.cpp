@@ -108,8 +108,7 @@ void tell(std::uint64_t seed, const chaos::Outcome& outcome) {
 }
 
 /// Every `step`-th seed. @return how many failed
-std::uint64_t run_seeds(std::uint64_t first, std::uint64_t last, std::uint64_t step,
-                        bool goes_on) {
+std::uint64_t run_seeds(std::uint64_t first, std::uint64_t last, std::uint64_t step, bool goes_on) {
   std::uint64_t failed = 0;
   for (std::uint64_t seed = first; seed <= last; seed += step) {
     const chaos::Outcome outcome = chaos::run(chaos::make_schedule(seed));
@@ -180,9 +179,10 @@ int replay(const Options& options) {
 
 int main(int argc, char** argv) try {
   Options options;
-  core::CommandLine line("Runs federations under made faults, one a seed: coordinator and clients "
-                         "in one process, with a clock, a network and disks that a schedule rules.",
-                         "drystone-chaos");
+  core::CommandLine line(
+      "Runs federations under made faults, one a seed: coordinator and clients "
+      "in one process, with a clock, a network and disks that a schedule rules.",
+      "drystone-chaos");
   line.option("--seeds", options.seeds, "First and last seed, A..B").value_name("A..B");
   line.option("--replay", options.replay, "Runs one seed and tells what happens")
       .value_name("SEED");

@@ -114,7 +114,8 @@ void Network::client_goes_down(int client) {
 
 void Network::connect_later(int client) {
   const std::uint64_t life = links_[index(client)].life;
-  timeline_.after(ms(5 + random_.below(400)), [this, client, life] { try_to_connect(client, life); });
+  timeline_.after(ms(5 + random_.below(400)),
+                  [this, client, life] { try_to_connect(client, life); });
 }
 
 void Network::try_to_connect(int client, std::uint64_t life) {
@@ -150,9 +151,8 @@ void Network::heal() {
 bool Network::is_parted(int client, int ways) const {
   if (is_healed_) return false;
   return std::ranges::any_of(schedule_.faults, [&](const Fault& fault) {
-    return fault.kind == Kind::Partition && fault.machine == client &&
-           (fault.detail & ways) != 0 && ms(fault.at) <= timeline_.now() &&
-           timeline_.now() < ms(fault.at + fault.amount);
+    return fault.kind == Kind::Partition && fault.machine == client && (fault.detail & ways) != 0 &&
+           ms(fault.at) <= timeline_.now() && timeline_.now() < ms(fault.at + fault.amount);
   });
 }
 
@@ -174,7 +174,8 @@ core::Instant Network::latency(int client, std::uint64_t bytes) {
     const bool is_slow = fault.kind == Kind::SlowLink && fault.machine == client && !is_healed_ &&
                          ms(fault.at) <= timeline_.now() &&
                          timeline_.now() < ms(fault.at + fault.amount);
-    if (is_slow) rate = static_cast<std::uint64_t>(fault.detail) * (schedule_.has_large_payloads ? 50 : 1);
+    if (is_slow)
+      rate = static_cast<std::uint64_t>(fault.detail) * (schedule_.has_large_payloads ? 50 : 1);
   }
   return ms(1 + random_.below(30)) + std::chrono::microseconds(bytes * 1'000'000 / rate);
 }
@@ -215,8 +216,7 @@ void Network::bend(const Fault& fault, Way way, wire::Frames& frames) {
   }
   // What nobody signs and a client believes is only lost: CURVE lets no such frame through.
   auto message = wire::decode(frames);
-  const bool is_checked =
-      message && (std::holds_alternative<wire::Chunk>(*message) || way == kUp);
+  const bool is_checked = message && (std::holds_alternative<wire::Chunk>(*message) || way == kUp);
   if (!is_checked) {
     frames.header.resize(frames.header.size() / 2);
     return;

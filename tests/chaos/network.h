@@ -52,7 +52,7 @@ class Network {
     std::uint64_t number = 0;  ///< of the connection
     bool is_up = false;        ///< the client lives
     bool is_connected = false;
-    bool is_losing = false;    ///< something was lost: nothing more arrives, it will break
+    bool is_losing = false;  ///< something was lost: nothing more arrives, it will break
     std::uint64_t life = 0;
     std::uint64_t known_to_server = 0;
     std::uint64_t num_messages[2] = {0, 0};

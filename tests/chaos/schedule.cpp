@@ -20,9 +20,7 @@ constexpr std::uint64_t kMessages = 24;  // of one client, one way
 
 class Maker {
  public:
-  explicit Maker(std::uint64_t seed) : random_({seed, 0, "", "schedule"}) {
-    schedule_.seed = seed;
-  }
+  explicit Maker(std::uint64_t seed) : random_({seed, 0, "", "schedule"}) { schedule_.seed = seed; }
 
   Schedule make() {
     choose_federation();
@@ -49,7 +47,9 @@ class Maker {
         schedule_.cohort == 0 ? clients : static_cast<std::uint64_t>(schedule_.cohort);
     if (schedule_.cohort != 0 && chance(2)) schedule_.over_selection = 1.5;
     const std::uint64_t kind = below(3);
-    schedule_.quorum = kind == 0 ? 0 : kind == 1 ? -1 : 1 + static_cast<std::int64_t>(below(cohort));
+    schedule_.quorum = kind == 0   ? 0
+                       : kind == 1 ? -1
+                                   : 1 + static_cast<std::int64_t>(below(cohort));
     schedule_.keeps_updates = chance(2);
     constexpr std::array kCompactions = {"none", "none", "lossless", "tolerance"};
     schedule_.compaction = kCompactions.at(below(kCompactions.size()));
@@ -63,8 +63,9 @@ class Maker {
   }
 
   int machine() {
-    return chance(2) ? 0 : 1 + static_cast<int>(below(static_cast<std::uint64_t>(
-                                   schedule_.clients + (schedule_.has_evaluator ? 1 : 0))));
+    return chance(2) ? 0
+                     : 1 + static_cast<int>(below(static_cast<std::uint64_t>(
+                               schedule_.clients + (schedule_.has_evaluator ? 1 : 0))));
   }
   int client() {
     return 1 + static_cast<int>(below(static_cast<std::uint64_t>(schedule_.clients)));
@@ -93,8 +94,9 @@ class Maker {
         return {Kind::DiskErrors, who, calls(who), count, kReasons.at(below(kReasons.size()))};
       }
       case 4: return message_fault();
-      case 5: return schedule_.is_rough ? message_fault()
-                                        : Fault{Kind::Break, client(), below(kTime), 0, 0};
+      case 5:
+        return schedule_.is_rough ? message_fault()
+                                  : Fault{Kind::Break, client(), below(kTime), 0, 0};
       case 6: {
         const std::uint64_t length = chance(2) ? below(15'000) : below(150'000);
         return {Kind::Partition, client(), below(kTime), length, 1 + static_cast<int>(below(3))};
@@ -114,8 +116,7 @@ class Maker {
   Fault message_fault() {
     constexpr std::array kKinds = {Kind::Drop, Kind::Delay, Kind::Duplicate, Kind::Corrupt,
                                    Kind::Cut};
-    const Kind kind = schedule_.is_rough ? kKinds.at(below(kKinds.size()))
-                                         : kKinds.at(below(2));
+    const Kind kind = schedule_.is_rough ? kKinds.at(below(kKinds.size())) : kKinds.at(below(2));
     return {kind, client(), below(kMessages), below(chance(4) ? 90'000 : 2'000),
             static_cast<int>(below(2))};
   }

@@ -25,7 +25,7 @@ struct Fault {
     ClockJump,     ///< at `at` ms by `amount` ms, forward
     SlowTraining,  ///< in round `at`, by `amount` ms
     FailedTraining,  ///< in round `at`
-    SlowWork,      ///< the coordinator's task number `at` takes `amount` ms
+    SlowWork,        ///< the coordinator's task number `at` takes `amount` ms
   };
   Kind kind{};
   int machine = 0;

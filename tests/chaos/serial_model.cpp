@@ -57,8 +57,7 @@ int SerialModel::number_of(const std::string& client) const {
 /// federation.quorum of those whose updates make a round.
 std::uint64_t SerialModel::quorum(std::uint64_t asked) const {
   const std::uint64_t made_of =
-      schedule_.cohort == 0 ? asked
-                            : std::min(asked, static_cast<std::uint64_t>(schedule_.cohort));
+      schedule_.cohort == 0 ? asked : std::min(asked, static_cast<std::uint64_t>(schedule_.cohort));
   if (schedule_.quorum < 0) return (made_of + 1) / 2;
   return schedule_.quorum == 0 ? made_of : static_cast<std::uint64_t>(schedule_.quorum);
 }
@@ -99,10 +98,8 @@ void SerialModel::check(coordinator::Store& store, const wire::VersionManifest& 
   if (manifest.version != versions_.size()) violate(name + "out of order");
   const core::Digest before = versions_.empty() ? core::Digest{} : versions_.back().head;
   if (manifest.previous_head != before) violate(name + "does not follow the head before");
-  const core::Digest config =
-      core::digest_from_hex(coordinator::federation_id(federation_.config));
-  if (manifest.head !=
-      crypto::chain_head(before, manifest.round_root, manifest.payload, config)) {
+  const core::Digest config = core::digest_from_hex(coordinator::federation_id(federation_.config));
+  if (manifest.head != crypto::chain_head(before, manifest.round_root, manifest.payload, config)) {
     violate(name + "its head is not of what it says");
   }
   Version version{.head = manifest.head, .payload = manifest.payload, .accepted = {}};
@@ -151,8 +148,9 @@ void SerialModel::check(coordinator::Store& store, const wire::VersionManifest& 
       }
     }
     if (manifest.payload != expected_payload(updates)) {
-      violate(name + "its payload is not the one that an undisturbed coordinator makes of these "
-                     "updates");
+      violate(name +
+              "its payload is not the one that an undisturbed coordinator makes of these "
+              "updates");
     }
   }
   const fs::path payload = store.blobs().path(manifest.payload);
@@ -164,8 +162,7 @@ void SerialModel::check(coordinator::Store& store, const wire::VersionManifest& 
 
 /// What the aggregator makes of these updates and what it carried in an empty folder; the first
 /// time it is compared with the sum itself.
-core::Digest SerialModel::expected_payload(
-    const std::vector<coordinator::StoredUpdate>& updates) {
+core::Digest SerialModel::expected_payload(const std::vector<coordinator::StoredUpdate>& updates) {
   struct Made {
     core::Digest payload{};
     std::map<std::string, core::Bytes> files;  ///< what the next round starts from
@@ -237,8 +234,8 @@ void SerialModel::check_sum(const tensors::FactorSet& version,
   for (const auto& stored : updates) {
     const auto& made = made_result(schedule_.has_large_payloads, versions_.size(),
                                    number_of(stored.update.client));
-    expected += static_cast<double>(made.num_examples) / total *
-                mark_of(made.update.dense.begin()->second);
+    expected +=
+        static_cast<double>(made.num_examples) / total * mark_of(made.update.dense.begin()->second);
   }
   if (std::abs(mark_of(version.dense.begin()->second) - expected) > 1e-5) {
     violate("the sum of the heads is wrong");
@@ -262,8 +259,7 @@ void SerialModel::after_restart(coordinator::Store& store) {
   if (open_) {
     for (const std::string& client : open_->told) {
       if (there.contains(client)) continue;
-      const auto& made =
-          made_result(schedule_.has_large_payloads, open_->round, number_of(client));
+      const auto& made = made_result(schedule_.has_large_payloads, open_->round, number_of(client));
       if (rotten_.contains(crypto::sha256(tensors::update_to_bytes(made.update)))) continue;
       violate("round " + text(open_->round) + ": " + client +
               " was told that its update is accepted, and a crash lost it");

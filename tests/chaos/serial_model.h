@@ -76,7 +76,7 @@ class SerialModel {
   std::optional<Open> open_;
   std::set<core::Digest> rotten_;
   std::set<std::pair<std::string, std::uint64_t>> offered_;  ///< client, base version
-  std::string history_;  ///< who was accepted in each round
+  std::string history_;                                      ///< who was accepted in each round
 };
 
 }  // namespace drystone::chaos

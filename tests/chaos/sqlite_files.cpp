@@ -76,7 +76,8 @@ int sync_file(sqlite3_file* base, int /*flags*/) {
   if (!file.syncs_folder) return SQLITE_OK;
   file.syncs_folder = false;
   const std::size_t slash = file.path->rfind('/');
-  const NodePtr folder = file.disk->find(slash == std::string::npos ? "" : file.path->substr(0, slash));
+  const NodePtr folder =
+      file.disk->find(slash == std::string::npos ? "" : file.path->substr(0, slash));
   return folder == nullptr ? SQLITE_OK : code(file.disk->sync(*folder), SQLITE_IOERR_DIR_FSYNC);
 }
 
@@ -167,8 +168,7 @@ int delete_file(sqlite3_vfs* /*vfs*/, const char* name, int syncs_folder) {
   if (const int error = disk->unlink(rest)) return code(error, SQLITE_IOERR_DELETE);
   if (syncs_folder == 0) return SQLITE_OK;
   const std::size_t slash = rest.rfind('/');
-  const NodePtr folder =
-      disk->find(slash == std::string_view::npos ? "" : rest.substr(0, slash));
+  const NodePtr folder = disk->find(slash == std::string_view::npos ? "" : rest.substr(0, slash));
   return folder == nullptr ? SQLITE_OK : code(disk->sync(*folder), SQLITE_IOERR_DIR_FSYNC);
 }
 

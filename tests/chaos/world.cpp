@@ -17,10 +17,10 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = Fault::Kind;
 
-constexpr core::Instant kHealed = 5min;       // faults stop
-constexpr core::Instant kPatience = 2h;       // and by then the federation has ended
+constexpr core::Instant kHealed = 5min;  // faults stop
+constexpr core::Instant kPatience = 2h;  // and by then the federation has ended
 constexpr std::uint64_t kMostEvents = 60'000;
-constexpr std::uint64_t kMostFailures = 4;    // of rounds, after the faults
+constexpr std::uint64_t kMostFailures = 4;  // of rounds, after the faults
 constexpr std::size_t kMostOpenFiles = 64;
 constexpr const char* kState = "/chaos/coordinator/state";
 constexpr const char* kInitial = "/chaos/coordinator/initial.safetensors";
@@ -145,8 +145,8 @@ World::~World() {
 
 void World::tell(const std::string& what) const {
   if (!tells_) return;
-  std::fprintf(stderr, "%10.3f  %s\n",
-               std::chrono::duration<double>(timeline_.now()).count(), what.c_str());
+  std::fprintf(stderr, "%10.3f  %s\n", std::chrono::duration<double>(timeline_.now()).count(),
+               what.c_str());
 }
 
 void World::on_planned(const wire::RoundPlan& plan) {
@@ -178,10 +178,11 @@ void World::on_published(const coordinator::RoundReport& round) {
 
 Network::Hooks World::hooks() {
   return {.on_server_message = [this] { pump_coordinator(); },
-          .on_connected = [this](int client) {
-            tell(federation_.names[static_cast<std::size_t>(client - 1)] + " connects");
-            clients_.at(static_cast<std::size_t>(client - 1))->on_connected();
-          },
+          .on_connected =
+              [this](int client) {
+                tell(federation_.names[static_cast<std::size_t>(client - 1)] + " connects");
+                clients_.at(static_cast<std::size_t>(client - 1))->on_connected();
+              },
           .on_message =
               [this](int client, core::Expected<wire::Message> message) {
                 clients_.at(static_cast<std::size_t>(client - 1))->on_message(std::move(message));
@@ -211,9 +212,7 @@ void World::plan_faults() {
       case Kind::CrashInCall:
         disk.plan(Disk::Crash{fault.at, (fault.detail & 1) != 0, power});
         break;
-      case Kind::DiskErrors:
-        disk.plan(Disk::Errors{fault.at, fault.amount, fault.detail});
-        break;
+      case Kind::DiskErrors: disk.plan(Disk::Errors{fault.at, fault.amount, fault.detail}); break;
       case Kind::CrashAtTime:
         timeline_.at(at, [this, fault, power] {
           if (is_healed_) return;
@@ -242,9 +241,8 @@ void World::plan_faults() {
 /// In any payload that is no version: those an operator has to restore.
 void World::rot(const Fault& fault) {
   if (is_healed_) return;
-  Disk& disk = fault.machine == 0
-                   ? disk_
-                   : clients_.at(static_cast<std::size_t>(fault.machine - 1))->disk();
+  Disk& disk =
+      fault.machine == 0 ? disk_ : clients_.at(static_cast<std::size_t>(fault.machine - 1))->disk();
   std::vector<std::string> payloads;
   for (const std::string& file : disk.files()) {
     const bool is_payload = file.find("blobs/") != std::string::npos;
@@ -393,7 +391,8 @@ Outcome World::run() {
   try {
     start_coordinator();
     for (const auto& client : clients_) {
-      timeline_.after(std::chrono::milliseconds(random_.below(2000)), [&client] { client->start(); });
+      timeline_.after(std::chrono::milliseconds(random_.below(2000)),
+                      [&client] { client->start(); });
     }
     while (!is_over() && timeline_.now() < kHealed + kPatience) {
       if (!timeline_.run_next()) break;

@@ -94,6 +94,29 @@ TEST_CASE("coordinator: a full disk refuses an upload with the reason, and is wa
   }
 }
 
+TEST_CASE(
+    "coordinator: a federation that fails while the disk is full has failed, and is not done") {
+  core::init_log(core::LogLevel::Off);
+  const TemporaryFolder dir;
+  Federation federation(dir.path(), 2, 1);
+  federation.start_with({"client-1", "client-2"});
+  const auto plan =
+      wire::decode_plan(federation.next<wire::Task>("client-1").value().plan.bytes).value();
+  const FailingFiles files(ENOSPC, 0, 1'000'000);
+  for (const char* const client : {"client-1", "client-2"}) {
+    federation.client(client).send(wire::Decline{.round = plan.round,
+                                                 .attempt = plan.attempt,
+                                                 .refusal = core::Refusal::TrainingFailed,
+                                                 .detail = "out of memory"});
+  }
+  federation.settle();
+  CHECK(federation.coordinator().is_over());
+  REQUIRE(federation.coordinator().failure().has_value());
+  CHECK(federation.coordinator().failure()->find("mend these clients") != std::string::npos);
+  federation.hello("client-2");
+  CHECK_FALSE(federation.next<wire::Done>("client-2").has_value());  // it may be asked again
+}
+
 TEST_CASE("coordinator: a database that the disk does not take says what to look at") {
   const TemporaryFolder dir;
   coordinator::Store store(dir / "state", {.federation = "f", .coordinator = {1}});

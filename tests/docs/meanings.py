@@ -150,6 +150,8 @@ NOT_RUN = {
     "build/bench/pair_shock | .venv/bin/python bench/pair_shock.py docs/methods/pair-shock.svg": NEEDS_BENCH,
     "build/bin/drystone_programs_tests --source-file='*/checkpoint_forms_test.cpp'": TESTS_OF_ITS_OWN,
     "build/bin/drystone_models_tests --source-file='*/decoder_cases_test.cpp'": TESTS_OF_ITS_OWN,
+    "build/bin/drystone-chaos --seeds 1..10000 --jobs 2": "takes minutes; the test chaos/seeds runs fewer",
+    "build/bin/drystone-chaos --replay 1845 --only 1,3": "a test's own option; the test chaos/seeds runs it",
     "tools/mutate.py FOLDER… --build BUILD": "builds for hours, and changes the sources",
     "python3 bench/calibration.py --drystone build/bin/drystone --model MINILM --test 400 --members 3 "
     "--task sst2:sst2_train.jsonl.gz:sst2_dev.jsonl.gz:sentence:label": NEEDS_MODEL,
