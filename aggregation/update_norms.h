@@ -13,7 +13,8 @@
 
 namespace drystone::aggregation {
 
-/// Mapped bytes from which on their pages are given back after each module: it interrupts every core.
+/// Mapped bytes from which on their pages are given back after each module, which interrupts every
+/// core.
 inline constexpr std::uint64_t kWorthForgetting = 64ULL << 20;
 
 /// ‖B · A‖, Frobenius, from the Gram matrices of B and A in float64: no [out, in] matrix is formed.
