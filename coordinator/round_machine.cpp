@@ -264,6 +264,7 @@ void RoundMachine::try_open(core::Instant now, Actions& actions) {
     return;
   }
   if (!quorum_at_) quorum_at_ = now;
+  if (now >= deadline_) deadline_ = now + kNoticeInterval;  // nothing to tell
   if (num_awaited_ == 0 || now >= *quorum_at_ + grace()) open(choose_cohort(), now, actions);
 }
 

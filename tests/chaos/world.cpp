@@ -99,6 +99,7 @@ class World final : coordinator::Observer {
   std::vector<std::unique_ptr<ClientMachine>> clients_;
   std::unique_ptr<wire::ServerTransport> server_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
+  std::optional<core::Instant> open_since_;  ///< a round, in this life
   std::uint64_t life_ = 0;
   std::uint64_t wakeup_ = 0;
   std::uint64_t num_crashes_ = 0;
@@ -154,6 +155,7 @@ void World::on_planned(const wire::RoundPlan& plan) {
   tell("round " + std::to_string(plan.round) + " attempt " + std::to_string(plan.attempt) +
        " asks " + std::to_string(plan.cohort.size()));
   model_.planned(plan);
+  open_since_ = clock_.now();
 }
 
 void World::on_accepted(const wire::UpdateManifest& manifest, double /*seconds*/) {
@@ -167,12 +169,14 @@ void World::on_refused(const std::string& client, const core::Failure& failure) 
 void World::on_abandoned(std::uint64_t round, const std::string& reason) {
   if (disk_.is_dead()) return;
   tell("abandoned round " + std::to_string(round) + ": " + reason);
+  open_since_.reset();
   model_.abandoned(round);
 }
 
 void World::on_published(const coordinator::RoundReport& round) {
   if (disk_.is_dead()) return;
   tell("published " + std::to_string(round.version));
+  open_since_.reset();
   model_.look(coordinator_->store());
 }
 
@@ -304,6 +308,8 @@ void World::start_coordinator() {
   }
   if (disk_.is_dead()) return crash_coordinator(disk_.lost_power());
   model_.after_restart(coordinator_->store());
+  open_since_.reset();
+  if (coordinator_->store().open_plan()) open_since_ = clock_.now();
   pump_coordinator();
 }
 
@@ -345,6 +351,11 @@ void World::pump_coordinator() {
   is_pumping_ = false;
   if (disk_.is_dead()) return crash_coordinator(disk_.lost_power());
   if (num_open_files() > kMostOpenFiles) throw Violation{"too many open files"};
+  const bool is_held_up = disk_.num_errors() > errors_before_ || coordinator_->is_busy();
+  if (open_since_ && !is_held_up &&
+      clock_.now() > *open_since_ + federation_.config.federation.deadline) {
+    throw Violation{"a round outlives its deadline"};
+  }
   if (const auto failure = coordinator_->failure()) {
     tell("failed: " + *failure);
     if (is_healed_ && ++num_failures_ > kMostFailures) {

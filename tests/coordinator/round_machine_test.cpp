@@ -276,6 +276,21 @@ TEST_CASE("round machine: waits without end for a quorum") {
   CHECK(only<PersistPlan>(machine.handle(Joined{"client-2"}, 70s)).size() == 1);
 }
 
+TEST_CASE("round machine: a quorum that comes just before a notice is due waits without spinning") {
+  auto s = settings(3, 1);
+  s.quorum = 1;
+  s.grace = 300s;
+  RoundMachine machine(s, {}, 0s);
+  machine.handle(Joined{"client-1"}, 55s);
+  for (core::Instant now = 55s; now < core::Instant(355s);) {
+    REQUIRE(machine.next_deadline().has_value());
+    REQUIRE(*machine.next_deadline() > now);
+    now = *machine.next_deadline();
+    const auto actions = machine.handle(TimePassed{}, now);
+    CHECK(only<PersistPlan>(actions).size() == (now == core::Instant(355s) ? 1U : 0U));
+  }
+}
+
 TEST_CASE("round machine: cohorts differ from round to round, not from run to run") {
   auto s = settings(20, 3);
   s.cohort = 5;
