@@ -9,6 +9,17 @@
 
 namespace drystone::crypto {
 
+namespace {
+
+/// Found once, for the whole life of the process: OpenSSL looks for EVP_sha256() at every use.
+const EVP_MD* method() {
+  static const EVP_MD* const found = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  check_openssl(found != nullptr, "sha256");
+  return found;
+}
+
+}  // namespace
+
 struct Sha256::State {
   MdContext context;
 };
@@ -16,7 +27,7 @@ struct Sha256::State {
 Sha256::Sha256() : state_(std::make_unique<State>()) {
   state_->context.reset(EVP_MD_CTX_new());
   check_openssl(state_->context != nullptr, "sha256");
-  check_openssl(EVP_DigestInit_ex2(state_->context.get(), EVP_sha256(), nullptr) == 1, "sha256");
+  check_openssl(EVP_DigestInit_ex2(state_->context.get(), method(), nullptr) == 1, "sha256");
 }
 
 Sha256::~Sha256() = default;
@@ -41,7 +52,7 @@ core::Digest Sha256::finish() {
 core::Digest sha256(core::ByteView bytes) {
   core::Digest digest{};
   check_openssl(
-      EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) == 1,
+      EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, method(), nullptr) == 1,
       "sha256");
   return digest;
 }
