@@ -123,6 +123,7 @@ std::vector<double> weight_factors(std::span<const UpdateNorms> norms,
   if (max_norm == 0.0) return factors;
   for (const auto part : {&UpdateNorms::modules, &UpdateNorms::dense}) {
     std::vector<std::pair<double, double>> values;
+    values.reserve(norms.size());
     for (std::size_t i = 0; i < norms.size(); ++i) values.emplace_back(norms[i].*part, shares[i]);
     const double bound = max_norm * median(values);
     if (bound == 0.0) continue;

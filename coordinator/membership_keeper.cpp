@@ -20,7 +20,8 @@ std::filesystem::file_time_type changed_at(const std::filesystem::path& file) {
 }  // namespace
 
 MembershipKeeper::MembershipKeeper(Store& store, const crypto::Identity& coordinator,
-                                   crypto::Roster roster, std::string federation, Places places)
+                                   const crypto::Roster& roster, std::string federation,
+                                   Places places)
     : store_(store),
       membership_(roster, std::move(federation), coordinator.public_part.signing),
       roster_file_(std::move(places.roster_file)),

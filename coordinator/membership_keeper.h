@@ -27,7 +27,7 @@ class MembershipKeeper {
   /// roster.toml that was changed by hand after the last change.
   /// @param roster  of roster.toml
   /// @throws core::IoError, core::ConfigError  as Membership::resume
-  MembershipKeeper(Store& store, const crypto::Identity& coordinator, crypto::Roster roster,
+  MembershipKeeper(Store& store, const crypto::Identity& coordinator, const crypto::Roster& roster,
                    std::string federation, Places places);
 
   const Membership& membership() const { return membership_; }

@@ -42,9 +42,14 @@ Json to_value(const ClientStatus& client) {
 }
 
 template <typename Value>
-Value of(const nlohmann::json& json, const char* key, Value fallback) {
+Value of(const nlohmann::json& json, const char* key, const Value& fallback) {
   const auto found = json.find(key);
   return found == json.end() || found->is_null() ? fallback : found->get<Value>();
+}
+
+core::IoError damaged() {
+  return core::IoError(std::string(kStatusFile) +
+                       ": is damaged; remove it: a coordinator that runs writes it anew");
 }
 
 ClientStatus client_from(const nlohmann::json& json) {
@@ -156,10 +161,10 @@ Status status_from_json(const std::string& text) {
     for (const auto& client : json.at("clients")) status.clients.push_back(client_from(client));
     return status;
   } catch (const nlohmann::json::exception&) {
+    throw damaged();
   } catch (const core::ConfigError&) {
+    throw damaged();
   }
-  throw core::IoError(std::string(kStatusFile) +
-                      ": is damaged; remove it: a coordinator that runs writes it anew");
 }
 
 std::optional<Status> read_status(const std::filesystem::path& state) {

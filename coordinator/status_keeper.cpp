@@ -58,9 +58,9 @@ std::string why(const ClientStanding& standing, const std::string& told) {
 
 }  // namespace
 
-StatusKeeper::StatusKeeper(const core::Config& config, std::filesystem::path state,
+StatusKeeper::StatusKeeper(const core::Config& config, const std::filesystem::path& state,
                            const core::Clock& clock)
-    : file_(std::move(state) / kStatusFile),
+    : file_(state / kStatusFile),
       clock_(clock),
       name_(config.name),
       federation_(federation_id(config)) {}

@@ -18,7 +18,8 @@ namespace drystone::coordinator {
 class StatusKeeper final : public Observer {
  public:
   /// @param state  the coordinator's state folder  @param clock  the coordinator's; outlives this
-  StatusKeeper(const core::Config& config, std::filesystem::path state, const core::Clock& clock);
+  StatusKeeper(const core::Config& config, const std::filesystem::path& state,
+               const core::Clock& clock);
 
   void on_joined(const std::string& client, const wire::Hello& hello) override;
   void on_planned(const wire::RoundPlan& plan) override;

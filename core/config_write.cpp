@@ -18,6 +18,7 @@ std::string toml_value(std::chrono::milliseconds value) {
 }
 std::string toml_value(const std::vector<std::string>& values) {
   std::vector<std::string> items;
+  items.reserve(values.size());
   for (const auto& value : values) items.push_back(quote(value));
   return "[" + join(items) + "]";
 }
@@ -140,7 +141,8 @@ Entries changed(const Entries& entries, const Entries& defaults) {
 }
 
 void append_lines(std::string& text, const Entries& entries) {
-  for (const auto& [key, value] : entries) text += key + " = " + value + "\n";
+  for (const auto& [key, value] : entries)
+    text.append(key).append(" = ").append(value).append("\n");
 }
 
 void append_section(std::string& text, const std::string& title, const Entries& entries) {
@@ -183,7 +185,8 @@ class CanonicalText {
   void add(const std::string& section, const Entries& entries) {
     for (const auto& [key, value] : entries) {
       if (later_defaults().contains({key, value})) continue;
-      lines_.insert((section.empty() ? key : section + "." + key) + " = " + value + "\n");
+      std::string line = section.empty() ? key : section + "." + key;
+      lines_.insert(line.append(" = ").append(value).append("\n"));
     }
   }
   void add(const std::string& section, const TrainingConfig& training) {

@@ -81,7 +81,7 @@ class BiloraLayer final : public SidePath {
            deviation;
   }
   at::Tensor values() const {
-    const at::Tensor v = upper_ ? v_ : v_.detach();
+    at::Tensor v = upper_ ? v_ : v_.detach();
     if (values_ == Values::Real) return v;
     return values_ == Values::Softmax ? at::softmax(v, /*dim=*/0) : at::sigmoid(v);
   }
@@ -261,6 +261,7 @@ void set_hypergradient(const std::vector<Parameter>& lower, const std::vector<Pa
   if (!first_order) {
     const double epsilon = kDifference / (norm_of(direction) + 1e-15);
     std::vector<at::Tensor> kept;
+    kept.reserve(lower.size());
     for (const Parameter& parameter : lower) kept.push_back(parameter.tensor.detach().clone());
     const auto gradient_at = [&](double offset) {
       {

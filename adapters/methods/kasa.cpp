@@ -56,7 +56,7 @@ class KasaLayer final : public SidePath {
 
   /// T beside the trained factors in one product, or where those have a mask on their input, apart.
   at::Tensor forward(const models::Linear& base, const models::LayerInput& x) override {
-    const at::Tensor y = SidePath::forward(base, x);
+    at::Tensor y = SidePath::forward(base, x);
     if (!tail_.b.defined() || !drops()) return y;
     const at::ScalarType dtype = x.value.scalar_type();
     const at::Tensor thin = models::linear(x.value, tail_.a.to(dtype), {});

@@ -52,7 +52,7 @@ class RacLayer final : public SidePath {
   }
 
   Pair pair() const override {
-    const Pair now = block_pair(trained_, fixed_);
+    Pair now = block_pair(trained_, fixed_);
     if (merged_.empty()) return now;
     std::vector<at::Tensor> a = {now.a};
     std::vector<at::Tensor> b = {now.b};
