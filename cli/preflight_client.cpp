@@ -153,7 +153,8 @@ void ClientPreflight::check_own(const std::string& key, const client::Records& r
   try {
     workbench_->add_examples(name, records);
     has_examples_ = true;
-  } catch (const core::Error&) {  // check_records has told
+  } catch (const core::Error&) {
+    has_examples_ = false;  // check_records has told why
   }
 }
 

@@ -52,6 +52,8 @@ def compile_commands() -> dict[pathlib.Path, dict]:
                for each in by_source(entry)]
     for entry in entries:
         entry["command"] = for_clang(entry["command"])
+        if pathlib.Path(entry["file"]).parent.name == "wire":  # as CMake has it where Clang compiles
+            entry["command"] += f" -include {ROOT / 'wire' / 'capnp_clang.h'}"
     folder = BUILD / "lint"
     folder.mkdir(exist_ok=True)
     (folder / "compile_commands.json").write_text(json.dumps(entries))
