@@ -103,9 +103,9 @@ std::int64_t TomlTable::count(std::string_view key, std::int64_t if_missing) con
 }
 
 const std::vector<TomlTable>& TomlTable::tables(std::string_view key) const {
-  static const std::vector<TomlTable> kNone;
+  static const std::vector<TomlTable> none;
   const TomlEntry* entry = find(key);
-  if (entry == nullptr) return kNone;
+  if (entry == nullptr) return none;
   if (!entry->tables) fail(key, "must be tables; write [[" + std::string(key) + "]]");
   return *entry->tables;
 }

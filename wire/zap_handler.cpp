@@ -15,14 +15,14 @@ namespace {
 
 // Frames of a request, RFC 27.
 enum RequestPart : std::size_t {
-  kVersion,
-  kRequestId,
-  kDomain,
-  kAddress,
-  kRoutingId,
-  kMechanism,
-  kCurveKey,
-  kNumRequestParts
+  VersionPart,
+  RequestIdPart,
+  DomainPart,
+  AddressPart,
+  RoutingIdPart,
+  MechanismPart,
+  CurveKeyPart,
+  NumRequestParts
 };
 
 std::string_view text_of(const Parts& request, RequestPart part) {
@@ -54,7 +54,7 @@ void ZapHandler::serve(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     try {
       poll_sockets(items, kTick);
-      if (const auto request = receive_parts(socket_, kNumRequestParts)) answer(*request);
+      if (const auto request = receive_parts(socket_, NumRequestParts)) answer(*request);
     } catch (const std::exception& error) {  // nobody gets in while this thread cannot answer
       core::log_error("authentication failed", {{"reason", std::string_view(error.what())}});
       std::this_thread::sleep_for(kTick);
@@ -64,12 +64,12 @@ void ZapHandler::serve(const std::stop_token& stop) {
 
 std::optional<crypto::PublicKey> ZapHandler::find_key(const Parts& request) const {
   crypto::PublicKey key{};
-  if (request.num_parts != kNumRequestParts || text_of(request, kVersion) != "1.0" ||
-      text_of(request, kDomain) != kZapDomain || text_of(request, kMechanism) != "CURVE" ||
-      request.kept[kCurveKey].size() != key.size()) {
+  if (request.num_parts != NumRequestParts || text_of(request, VersionPart) != "1.0" ||
+      text_of(request, DomainPart) != kZapDomain || text_of(request, MechanismPart) != "CURVE" ||
+      request.kept[CurveKeyPart].size() != key.size()) {
     return std::nullopt;
   }
-  std::ranges::copy(core::as_bytes(text_of(request, kCurveKey)), key.begin());
+  std::ranges::copy(core::as_bytes(text_of(request, CurveKeyPart)), key.begin());
   return key;
 }
 
@@ -89,7 +89,7 @@ void ZapHandler::answer(const Parts& request) {
   const std::string_view status = client.empty() ? "400" : is_put_off ? "300" : "200";
   const std::string id = status == "200" ? user_id(*key) : std::string();
   const std::string_view request_id =
-      request.kept.size() > kRequestId ? text_of(request, kRequestId) : std::string_view();
+      request.kept.size() > RequestIdPart ? text_of(request, RequestIdPart) : std::string_view();
   const std::array<std::string_view, 6> reply = {
       "1.0",
       request_id,
@@ -118,8 +118,9 @@ bool ZapHandler::is_within_rate(const std::string& client) {
 void ZapHandler::count_refusal(const Parts& request) {
   const std::uint64_t count = ++num_refused_;
   if (!log_limit_.allows(std::chrono::steady_clock::now())) return;
-  const std::string address =
-      request.kept.size() > kAddress ? clean_text(text_of(request, kAddress), 100) : "unknown";
+  const std::string address = request.kept.size() > AddressPart
+                                  ? clean_text(text_of(request, AddressPart), 100)
+                                  : "unknown";
   core::log_warning("connection refused: its key is not in the roster",
                     {{"reason", core::name(core::Refusal::UnknownClient)},
                      {"address", std::string_view(address)},
