@@ -15,6 +15,7 @@ namespace {
 
 std::vector<double> shares_of(Weighting weighting, const std::vector<UpdateFile>& updates) {
   std::vector<std::uint64_t> num_examples;
+  num_examples.reserve(updates.size());
   for (const UpdateFile& update : updates) num_examples.push_back(update.num_examples);
   return aggregation::shares(weighting, num_examples);
 }
@@ -44,6 +45,7 @@ UpdateSet::UpdateSet(std::vector<UpdateFile> updates, const RoundWeights& weight
 void UpdateSet::lower_weights(double max_norm) {
   if (max_norm == 0.0 || files_.size() == 1) return;
   std::vector<UpdateNorms> norms;
+  norms.reserve(files_.size());
   for (std::size_t i = 0; i < files_.size(); ++i) {
     norms.push_back(updates_[i].norms ? *updates_[i].norms : norms_of(files_[i]));
   }

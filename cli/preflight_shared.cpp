@@ -95,9 +95,9 @@ void check_disk(const fs::path& folder, const DiskNeed& need, const std::string&
     std::error_code error;
     const fs::space_info space = fs::space(there, error);
     if (error) throw core::file_error(there, "its free space cannot be told", error);
-    const std::string text = core::format_bytes(space.available) + " free at " + there.string() +
-                             ", at most " + core::format_bytes(need.all) + " needed to the end, " +
-                             core::format_bytes(need.next_round) + " for the next round";
+    std::string text = core::format_bytes(space.available) + " free at " + there.string() +
+                       ", at most " + core::format_bytes(need.all) + " needed to the end, " +
+                       core::format_bytes(need.next_round) + " for the next round";
     if (space.available < need.next_round) throw core::IoError(text + "; " + remedy);
     if (space.available >= need.all) return text;
     preflight.add({Verdict::Warn, "disk", text, remedy});
@@ -174,12 +174,12 @@ void check_memory(const core::TrainingConfig& given, const training::Workbench& 
     if (!is_limited) training.memory_limit = available_memory();
     if (training.memory_limit == 0) return "not known here";
     const training::TrainingMemory memory = workbench.training_memory(examples, training);
-    const std::string text =
-        "at most " + core::format_bytes(static_cast<std::uint64_t>(memory.plan.total_bytes)) +
-        " for rank " + std::to_string(training.rank) + " and batch " +
-        std::to_string(training.batch_size) + ", " +
-        core::format_bytes(static_cast<std::uint64_t>(training.memory_limit)) +
-        (is_limited ? " allowed" : " free");
+    std::string text = "at most " +
+                       core::format_bytes(static_cast<std::uint64_t>(memory.plan.total_bytes)) +
+                       " for rank " + std::to_string(training.rank) + " and batch " +
+                       std::to_string(training.batch_size) + ", " +
+                       core::format_bytes(static_cast<std::uint64_t>(training.memory_limit)) +
+                       (is_limited ? " allowed" : " free");
     const bool is_split = memory.plan.rows < training.batch_size || memory.plan.checkpointing;
     if (is_limited || !is_split) return text;
     preflight.add({Verdict::Warn, what, text + ", but not for a whole mini-batch",

@@ -159,10 +159,10 @@ void remove_whole(const fs::path& path) {
 std::optional<core::Config> configuration_of(const fs::path& run, const std::string& federation) {
   try {
     core::Config config = core::load_config(run / kConfigFile);
-    if (federation_id(config) == federation) return config;
+    return federation_id(config) == federation ? std::optional(std::move(config)) : std::nullopt;
   } catch (const core::Error&) {  // missing, damaged, or of another version
+    return std::nullopt;
   }
-  return std::nullopt;
 }
 
 void refuse_earlier_run(const fs::path& run, const fs::path& state) {

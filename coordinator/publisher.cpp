@@ -49,6 +49,7 @@ void Publisher::publish_initial(const std::filesystem::path& initial) const {
 wire::VersionManifest Publisher::publish(const OpenRound& round, const AggregatedRound& result,
                                          const RoundReport& report) const {
   std::vector<core::Bytes> leaves;
+  leaves.reserve(round.accepted.size());
   for (const auto& [client, update] : round.accepted) leaves.push_back(update.manifest);
   wire::VersionManifest manifest{.version = round.plan.base_version + 1,
                                  .round = round.plan.round,

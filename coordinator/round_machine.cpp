@@ -194,8 +194,7 @@ void RoundMachine::drop_former_members(core::Instant now, Actions& actions) {
     refused_[client] = core::Refusal::UnknownClient;
   }
   if (refused_.size() == before) return;
-  const std::size_t reachable = state_.open->plan.cohort.size() - refused_.size();
-  if (reachable < quorum_of(num_wanted())) return abandon(now, "the roster changed: ", actions);
+  if (is_lost()) return abandon(now, "the roster changed: ", actions);
   close_if_answered(now, actions);
 }
 

@@ -1,3 +1,8 @@
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "coordinator/store.h"
 #include "coordinator/store_database.h"
 
@@ -13,6 +18,24 @@ bool is_report(std::uint64_t version, const std::string& text) {
   } catch (const core::Error&) {
     return false;
   }
+}
+
+std::optional<std::string> broken_link(const std::vector<wire::Signed>& changes,
+                                       const crypto::PublicKey& coordinator) {
+  std::uint64_t number = 0;
+  core::Digest previous{};
+  for (const wire::Signed& stored : changes) {
+    const std::string name = "roster change " + std::to_string(++number);
+    const auto change = wire::decode_roster_change(stored.bytes);
+    if (!change || change->number != number || change->previous != previous) {
+      return name + " does not follow the one before";
+    }
+    if (!crypto::verify(coordinator, "roster", core::Digest{}, stored.bytes, stored.signature)) {
+      return name + " is not signed by the coordinator";
+    }
+    previous = wire::mark_of(*change, stored.bytes).digest;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -68,19 +91,7 @@ std::optional<std::string> Store::inconsistency() const {
                         manifest->client == evaluations.text(1);
     if (!agrees) return "a row of an evaluation differs from what was signed";
   }
-  std::uint64_t number = 0;
-  core::Digest previous{};
-  for (const wire::Signed& stored : roster_changes()) {
-    const auto change = wire::decode_roster_change(stored.bytes);
-    if (!change || change->number != ++number || change->previous != previous) {
-      return "roster change " + std::to_string(number) + " does not follow the one before";
-    }
-    if (!crypto::verify(coordinator(), "roster", core::Digest{}, stored.bytes, stored.signature)) {
-      return "roster change " + std::to_string(number) + " is not signed by the coordinator";
-    }
-    previous = wire::mark_of(*change, stored.bytes).digest;
-  }
-  return std::nullopt;
+  return broken_link(roster_changes(), coordinator());
 }
 
 }  // namespace drystone::coordinator

@@ -185,8 +185,9 @@ class CanonicalText {
   void add(const std::string& section, const Entries& entries) {
     for (const auto& [key, value] : entries) {
       if (later_defaults().contains({key, value})) continue;
-      std::string line = section.empty() ? key : section + "." + key;
-      lines_.insert(line.append(" = ").append(value).append("\n"));
+      std::string line = section.empty() ? "" : section;
+      if (!section.empty()) line.append(".");
+      lines_.insert(line.append(key).append(" = ").append(value).append("\n"));
     }
   }
   void add(const std::string& section, const TrainingConfig& training) {
