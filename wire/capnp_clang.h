@@ -6,7 +6,8 @@
 
 namespace kj {
 
-inline bool operator==(const char* a, const StringPtr& b) { return b == a; }
-inline bool operator!=(const char* a, const StringPtr& b) { return !(b == a); }
+// Both sides a StringPtr: C++20 would turn `b == a` into this very operator.
+inline bool operator==(const char* a, const StringPtr& b) { return b == StringPtr(a); }
+inline bool operator!=(const char* a, const StringPtr& b) { return !(a == b); }
 
 }  // namespace kj

@@ -336,7 +336,7 @@ int madvise(void* address, size_t size, int advice) noexcept {
   return static_cast<int>(::syscall(SYS_madvise, address, size, advice));
 }
 
-DIR* fdopendir(int number) noexcept {
+DIR* fdopendir(int number) {
   static const auto real = next<DIR* (*)(int)>("fdopendir");
   const OpenFile* file = file_of(number);
   if (file == nullptr) return real(number);

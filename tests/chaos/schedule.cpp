@@ -63,9 +63,8 @@ class Maker {
   }
 
   int machine() {
-    return chance(2) ? 0
-                     : 1 + static_cast<int>(below(static_cast<std::uint64_t>(
-                               schedule_.clients + (schedule_.has_evaluator ? 1 : 0))));
+    const int parties = schedule_.clients + (schedule_.has_evaluator ? 1 : 0);
+    return chance(2) ? 0 : 1 + static_cast<int>(below(static_cast<std::uint64_t>(parties)));
   }
   int client() {
     return 1 + static_cast<int>(below(static_cast<std::uint64_t>(schedule_.clients)));

@@ -106,58 +106,67 @@ void SerialModel::check(coordinator::Store& store, const wire::VersionManifest& 
   if (manifest.version == 0) {
     check_initial(manifest);
   } else {
-    const auto updates = store.updates(manifest.round);
-    const auto plan = wire::decode_plan(store.plan(manifest.round).bytes).value();
-    if (manifest.round != manifest.version || plan.base_head != before) {
-      violate(name + "of a plan for another base");
-    }
-    std::vector<core::Bytes> leaves;
-    history_ += " /";
-    for (const coordinator::StoredUpdate& stored : updates) {
-      const auto update = wire::decode_update(stored.update.manifest).value();
-      const std::string who = name + stored.update.client + "'s update ";
-      const auto& made = made_result(schedule_.has_large_payloads, manifest.round,
-                                     number_of(stored.update.client));
-      const bool is_its_own = update.client == stored.update.client &&
-                              update.round == manifest.round &&
-                              update.payload == stored.update.payload;
-      if (!is_its_own || update.base_version + 1 != manifest.version) {
-        violate(who + "is of another round");
-      }
-      if (update.attempt != plan.attempt) violate(who + "is of another attempt");
-      if (update.payload != crypto::sha256(tensors::update_to_bytes(made.update))) {
-        violate(who + "is not what it learnt in this round");
-      }
-      if (!std::ranges::binary_search(plan.cohort, update.client)) violate(who + "was not asked");
-      leaves.push_back(stored.update.manifest);
-      version.accepted.insert(update.client);
-      history_ += " " + text(static_cast<std::uint64_t>(number_of(update.client)));
-    }
-    if (version.accepted.size() < quorum(plan.cohort.size())) {
-      violate(name + text(version.accepted.size()) + " updates, and the quorum is " +
-              text(quorum(plan.cohort.size())));
-    }
-    if (manifest.round_root != crypto::merkle_root(leaves)) {
-      violate(name + "its root is not of the accepted updates");
-    }
-    if (open_ && open_->round == manifest.round) {
-      for (const std::string& client : open_->told) {
-        if (!version.accepted.contains(client)) {
-          violate(name + client + " was told that its update counts, and it does not");
-        }
-      }
-    }
-    if (manifest.payload != expected_payload(updates)) {
-      violate(name +
-              "its payload is not the one that an undisturbed coordinator makes of these "
-              "updates");
-    }
+    version.accepted = check_round(store, manifest, before);
   }
   const fs::path payload = store.blobs().path(manifest.payload);
   version.mark = mark_of(tensors::read_factor_set(payload).dense.begin()->second);
   if (!versions_.empty()) version.mark += versions_.back().mark;
   open_.reset();
   versions_.push_back(std::move(version));
+}
+
+std::set<std::string> SerialModel::check_round(coordinator::Store& store,
+                                               const wire::VersionManifest& manifest,
+                                               const core::Digest& before) {
+  const std::string name = "version " + text(manifest.version) + ": ";
+  const auto updates = store.updates(manifest.round);
+  const auto plan = wire::decode_plan(store.plan(manifest.round).bytes).value();
+  if (manifest.round != manifest.version || plan.base_head != before) {
+    violate(name + "of a plan for another base");
+  }
+  std::vector<core::Bytes> leaves;
+  std::set<std::string> accepted;
+  history_ += " /";
+  for (const coordinator::StoredUpdate& stored : updates) {
+    check_update(stored, plan, name + stored.update.client + "'s update ");
+    leaves.push_back(stored.update.manifest);
+    accepted.insert(stored.update.client);
+    history_ += " " + text(static_cast<std::uint64_t>(number_of(stored.update.client)));
+  }
+  if (accepted.size() < quorum(plan.cohort.size())) {
+    violate(name + text(accepted.size()) + " updates, and the quorum is " +
+            text(quorum(plan.cohort.size())));
+  }
+  if (manifest.round_root != crypto::merkle_root(leaves)) {
+    violate(name + "its root is not of the accepted updates");
+  }
+  if (open_ && open_->round == manifest.round) {
+    for (const std::string& client : open_->told) {
+      if (!accepted.contains(client)) {
+        violate(name + client + " was told that its update counts, and it does not");
+      }
+    }
+  }
+  if (manifest.payload != expected_payload(updates)) {
+    violate(name +
+            "its payload is not the one that an undisturbed coordinator makes of these updates");
+  }
+  return accepted;
+}
+
+void SerialModel::check_update(const coordinator::StoredUpdate& stored, const wire::RoundPlan& plan,
+                               const std::string& who) const {
+  const auto update = wire::decode_update(stored.update.manifest).value();
+  const auto& made =
+      made_result(schedule_.has_large_payloads, plan.round, number_of(stored.update.client));
+  const bool is_its_own = update.client == stored.update.client && update.round == plan.round &&
+                          update.payload == stored.update.payload;
+  if (!is_its_own || update.base_version + 1 != plan.round) violate(who + "is of another round");
+  if (update.attempt != plan.attempt) violate(who + "is of another attempt");
+  if (update.payload != crypto::sha256(tensors::update_to_bytes(made.update))) {
+    violate(who + "is not what it learnt in this round");
+  }
+  if (!std::ranges::binary_search(plan.cohort, update.client)) violate(who + "was not asked");
 }
 
 /// What the aggregator makes of these updates and what it carried in an empty folder; the first

@@ -64,6 +64,13 @@ class SerialModel {
 
   void check(coordinator::Store& store, const wire::VersionManifest& manifest);
   void check_initial(const wire::VersionManifest& manifest) const;
+  /// @param before  the head that the round began from  @return whose updates the version is of
+  std::set<std::string> check_round(coordinator::Store& store,
+                                    const wire::VersionManifest& manifest,
+                                    const core::Digest& before);
+  /// @param who  begins what is told
+  void check_update(const coordinator::StoredUpdate& stored, const wire::RoundPlan& plan,
+                    const std::string& who) const;
   int number_of(const std::string& client) const;
   std::uint64_t quorum(std::uint64_t asked) const;
   core::Digest expected_payload(const std::vector<coordinator::StoredUpdate>& updates);

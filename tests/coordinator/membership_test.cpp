@@ -214,7 +214,7 @@ TEST_CASE("change inbox: a number is given once; what is no change is told, not 
   dir.write("changes/2.change", "half");
   dir.write("changes/3.change", std::string(10'000, 'x'));
   fs::create_directory(dir / "changes/4.change");
-  for (const std::uint64_t number : {2, 3, 4}) {
+  for (const std::uint64_t number : {2U, 3U, 4U}) {
     REQUIRE(inbox.contains(number));
     CHECK_FALSE(inbox.read(number).has_value());
     inbox.set_aside(number);
@@ -237,7 +237,7 @@ TEST_CASE("membership: a client that is added takes part from the next round, no
   for (const std::string name : {"client-2", "client-3"}) {
     CHECK(r.federation.take_part(name, *r.federation.next<wire::Task>(name), 2, 0.25)->accepted);
   }
-  CHECK(r.cohort() == std::vector<std::string>{"client-1", "client-2", "client-3", "client-4"});
+  CHECK((r.cohort() == std::vector<std::string>{"client-1", "client-2", "client-3", "client-4"}));
   for (const std::string name : {"client-1", "client-2", "client-3", "client-4"}) {
     const auto task = r.federation.next<wire::Task>(name);
     REQUIRE(task.has_value());
@@ -312,7 +312,7 @@ TEST_CASE("membership: a round that cannot reach its quorum any more is planned 
   CHECK(r.federation.take_part("client-2", *r.federation.next<wire::Task>("client-2"), 2, 0.25)
             ->accepted);
   r.revoke("client-3");
-  CHECK(r.cohort() == std::vector<std::string>{"client-1", "client-2"});
+  CHECK((r.cohort() == std::vector<std::string>{"client-1", "client-2"}));
   const auto plan = wire::decode_plan(r.federation.coordinator().store().open_plan().value().bytes);
   CHECK(plan->attempt == 1);
   CHECK(plan->roster.change == 1);
@@ -328,7 +328,7 @@ TEST_CASE("membership: too few for any round wait until others are let in") {
   CHECK_FALSE(r.federation.coordinator().store().open_plan().has_value());
   r.federation.know(r.add("client-4"));
   r.federation.hello("client-4");
-  CHECK(r.cohort() == std::vector<std::string>{"client-1", "client-2", "client-4"});
+  CHECK((r.cohort() == std::vector<std::string>{"client-1", "client-2", "client-4"}));
 }
 
 TEST_CASE("membership: a renewed client goes on under its new key, its accepted update stays") {

@@ -80,14 +80,16 @@ TEST_CASE("configuration: every number is taken at its ends and refused beyond t
   const std::string clients = "[[clients]]\nrank = 4\n";
   for (const auto& [key, taken, refused] : numbers) {
     for (const std::string& value : taken) {
-      CAPTURE(key + " = " + value);
-      const std::string message = message_of(clients, {key + "=" + value});
+      const std::string setting = std::string(key).append("=").append(value);
+      CAPTURE(setting);
+      const std::string message = message_of(clients, {setting});
       // What other keys say of it (a quorum above the cohort) is their business.
       CHECK((message == "accepted" || message.find("must be") == std::string::npos));
     }
     for (const std::string& value : refused) {
-      CAPTURE(key + " = " + value);
-      CHECK(message_of(clients, {key + "=" + value}).find(key) != std::string::npos);
+      const std::string setting = std::string(key).append("=").append(value);
+      CAPTURE(setting);
+      CHECK(message_of(clients, {setting}).find(key) != std::string::npos);
     }
   }
 }
@@ -354,7 +356,9 @@ TEST_CASE("configuration: what nests without end is one line") {
   const std::string brackets(1000, '[');
   for (const std::string& text : {dots, brackets, "\\\"" + dots}) {
     CAPTURE(text);
-    CHECK(message_of("name = \"" + text + "\"  # " + text + "\n[[clients]]") == "accepted");
+    std::string content = "name = \"";
+    content.append(text).append("\"  # ").append(text).append("\n[[clients]]");
+    CHECK(message_of(content) == "accepted");
   }
   CHECK(message_of("name = '''\n'" + dots + "\n''" + dots + "'''\n[[clients]]") !=
         "bad.toml:1" + problem);

@@ -62,7 +62,8 @@ class RandomConfig {
     data.test = path();
     data.text_field = text();
     data.label_field = text();
-    for (std::int64_t i = between(0, 3); i > 0; --i) data.labels.push_back(text() + char('a' + i));
+    for (std::int64_t i = between(0, 3); i > 0; --i)
+      data.labels.push_back(text() + static_cast<char>('a' + i));
     data.partition = pick({"iid", "dirichlet", "shards", "by-key"});
     data.concentration = positive();
     data.shards_per_client = between(1, 9);

@@ -13,18 +13,19 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const TinyFederation& without_evaluator(const TinyFederation& tiny) {
-  std::string config = core::read_text_file(tiny.config_file(), 1 << 20);
-  const std::string test = "test = \"test.jsonl\"\n";
-  std::ofstream(tiny.config_file()) << config.erase(config.find(test), test.size());
-  return tiny;
-}
+struct WithoutEvaluator : TinyFederation {
+  explicit WithoutEvaluator(const std::string& clients) : TinyFederation(clients) {
+    std::string config = core::read_text_file(config_file(), 1 << 20);
+    const std::string test = "test = \"test.jsonl\"\n";
+    std::ofstream(config_file()) << config.erase(config.find(test), test.size());
+  }
+};
 
 /// Three clients; every round needs everybody in the roster, so that it waits for whoever is in it
 /// and not there.
 struct Office {
-  TinyFederation tiny{"[[clients]]\nrank = 4\ncount = 3\n"};
-  Deployment deployment{without_evaluator(tiny),
+  WithoutEvaluator tiny{"[[clients]]\nrank = 4\ncount = 3\n"};
+  Deployment deployment{tiny,
                         {"--set", "federation.quorum=0", "--set", "federation.rounds=100", "--set",
                          "federation.deadline=\"10min\""}};
   int number = 0;

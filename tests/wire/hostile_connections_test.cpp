@@ -130,6 +130,7 @@ class Peer {
 
 int connect_to(int port) {
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  if (socket < 0) return -1;
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<std::uint16_t>(port));
@@ -200,8 +201,10 @@ TEST_CASE(
   Peer attacker([](int port) {
     core::raise_descriptor_limit();
     while (true) {
+      constexpr int kSockets = 1030;
       std::vector<int> sockets;
-      for (int i = 0; i < 1030; ++i) sockets.push_back(connect_to(port));
+      sockets.reserve(kSockets);
+      for (int i = 0; i < kSockets; ++i) sockets.push_back(connect_to(port));
       std::this_thread::sleep_for(200ms);
       for (const int socket : sockets) {
         if (socket >= 0) ::close(socket);
@@ -352,9 +355,9 @@ TEST_CASE(
   char greeting[64];
   ::recv(silent, greeting, sizeof greeting, MSG_DONTWAIT);
   CHECK_FALSE(is_closed());
-  const auto parts = wire::receive_parts(router, 2);
+  auto parts = wire::receive_parts(router, 2);
   REQUIRE(parts.has_value());
-  const int speaker = zmq_msg_get(const_cast<zmq_msg_t*>(parts->kept[1].handle()), ZMQ_SRCFD);
+  const int speaker = zmq_msg_get(parts->kept[1].handle(), ZMQ_SRCFD);
   watch.note_taken(speaker, "a", 10);
   CHECK(wait_until([&] {
     watch.note_drained();
@@ -448,7 +451,8 @@ TEST_CASE("ZmqServer: names and both families of addresses") {
     for (const std::string& host : hosts) {
       CAPTURE(bound);
       CAPTURE(host);
-      ZmqClient client = client_of("tcp://" + host + ":" + port, "a");
+      std::string address = "tcp://";
+      ZmqClient client = client_of(address.append(host).append(":").append(port), "a");
       CHECK(talks(server, client, "a", ++number));
     }
   }

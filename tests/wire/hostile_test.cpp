@@ -57,10 +57,10 @@ using Decoder = std::function<bool(const Bytes&)>;
 
 /// In the order of test::sample_encodings.
 const std::vector<Decoder>& signed_decoders() {
-  static const std::vector<Decoder> kDecoders = {
+  static const std::vector<Decoder> decoders = {
       is_signed<wire::decode_plan>, is_signed<wire::decode_update>, is_signed<wire::decode_version>,
       is_signed<wire::decode_evaluation>, is_signed<wire::decode_roster_change>};
-  return kDecoders;
+  return decoders;
 }
 
 /// Every well-formed input with the decoder that it is for. Chunks are left out: they need data.

@@ -600,11 +600,13 @@ TEST_CASE("many clients on threads of their own: nothing lost, nothing mixed up"
   constexpr int kClients = 6;
   constexpr int kMessages = 100;
   std::vector<std::string> names;
+  names.reserve(kClients);
   for (int i = 0; i < kClients; ++i) names.push_back("client-" + std::to_string(i));
   ZmqServer server(kAnyPort, identity("coordinator"), roster_of(names));
   const std::string address = server.address();
   std::vector<int> echoes(kClients, 0);
   std::vector<std::jthread> threads;
+  threads.reserve(kClients);
   for (std::size_t i = 0; i < kClients; ++i) {
     threads.emplace_back([&, i] {
       ZmqClient client(address, identity(names[i]), identity("coordinator").public_part.curve);
